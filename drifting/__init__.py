@@ -1,0 +1,1 @@
+"""One-step image generators in JAX: fields, training methods, training and evaluation."""

@@ -1,0 +1,1 @@
+"""Drifting fields: pure functions of point sets."""

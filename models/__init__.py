@@ -1,0 +1,1 @@
+"""Flax modules only: no losses, no optimisers, no files, no config objects."""
