@@ -24,7 +24,7 @@ STYLE_CODES = 64
 
 SIZES = {
     # name: hidden size, depth, heads (head dimension 64 for Tiny and Small)
-    "nano": dict(hidden_size=96, depth=4, num_heads=3),
+    "nano": dict(hidden_size=64, depth=4, num_heads=2),
     "tiny": dict(hidden_size=256, depth=6, num_heads=4),
     "small": dict(hidden_size=384, depth=8, num_heads=6),
 }

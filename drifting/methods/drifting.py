@@ -1,5 +1,543 @@
-def extrapolate(generate, noise, labels, null_label, cfg_scale, style, null_style):
-    import jax.numpy as jnp
-    guided = generate(noise, labels, cfg_scale, style)
-    plain = generate(noise, jnp.full_like(labels, null_label), cfg_scale, null_style)
-    return plain + cfg_scale[:, None, None, None] * (guided - plain)
+"""Drifting with a kernel field: a generator trained to follow the drift of its own samples.
+
+Algorithm 1 of Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770): draw classes,
+generate a set of each, draw real positives of the same classes, evaluate the field on features,
+regress the generator's features on stopgrad(phi + V).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from drifting import state as state_lib
+from drifting.fields import kernel
+from drifting.state import TrainState
+from input_pipeline import augment, pixels, resident
+from input_pipeline.queue import SampleQueue
+from models import dit
+
+NORMALIZATIONS = ("sphere", "distance")
+
+# (feature parameters, images [B, H, W, C] in [-1, 1]) -> stacks [S, B, D], a stack for each
+# dimension D: feature scales of equal dimension go through the field together.
+FeatureFunction = Callable[[Any, jax.Array], tuple[jax.Array, ...]]
+
+
+def pixel_features(params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
+    """The image itself, flattened, as the only feature: ([1, B, H * W * C],)."""
+    del params
+    return (images.reshape(1, images.shape[0], -1),)
+
+
+@flax.struct.dataclass
+class Batch:
+    """Real images from a stream, for a run with a sample queue.
+
+    Attributes:
+      images: uint8 [B, H, W, C].
+      labels: int32 [B].
+    """
+
+    images: jax.Array
+    labels: jax.Array
+
+
+class Inputs(NamedTuple):
+    """What the generator is given for B images."""
+
+    noise: jax.Array  # [B, H, W, C]
+    labels: jax.Array  # [B], num_classes is the null class
+    cfg_scale: jax.Array  # [B]
+    style: jax.Array  # [B, 32]
+
+
+class Real(NamedTuple):
+    """The real side of a step: C classes of P positives, and M unconditional negatives each."""
+
+    positives: jax.Array  # [C, P, H, W, C]
+    unconditional: jax.Array | None  # [C, M, H, W, C]
+    valid: jax.Array  # [C] float, 0 where a queue cannot yet serve the class
+
+
+class Keys(NamedTuple):
+    """The named random streams of one step."""
+
+    classes: jax.Array
+    positives: jax.Array
+    unconditional: jax.Array
+    flip: jax.Array
+    cfg_scale: jax.Array
+    dropout: jax.Array
+    noise: jax.Array
+    style: jax.Array
+    push: jax.Array
+
+
+def sample_cfg_scale(
+    key: jax.Array, n: int, low: float, high: float, power: float, share_at_one: float
+) -> jax.Array:
+    """n guidance scales from p(s) ~ s^-power on [low, high]; a share of them is set to 1.
+
+    The paper's training-time guidance. Inverse of the cumulative distribution at uniform draws.
+    """
+    key_scale, key_one = jax.random.split(key)
+    u = jax.random.uniform(key_scale, (n,))
+    if abs(power - 1.0) < 1e-6:
+        scale = low * (high / low) ** u
+    else:
+        a, b = low ** (1.0 - power), high ** (1.0 - power)
+        scale = (a + u * (b - a)) ** (1.0 / (1.0 - power))
+    return jnp.where(jax.random.uniform(key_one, (n,)) < share_at_one, 1.0, scale)
+
+
+def extrapolate(
+    generate: Callable[..., jax.Array],
+    noise: jax.Array,
+    labels: jax.Array,
+    null_label: int,
+    cfg_scale: jax.Array,
+    style: jax.Array,
+    null_style: jax.Array,
+) -> jax.Array:
+    """Guidance by two passes: x_null + s (x_class - x_null), [B, H, W, C].
+
+    The label is dropped here, whatever mode the network is in: in the seed system dropping was
+    tied to training, so its guided samples were plain ones.
+    """
+    conditional = generate(noise, labels, cfg_scale, style)
+    null = generate(noise, jnp.full_like(labels, null_label), cfg_scale, null_style)
+    return null + cfg_scale[:, None, None, None] * (conditional - null)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drifting:
+    """See `from_config` for where each value comes from and configs/base.py for what it means."""
+
+    generator: dit.DriftDiT
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    ema_decay: float
+    classes_per_step: int
+    num_generated: int
+    num_positives: int
+    num_unconditional: int
+    normalization: str
+    temperatures: tuple[float, ...]
+    scale_per_label: bool
+    drop_self_pairs: bool
+    cfg_min: float
+    cfg_max: float
+    cfg_power: float
+    cfg_share_at_one: float
+    label_dropout: float
+    flip: bool
+    queue_size: int
+    queue_push: int
+    micro_batches: int
+    features: FeatureFunction = pixel_features
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Any,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        features: FeatureFunction = pixel_features,
+    ) -> "Drifting":
+        """Builds the method; `features` is where an encoder's feature function is handed in.
+
+        Raises:
+          ValueError: a value of the config is outside what it can be; the key is named.
+        """
+        size, _, channels = image_shape
+        model = config.model.to_dict()
+        model.pop("name")
+        preset = dit.SIZES[_one_of(model.pop("size"), dit.SIZES, "model.size")]
+        generator = dit.DriftDiT(
+            image_size=size,
+            channels=channels,
+            num_classes=num_classes,
+            dtype=jnp.dtype(config.precision),
+            **preset,
+            **model,
+        )
+        values = config.method.to_dict()
+        for key in ("name", "field"):
+            values.pop(key)
+        _one_of(config.method.field, ("kernel",), "method.field")
+        _one_of(config.method.normalization, NORMALIZATIONS, "method.normalization")
+        values["temperatures"] = tuple(values["temperatures"])
+        values["classes_per_step"] = values["classes_per_step"] or num_classes
+        optimizer = config.optimizer
+        method = cls(
+            generator=generator,
+            optimizer=state_lib.adamw(**optimizer),
+            schedule=state_lib.warmup_schedule(optimizer.learning_rate, optimizer.warmup_steps),
+            ema_decay=config.ema_decay,
+            flip=config.data.flip,
+            features=features,
+            **values,
+        )
+        method._check()
+        return method
+
+    def _check(self) -> None:
+        if not 1 <= self.classes_per_step <= self.num_classes:
+            raise ValueError(
+                f"config.method.classes_per_step = {self.classes_per_step}, but the data set has "
+                f"{self.num_classes} classes"
+            )
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"config.method.micro_batches = {self.micro_batches} does not divide the "
+                f"{self.batch_size} images generated a step"
+            )
+        if self.queue_size and self.queue_size < self.num_positives:
+            raise ValueError(
+                f"config.method.queue_size = {self.queue_size} holds fewer images than the "
+                f"{self.num_positives} positives drawn from it"
+            )
+        if not 1.0 <= self.cfg_min <= self.cfg_max:
+            raise ValueError(
+                f"config.method.cfg_min and cfg_max = {self.cfg_min}, {self.cfg_max}: "
+                "needs 1 <= cfg_min <= cfg_max"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return self.generator.num_classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        size = self.generator.image_size
+        return size, size, self.generator.channels
+
+    @property
+    def batch_size(self) -> int:
+        """Images generated a step; devices divide this."""
+        return self.classes_per_step * self.num_generated
+
+    @property
+    def images_per_step(self) -> int:
+        """Real positives seen a step; an epoch is counted in these."""
+        return self.classes_per_step * self.num_positives
+
+    @property
+    def optimizers(self) -> dict[str, optax.GradientTransformation]:
+        return {"generator": self.optimizer}
+
+    def check_data(self, image_set: Any) -> None:
+        """Raises DataError where a class has fewer images than the positives asked of it."""
+        resident.require_class_counts(image_set, self.num_positives)
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def init(self, key: jax.Array) -> TrainState:
+        """A fresh state at step 0."""
+        size = self.generator.image_size
+        variables = self.generator.init(
+            key,
+            jnp.zeros((1, size, size, self.generator.channels)),
+            jnp.zeros((1,), jnp.int32),
+            jnp.ones((1,)),
+            jnp.zeros((1, dit.STYLE_TOKENS), jnp.int32),
+        )
+        extra = {}
+        if self.queue_size:
+            extra["queue"] = SampleQueue.create(
+                self.num_classes, self.queue_size, self.image_shape
+            )
+        return TrainState.create({"generator": variables["params"]}, self.optimizers, extra)
+
+    # --- training --------------------------------------------------------------------------------
+
+    def train_step(
+        self,
+        state: TrainState,
+        data: resident.Resident | Batch,
+        key: jax.Array,
+        feature_params: Any = None,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One step of algorithm 1. Metrics are scalars.
+
+        Args:
+          data: a resident data set, or a batch of a stream (which needs `queue_size`).
+          key: this step's own, fold_in(base_key, step).
+          feature_params: of the feature function; an argument, so never a constant of the trace.
+        """
+        keys = Keys(*jax.random.split(key, len(Keys._fields)))
+        classes = self._draw_classes(keys.classes)
+        real, extra = self._draw_real(state.extra, data, keys, classes)
+        cfg_scale = sample_cfg_scale(
+            keys.cfg_scale, self.classes_per_step, self.cfg_min, self.cfg_max, self.cfg_power,
+            self.cfg_share_at_one,
+        )
+        inputs = self._draw_inputs(keys, classes, cfg_scale)
+        loss, grads, metrics = self._loss_and_grads(
+            state.params["generator"], feature_params, inputs, real, cfg_scale
+        )
+        metrics = {
+            "loss": loss,
+            **metrics,
+            "grad_norm": optax.global_norm(grads),
+            "lr": self.schedule(state.step),
+        }
+        grads = {"generator": grads}
+        state = state_lib.apply_gradients(state, grads, self.optimizers, self.ema_decay, extra)
+        return state, metrics
+
+    def _draw_classes(self, key: jax.Array) -> jax.Array:
+        if self.classes_per_step == self.num_classes:
+            return jnp.arange(self.num_classes, dtype=jnp.int32)
+        return jax.random.permutation(key, self.num_classes)[: self.classes_per_step]
+
+    def _draw_inputs(self, keys: Keys, classes: jax.Array, cfg_scale: jax.Array) -> Inputs:
+        """G images of each class, at that class's guidance scale; some labels become null."""
+        batch = self.batch_size
+        labels = jnp.repeat(classes, self.num_generated)
+        dropped = jax.random.uniform(keys.dropout, (batch,)) < self.label_dropout
+        return Inputs(
+            noise=jax.random.normal(keys.noise, (batch, *self.image_shape)),
+            labels=jnp.where(dropped, self.num_classes, labels),
+            cfg_scale=jnp.repeat(cfg_scale, self.num_generated),
+            style=_draw_style(keys.style, batch),
+        )
+
+    def _draw_real(
+        self, extra: dict, data: resident.Resident | Batch, keys: Keys, classes: jax.Array
+    ) -> tuple[Real, dict]:
+        """Positives and unconditional negatives, from the data set or from the queue."""
+        num_unconditional = self.num_unconditional if self.normalization == "distance" else 0
+        asked = (self.classes_per_step * num_unconditional,)
+        if self.queue_size:
+            queue = _push(extra["queue"], data, keys.push, self.queue_push)
+            extra = {**extra, "queue": queue}
+            positives, valid = queue.sample(keys.positives, classes, self.num_positives)
+            if num_unconditional:
+                unconditional, _ = queue.sample_any(keys.unconditional, *asked)
+            valid = valid.astype(jnp.float32)
+        else:
+            positives = resident.positives(data, keys.positives, classes, self.num_positives)
+            if num_unconditional:
+                unconditional, _ = resident.batch(data, keys.unconditional, *asked)
+            valid = jnp.ones((self.classes_per_step,), jnp.float32)
+        if self.flip:
+            positives = augment.random_flip(keys.flip, positives)
+        if not num_unconditional:
+            return Real(positives, None, valid), extra
+        shape = (self.classes_per_step, num_unconditional, *self.image_shape)
+        return Real(positives, unconditional.reshape(shape), valid), extra
+
+    def _generate(self, params: Any, inputs: Inputs) -> jax.Array:
+        inputs = Inputs(*(state_lib.shard_batch(x) for x in inputs))
+        return self.generator.apply({"params": params}, *inputs)
+
+    def _phi(self, feature_params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
+        """Feature stacks [S, B, D] in the coordinates that the field and the loss share."""
+        stacks = tuple(kernel.as_float(f) for f in self.features(feature_params, images))
+        if self.normalization == "sphere":
+            stacks = tuple(kernel.l2_normalize(f) for f in stacks)
+        return stacks
+
+    def _targets(
+        self, phi: tuple[jax.Array, ...], feature_params: Any, real: Real, cfg_scale: jax.Array
+    ) -> tuple[tuple[kernel.Target, ...], dict[str, jax.Array]]:
+        """Goal [S, B, D] and scale [S, B, 1] for each stack, and the metrics' mean over scales."""
+        positives = self._phi(feature_params, _flat(real.positives))
+        negatives = (None,) * len(phi)
+        if real.unconditional is not None:
+            negatives = self._phi(feature_params, _flat(real.unconditional))
+        targets, metrics = [], []
+        for generated, positive, negative in zip(phi, positives, negatives, strict=True):
+            sets = [self._by_class(x) for x in (generated, positive, negative)]
+            target = jax.vmap(lambda *s: self._field(*s, cfg_scale), in_axes=0)(*sets)
+            metrics.append(target.metrics)
+            shape = (*target.goal.shape[:-1], 1)
+            targets.append(
+                kernel.Target(_merge(target.goal), _merge(jnp.broadcast_to(target.scale, shape)), {})
+            )
+        mean = jax.tree.map(lambda *m: jnp.mean(jnp.concatenate(m)), *metrics)
+        return tuple(targets), mean
+
+    def _field(
+        self,
+        generated: jax.Array,
+        positives: jax.Array,
+        negatives: jax.Array | None,
+        cfg_scale: jax.Array,
+    ) -> kernel.Target:
+        """The target of one feature scale, sets [C, N, D]."""
+        if self.normalization == "sphere":
+            return kernel.sphere_target(generated, positives, self.temperatures)
+        weight = None
+        if negatives is not None:
+            each = kernel.guidance_weight(cfg_scale, self.num_generated, negatives.shape[1])
+            weight = jnp.broadcast_to(each[:, None], negatives.shape[:2])
+        return kernel.distance_target(
+            generated,
+            positives,
+            negatives,
+            negative_weight=weight,
+            temperatures=self.temperatures,
+            scale_per_label=self.scale_per_label,
+            drop_self_pairs=self.drop_self_pairs,
+        )
+
+    def _by_class(self, stack: jax.Array | None) -> jax.Array | None:
+        """[S, C * N, D] to [S, C, N, D]."""
+        if stack is None:
+            return None
+        scales, _, dimension = stack.shape
+        return stack.reshape(scales, self.classes_per_step, -1, dimension)
+
+    def _loss_and_grads(
+        self, params: Any, feature_params: Any, inputs: Inputs, real: Real, cfg_scale: jax.Array
+    ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+        """Loss, its gradient by the generator's parameters, and the field's metrics.
+
+        The set is coupled through a target that is stopped, so micro-batches are exact: the field
+        is evaluated once on the whole set's features, then the regression goes chunk by chunk.
+        One more forward pass buys the activations of one chunk instead of all.
+        """
+        weight = real.valid / (jnp.maximum(jnp.sum(real.valid), 1.0) * self.num_generated)
+        weight = jnp.repeat(weight, self.num_generated)  # [B], sums to 1
+
+        def phi_of(params, inputs):
+            return self._phi(feature_params, self._generate(params, inputs))
+
+        if self.micro_batches == 1:
+
+            def whole(params):
+                phi = phi_of(params, inputs)
+                targets, metrics = self._targets(phi, feature_params, real, cfg_scale)
+                return _regression(phi, targets, weight), metrics
+
+            (loss, metrics), grads = jax.value_and_grad(whole, has_aux=True)(params)
+            return loss, grads, metrics
+
+        chunks = jax.tree.map(self._chunk, inputs)
+        phi = jax.lax.map(lambda chunk: phi_of(params, chunk), chunks)
+        phi = tuple(_unchunk(f) for f in phi)
+        targets, metrics = self._targets(phi, feature_params, real, cfg_scale)
+        targets = jax.tree.map(lambda t: self._chunk(t, axis=1), targets)
+
+        def add_chunk(total, chunk):
+            inputs, targets, weight = chunk
+
+            def part(params):
+                return _regression(phi_of(params, inputs), targets, weight)
+
+            return jax.tree.map(jnp.add, total, jax.value_and_grad(part)(params)), None
+
+        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+        rows = (chunks, targets, self._chunk(weight))
+        (loss, grads), _ = jax.lax.scan(add_chunk, zero, rows)
+        return loss, grads, metrics
+
+    def _chunk(self, x: jax.Array, axis: int = 0) -> jax.Array:
+        """Splits the batch axis of x into [micro_batches, B / micro_batches], chunks first."""
+        shape = (*x.shape[:axis], self.micro_batches, -1, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+    # --- sampling --------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        state: TrainState,
+        key: jax.Array,
+        labels: jax.Array,
+        cfg_scale: float | jax.Array = 1.0,
+        ema: bool = True,
+    ) -> jax.Array:
+        """Images [B, H, W, C] of `labels` [B], about in [-1, 1], at 1 NFE (2 for `sphere`).
+
+        `distance` was trained with the guidance scale as a condition; `sphere` was not, and
+        extrapolates from the null class, for which it needs `label_dropout`.
+
+        Raises:
+          ValueError: guidance asked of a `sphere` run trained without label dropout.
+        """
+        params = (state.ema_params if ema else state.params)["generator"]
+        key_noise, key_style, key_null = jax.random.split(key, 3)
+        batch = labels.shape[0]
+        noise = jax.random.normal(key_noise, (batch, *self.image_shape))
+        scale = jnp.full((batch,), cfg_scale, jnp.float32)
+        style = _draw_style(key_style, batch)
+
+        def generate(*inputs):
+            return self._generate(params, Inputs(*inputs))
+
+        if self.normalization == "distance" or _is_one(cfg_scale):
+            return generate(noise, labels, scale, style)
+        if not self.label_dropout:
+            raise ValueError(
+                "this run has label_dropout = 0, so its null class is untrained and cfg_scale "
+                "must be 1"
+            )
+        null_style = _draw_style(key_null, batch)
+        return extrapolate(generate, noise, labels, self.num_classes, scale, style, null_style)
+
+    def summaries(
+        self, state: TrainState, key: jax.Array, cfg_scale: float = 1.0, rows: int = 8
+    ) -> dict[str, jax.Array]:
+        """A grid of samples, a column for each of the first ten classes: [rows, columns, ...]."""
+        columns = min(self.num_classes, 10)
+        labels = jnp.tile(jnp.arange(columns, dtype=jnp.int32), rows)
+        images = self.sample(state, key, labels, cfg_scale)
+        return {"samples": images.reshape(rows, columns, *self.image_shape)}
+
+
+def _one_of(value: str, known: Any, key: str) -> str:
+    if value not in known:
+        raise ValueError(f"config.{key} = {value!r} is not one of {sorted(known)}")
+    return value
+
+
+def _is_one(cfg_scale: float | jax.Array) -> bool:
+    return isinstance(cfg_scale, float | int) and cfg_scale == 1.0
+
+
+def _draw_style(key: jax.Array, batch: int) -> jax.Array:
+    return jax.random.randint(key, (batch, dit.STYLE_TOKENS), 0, dit.STYLE_CODES, jnp.int32)
+
+
+def _push(
+    queue: SampleQueue, data: resident.Resident | Batch, key: jax.Array, n: int
+) -> SampleQueue:
+    """Enqueues a streamed batch, or n fresh images of a resident set."""
+    if isinstance(data, Batch):
+        return queue.push(data.images, data.labels)
+    images, labels = resident.batch(data, key, n)
+    return queue.push(pixels.to_uint8(images), labels)
+
+
+def _flat(images: jax.Array) -> jax.Array:
+    """[C, N, H, W, C] to [C * N, H, W, C], spread over the devices."""
+    return state_lib.shard_batch(images.reshape(-1, *images.shape[2:]))
+
+
+def _merge(stack: jax.Array) -> jax.Array:
+    """[S, C, N, D] to [S, C * N, D]."""
+    return stack.reshape(stack.shape[0], -1, stack.shape[-1])
+
+
+def _unchunk(stack: jax.Array) -> jax.Array:
+    """[M, S, B / M, D] to [S, B, D]."""
+    return jnp.moveaxis(stack, 0, 1).reshape(stack.shape[1], -1, stack.shape[-1])
+
+
+def _regression(
+    phi: tuple[jax.Array, ...], targets: tuple[kernel.Target, ...], weight: jax.Array
+) -> jax.Array:
+    """The mean over all scales of sum_b weight_b mean_d (phi / scale - goal)^2."""
+    scales = sum(f.shape[0] for f in phi)
+    total = jnp.zeros(())
+    for f, target in zip(phi, targets, strict=True):
+        error = jnp.mean(jnp.square(f / target.scale - target.goal), axis=-1)  # [S, B]
+        total += jnp.sum(error * weight[None, :])
+    return total / scales

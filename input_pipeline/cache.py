@@ -1,0 +1,51 @@
+"""Decoded arrays on disk, so that a data set is decoded once."""
+
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+
+
+def cache_dir() -> pathlib.Path:
+    """The project's one cache folder: DRIFTING_CACHE, or drifting in the user's own."""
+    given = os.environ.get("DRIFTING_CACHE")
+    if given:
+        return pathlib.Path(given).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "drifting"
+
+
+def digest(values: object) -> str:
+    """A short hexadecimal digest of JSON values."""
+    text = json.dumps(values, sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()[:20]
+
+
+def decoded(
+    key: str, decode: Callable[[], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The (images, labels) that `decode` makes, from the cache if `key` is there.
+
+    A damaged file is made again. A folder that cannot be written costs a warning, not the run.
+    """
+    path = cache_dir() / "decoded" / f"{key}.npz"
+    try:
+        with np.load(path) as arrays:
+            return arrays["images"], arrays["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # absent or damaged
+    images, labels = decode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            np.savez(file, images=images, labels=labels)
+        os.replace(file.name, path)
+    except OSError as error:
+        warnings.warn(f"cannot cache decoded images in {path.parent}: {error}", stacklevel=2)
+    return images, labels

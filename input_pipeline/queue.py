@@ -1,0 +1,82 @@
+"""A ring buffer of the newest real images of each class, on the device, for streamed data.
+
+The sample queue of the drifting models (Deng et al., arXiv:2602.04770, appendix): each push
+enqueues a batch of new real samples and drops the oldest; draws are without replacement.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from input_pipeline import pixels
+from input_pipeline.resident import distinct_integers
+
+
+@flax.struct.dataclass
+class SampleQueue:
+    """The newest Q images of each of K classes.
+
+    Attributes:
+      images: uint8 [K, Q, H, W, C].
+      heads: int32 [K], the slot that the class's next image takes.
+      counts: int32 [K], how many slots are filled.
+    """
+
+    images: jax.Array
+    heads: jax.Array
+    counts: jax.Array
+
+    @classmethod
+    def create(
+        cls, num_classes: int, size: int, image_shape: tuple[int, int, int]
+    ) -> "SampleQueue":
+        """An empty queue of `size` images a class."""
+        zeros = jnp.zeros((num_classes,), jnp.int32)
+        images = jnp.zeros((num_classes, size, *image_shape), jnp.uint8)
+        return cls(images=images, heads=zeros, counts=jnp.zeros_like(zeros))
+
+    @property
+    def size(self) -> int:
+        return self.images.shape[1]
+
+    def push(self, images: jax.Array, labels: jax.Array) -> "SampleQueue":
+        """Enqueues uint8 images [B, H, W, C] of `labels` [B], the first as the oldest."""
+        member = jax.nn.one_hot(labels, self.heads.shape[0], dtype=jnp.int32)  # [B, K]
+        rank = jnp.take_along_axis(jnp.cumsum(member, axis=0), labels[:, None], axis=1)[:, 0] - 1
+        added = jnp.sum(member, axis=0)
+        slot = (self.heads[labels] + rank) % self.size
+        # Of more than Q images of a class only the last Q stay. The others are sent out of range:
+        # the order of writes to one slot is undefined.
+        kept = rank >= added[labels] - self.size
+        slot = jnp.where(kept, slot, self.size)
+        return SampleQueue(
+            images=self.images.at[labels, slot].set(images, mode="drop"),
+            heads=(self.heads + added) % self.size,
+            counts=jnp.minimum(self.counts + added, self.size),
+        )
+
+    def sample(
+        self, key: jax.Array, classes: jax.Array, n: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """n distinct images of each of `classes` [C].
+
+        Returns:
+          float32 [C, n, H, W, C] in [-1, 1], and bool [C]: false where the class holds fewer
+          than n images, whose row is then not to be used.
+        """
+        counts = self.counts[classes]
+        slots = distinct_integers(key, n, counts)
+        return pixels.to_unit(self.images[classes[:, None], slots]), counts >= n
+
+    def sample_any(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """n distinct images of all classes together, each stored one equally likely.
+
+        Returns:
+          float32 [n, H, W, C] in [-1, 1], and a bool that is false where fewer are stored.
+        """
+        ends = jnp.cumsum(self.counts)
+        number = distinct_integers(key, n, ends[-1])
+        classes = jnp.searchsorted(ends, number, side="right")
+        classes = jnp.minimum(classes, self.counts.shape[0] - 1)
+        slots = number - (ends - self.counts)[classes]
+        return pixels.to_unit(self.images[classes, slots]), ends[-1] >= n
