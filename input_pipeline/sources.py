@@ -256,7 +256,7 @@ def _decode_files(
 
 
 def _progress(items, what: str):
-    return tqdm(items, desc=what, unit="img", unit_scale=True, disable=len(items) < 5000)
+    return tqdm(items, desc=what, unit="img", unit_scale=True, mininterval=2.0, disable=len(items) < 5000)
 
 
 # --- tfds ----------------------------------------------------------------------------------------

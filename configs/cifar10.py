@@ -1,0 +1,21 @@
+"""Class-conditional CIFAR-10 in pixel space.
+
+    python train.py --config configs/cifar10.py
+
+An epoch is 195 steps, as the original system counts (50,000 images in batches of 256).
+"""
+
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.data.source = "tfds:cifar10"
+    config.data.image_size = 32
+    config.data.channels = 3
+    config.data.flip = True
+    config.optimizer.warmup_steps = 2000
+    config.train.steps_per_epoch = 195
+    config.train.total_steps = None
+    config.train.total_epochs = 400.0
+    return config

@@ -1,0 +1,24 @@
+"""CIFAR-10 on two CPU cores in about half an hour.
+
+    python train.py --config configs/cifar10_nano.py
+"""
+
+from configs import cifar10
+
+
+def get_config():
+    config = cifar10.get_config()
+    config.model.size = "nano"
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 100
+    config.ema_decay = 0.99
+    config.method.temperatures = (0.05, 0.2, 0.5)
+    config.method.label_dropout = 0.0
+    config.train.total_epochs = None
+    config.train.total_steps = 1600
+    config.train.sample_steps = 200
+    config.train.checkpoint_steps = 200
+    config.train.keep_checkpoints = 10
+    config.eval.num_samples = 1000
+    config.eval.cfg_scale = 1.0
+    return config

@@ -1,0 +1,139 @@
+"""Sampling many images: exact class frequencies, one compiled program, host and device in step."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from tqdm import tqdm
+
+from drifting.evaluation.features import FeatureFunction
+from drifting.evaluation.frechet import MomentAccumulator, Moments
+from input_pipeline.pixels import to_uint8
+
+
+class NonFiniteSamples(ValueError):
+    """The generator made images with NaN or infinite values."""
+
+
+def class_balanced_labels(num: int, class_counts: Sequence[int]) -> np.ndarray:
+    """`num` labels in the proportions of `class_counts`, int32 [num]; no randomness.
+
+    Each class gets its exact share rounded down, and the places left over go to the largest
+    remainders (Hamilton's method; of equal remainders, the lower label's). Classes are spread
+    evenly over the order, so that any first part of the labels is nearly in proportion as well.
+
+    Raises ValueError for a negative num, negative counts, or no images at all.
+    """
+    # Python integers: num * count may pass 2^63, and exact remainders make the ties exact.
+    counts = [int(count) for count in class_counts]
+    total = sum(counts)
+    if num < 0 or total == 0 or min(counts) < 0:
+        raise ValueError(f"need num >= 0 and some images to copy, got num={num}, counts={counts}")
+    shares = np.array([num * count // total for count in counts])
+    remainders = [num * count % total for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda label: -remainders[label])
+    shares[by_remainder[: num - shares.sum()]] += 1
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), shares)
+    # The i-th of n images of a class stands at (i + 1/2) / n of the way.
+    place = np.concatenate([(np.arange(share) + 0.5) / max(share, 1) for share in shares])
+    return labels[np.argsort(place, kind="stable")]
+
+
+class SampleProgram:
+    """A sampler, compiled once and run on the state of one checkpoint after the other.
+
+    generate: (state, key, labels int32 [B]) -> float images [B, H, W, C] in [-1, 1], jittable.
+    """
+
+    def __init__(self, generate: Callable[[Any, jax.Array, jax.Array], jax.Array]):
+        def run(state, key, batch, labels):
+            images = generate(state, jax.random.fold_in(key, batch), labels)
+            return to_uint8(images), ~jnp.isfinite(images).all(axis=(1, 2, 3))
+
+        self._run = jax.jit(run)
+
+    def batches(
+        self, state: Any, key: jax.Array, labels: np.ndarray, batch_size: int
+    ) -> Iterator[jax.Array]:
+        """Yields uint8 images [batch_size, H, W, C] on the device; the last batch is cut to fit.
+
+        Batch b draws from fold_in(key, b). The last batch is padded before it is generated, so
+        there is one program for each batch size. While the caller has batch b the device already
+        works on batch b + 1. Raises NonFiniteSamples at the first batch with NaN or infinity, and
+        ValueError for a batch size below one.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        waiting = None
+        for batch, start in enumerate(range(0, len(labels), batch_size)):
+            part = np.asarray(labels[start : start + batch_size], np.int32)
+            padded = np.pad(part, (0, batch_size - len(part)), mode="edge")
+            dispatched = (*self._run(state, key, np.uint32(batch), padded), start, len(part))
+            if waiting is not None:
+                yield _checked(*waiting)
+            waiting = dispatched
+        if waiting is not None:
+            yield _checked(*waiting)
+
+
+def _checked(images: jax.Array, bad: jax.Array, start: int, count: int) -> jax.Array:
+    """The first `count` images; raises NonFiniteSamples where one of them is `bad`, bool [B]."""
+    num_bad = int(np.asarray(bad)[:count].sum())
+    if num_bad:
+        raise NonFiniteSamples(
+            f"{num_bad} of {count} samples have NaN or infinite values "
+            f"(samples {start} to {start + count - 1}): "
+            "this checkpoint has diverged, score an earlier one"
+        )
+    return images[:count]
+
+
+def generate_images(
+    program: SampleProgram,
+    state: Any,
+    labels: np.ndarray,
+    key: jax.Array,
+    batch_size: int,
+    progress: bool = True,
+) -> np.ndarray:
+    """One image for each label, uint8 [N, H, W, C] on the host, N = len(labels).
+
+    Raises NonFiniteSamples for NaN or infinite values, ValueError for no labels. `progress` shows
+    images/s and the time left.
+    """
+    if len(labels) == 0:
+        raise ValueError("no labels, so no images to generate: ask for at least one sample")
+    images = None
+    done = 0
+    with tqdm(total=len(labels), unit="image", desc="generate", disable=not progress) as bar:
+        for batch in program.batches(state, key, labels, batch_size):
+            if images is None:
+                images = np.empty((len(labels), *batch.shape[1:]), np.uint8)
+            images[done : done + len(batch)] = np.asarray(batch)
+            done += len(batch)
+            bar.update(len(batch))
+    return images
+
+
+def moments_of(images: np.ndarray, features: FeatureFunction, batch_size: int) -> Moments:
+    """Moments of the features of uint8 images [N, H, W, C]; only the moments leave the device.
+
+    Raises ValueError for images that are not uint8 [N, H, W, C] and for fewer than two.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"expected uint8 images [N, H, W, C], got {images.dtype} {images.shape}")
+    accumulator = MomentAccumulator(features.dimension)
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        missing = batch_size - len(part) if start else 0
+        padded = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        accumulator.update(_apply(features.apply, padded)[: len(part)])
+    return accumulator.moments()
+
+
+@jax.jit
+def _apply(apply: Partial, images: jax.Array) -> jax.Array:
+    return apply(images)

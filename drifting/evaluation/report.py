@@ -1,0 +1,123 @@
+"""The record of scores: rows of fid_metrics.csv, shared by concurrent evaluators, and JSON."""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from drifting.pictures import write_atomically
+
+COLUMNS = (
+    "timestamp", "checkpoint", "data_set", "split", "features", "epoch", "step",
+    "frechet_distance", "knn_accuracy", "nn_distance_samples", "nn_distance_heldout",
+    "num_samples", "batch_size", "cfg_scale", "seed", "weights",
+    "loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "eval_seconds",
+)  # fmt: skip
+
+# Two rows with equal values here are the same measurement.
+KEY = ("step", "data_set", "split", "features", "num_samples", "cfg_scale", "seed", "weights")
+
+
+def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
+    """Appends one row in the order of COLUMNS, cells without a value empty; durable on return.
+
+    Several processes may append to one file: each holds a lock on it for the whole append. A line
+    without its end, left by a process that was killed, is dropped first. Raises ValueError for a
+    key that is no column, a cell of several lines, and a file that has other columns.
+    """
+    line = _row_line(row)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # released as the file is closed
+        if _repaired_size(descriptor, path) == 0:
+            line = _line(COLUMNS) + line
+        written = os.write(descriptor, line)
+        if written != len(line):
+            raise OSError(f"only {written} of {len(line)} bytes were written to {path}: disk full?")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
+    """All whole rows as text, by column; none where the file is absent. A torn line is skipped."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    whole = path.read_bytes().rpartition(b"\n")[0].decode()
+    header, *rows = list(csv.reader(io.StringIO(whole))) or [[]]
+    return [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+
+
+def is_scored(rows: Iterable[Mapping[str, Any]], row: Mapping[str, Any]) -> bool:
+    """Whether one of `rows` is the measurement that `row` describes, by the columns in KEY.
+
+    Numbers are compared as numbers, so 1.5 equals "1.50" and 1 equals "1.0". Raises ValueError
+    where `row` lacks a column of KEY.
+    """
+    missing = [column for column in KEY if column not in row]
+    if missing:
+        raise ValueError(f"cannot tell which measurement this is without {', '.join(missing)}")
+    wanted = _key(row)
+    return any(_key(other) == wanted for other in rows)
+
+
+def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    """Writes `content` as indented JSON, whole or not at all; arrays become lists."""
+    text = json.dumps(dict(content), indent=2, default=_plain) + "\n"
+    write_atomically(path, text.encode())
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy and JAX arrays and scalars
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} {value!r} has no JSON form")
+
+
+def _row_line(row: Mapping[str, Any]) -> bytes:
+    unknown = sorted(set(row) - set(COLUMNS))
+    if unknown:
+        raise ValueError(f"no such column: {', '.join(unknown)}; columns are {', '.join(COLUMNS)}")
+    cells = [_cell(row.get(column)) for column in COLUMNS]
+    for column, cell in zip(COLUMNS, cells, strict=True):
+        if "\n" in cell or "\r" in cell:
+            raise ValueError(f"{column} must be one line, got {cell!r}")
+    return _line(cells)
+
+
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _repaired_size(descriptor: int, path: str | os.PathLike) -> int:
+    """Size of the open, locked file after a torn last line is cut; checks the header's columns."""
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.ftruncate(descriptor, whole)
+    if whole and not content.startswith(_line(COLUMNS)):
+        raise ValueError(f"{path} has other columns than this version writes: move it away")
+    return whole
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str | float, ...]:
+    return tuple(_number_or_text(_cell(row.get(column))) for column in KEY)
+
+
+def _number_or_text(cell: str) -> str | float:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell

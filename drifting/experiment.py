@@ -1,0 +1,198 @@
+"""From a config or a workdir to the objects that the entry points need.
+
+The only module that knows all rooms: data, methods, training and checkpoints.
+"""
+
+import functools
+import logging
+import pathlib
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from drifting import config as config_lib
+from drifting import methods
+from drifting.training import checkpoints, loop
+from input_pipeline import sources
+from input_pipeline.sources import ImageSet
+
+log = logging.getLogger(__name__)
+
+
+class WorkdirError(RuntimeError):
+    """A workdir that cannot be written or understood."""
+
+
+# What entry points print as one line instead of a traceback.
+USER_ERRORS = (
+    WorkdirError,
+    config_lib.ConfigError,
+    checkpoints.CheckpointError,
+    loop.TrainingDiverged,
+    ValueError,
+)
+
+
+def load_images(config: Any, split: str) -> ImageSet:
+    """The split of config.data.source in the config's shape."""
+    data = config.data
+    return sources.load(
+        data.source,
+        split,
+        image_size=data.image_size,
+        channels=data.channels,
+        fit=data.fit,
+        on_corrupt=data.on_corrupt,
+    )
+
+
+def make_method(config: Any, image_set: ImageSet) -> Any:
+    """The config's method for the shape and classes of a data set."""
+    return methods.create(config, image_set.images.shape[1:], image_set.num_classes)
+
+
+def train(config: Any, workdir: str | pathlib.Path) -> None:
+    """Trains a config in a workdir, fresh or resumed.
+
+    Raises:
+      one of USER_ERRORS.
+    """
+    workdir = pathlib.Path(workdir)
+    resuming = _check_workdir(workdir, config)
+    image_set = load_images(config, config.data.split)
+    method = make_method(config, image_set)
+    convert = functools.partial(
+        config_lib.to_steps,
+        config.train,
+        images_per_step=method.images_per_step,
+        num_images=len(image_set),
+    )
+    per_epoch = config_lib.steps_per_epoch(
+        config.train, method.images_per_step, len(image_set)
+    )
+    schedule = loop.steps_of(config, convert, per_epoch)
+    if not resuming:
+        method.check_data(image_set)  # nothing is written for a run that cannot start
+    config_lib.write(workdir / "config.json", config, _facts(image_set))
+    hparams = config_lib.flatten(config)
+    loop.train(method, image_set, config, schedule, workdir, hparams)
+
+
+def _check_workdir(workdir: pathlib.Path, config: Any) -> bool:
+    """Whether to resume; makes the folder of a fresh run."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / ".write_test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise WorkdirError(
+            f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
+        ) from error
+    if not any(workdir.iterdir()):
+        return False
+    if not checkpoints.valid_steps(workdir / "checkpoints"):
+        raise WorkdirError(
+            f"{workdir} holds files but no finished checkpoint, so there is nothing to resume; "
+            "remove it or choose another --workdir"
+        )
+    for line in config_lib.check_resume(config_lib.read(workdir / "config.json"), config):
+        log.warning("resuming with a changed %s", line)
+    return True
+
+
+def _facts(image_set: ImageSet) -> dict[str, Any]:
+    """What a reader of config.json needs to repeat the run."""
+    import importlib.metadata
+
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        "versions": {p: importlib.metadata.version(p) for p in packages},
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "git_commit": _git_commit(),
+        "data_fingerprint": image_set.fingerprint,
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "rev-parse", "HEAD"]
+    root = pathlib.Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+class Run:
+    """A trained run, opened read-only for evaluation and sampling.
+
+    Raises:
+      one of USER_ERRORS: the workdir is not that of a run.
+    """
+
+    def __init__(self, workdir: str | pathlib.Path):
+        self.workdir = pathlib.Path(workdir)
+        self.config = config_lib.read(self.workdir / "config.json")
+        if not self.steps():
+            raise WorkdirError(
+                f"{self.workdir} has no finished checkpoint yet; train it further with "
+                "`python train.py`"
+            )
+        self.images = load_images(self.config, self.config.data.split)
+        self.method = make_method(self.config, self.images)
+        folder = self.workdir / "checkpoints"
+        self._checkpoints = checkpoints.Checkpoints(folder, read_only=True)
+        where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        self._shapes = jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+            jax.eval_shape(self.method.init, jax.random.key(0)),
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the finished checkpoints, read anew."""
+        return checkpoints.valid_steps(self.workdir / "checkpoints")
+
+    def choose_steps(self, which: str) -> list[int]:
+        """`last`, `all`, or steps separated by commas.
+
+        Raises:
+          WorkdirError: a step has no checkpoint; those that exist are listed.
+        """
+        steps = self.steps()
+        if which in ("last", "all"):
+            return steps if which == "all" else steps[-1:]
+        try:
+            asked = [int(s) for s in which.split(",")]
+        except ValueError:
+            raise WorkdirError(
+                f"--checkpoints {which}: expected last, all, or steps separated by commas"
+            ) from None
+        missing = [s for s in asked if s not in steps]
+        if missing:
+            raise WorkdirError(f"{self.workdir} has no checkpoint of steps {missing}; has {steps}")
+        return asked
+
+    def restore(self, step: int) -> tuple[Any, dict[str, float]]:
+        """The state at `step` on one device, and the metrics saved beside it."""
+        return self._checkpoints.restore(step, self._shapes)
+
+    def restore_last(self) -> tuple[Any, int]:
+        """The newest usable state and its step; a damaged newer one is named and passed over."""
+        for step in reversed(self.steps()):
+            try:
+                return self.restore(step)[0], step
+            except checkpoints.CheckpointError as error:
+                log.warning("%s; trying the one before", error)
+        raise WorkdirError(f"no checkpoint in {self.workdir} can be used")
+
+    def sampler(self, cfg_scale: float, ema: bool) -> Callable:
+        """(state, key, labels) -> images, for a SampleProgram."""
+
+        def generate(state, key, labels):
+            return self.method.sample(state, key, labels, cfg_scale, ema)
+
+        return generate

@@ -1,0 +1,198 @@
+"""Pictures for people: grids of images, scores and training curves, as PNG files."""
+
+import io
+import math
+import os
+import pathlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plot nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_GRID_WIDTH = 400  # pixels, at least
+_FONT_SIZE = 13
+_INK = (60, 60, 60)
+
+
+def write_atomically(path: str | os.PathLike, content: bytes) -> None:
+    """Writes the file whole or not at all: a reader never sees a part of it."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_grid(
+    images: np.ndarray,
+    path: str | os.PathLike,
+    row_headings: Sequence[str] = (),
+    column_headings: Sequence[str] = (),
+) -> None:
+    """Saves images uint8 [rows, columns, H, W, C], C = 1 or 3, as one PNG with thin gaps.
+
+    Small images are enlarged by a whole factor, each pixel a square. Raises ValueError for another
+    dtype or shape, and for headings that are not one a row or one a column.
+    """
+    if images.dtype != np.uint8 or images.ndim != 5 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            "a grid needs uint8 images [rows, columns, H, W, C] with C = 1 or 3, "
+            f"got {images.dtype} {images.shape}"
+        )
+    rows, columns, _, width, _ = images.shape
+    for headings, count in ((row_headings, rows), (column_headings, columns)):
+        if len(headings) not in (0, count):
+            raise ValueError(f"{len(headings)} headings for {count} rows or columns: {headings}")
+    scale = max(1, math.ceil(_GRID_WIDTH / (columns * width)))
+    canvas, gap = _tiled(images, scale)
+    picture = _with_headings(canvas, gap, rows, columns, row_headings, column_headings)
+    _save_picture(picture, path)
+
+
+def _tiled(images: np.ndarray, scale: int) -> tuple[Image.Image, int]:
+    """The enlarged images on white with a gap of `gap` pixels around each; returns it and gap."""
+    images = images.repeat(scale, axis=2).repeat(scale, axis=3)
+    rows, columns, height, width, channels = images.shape
+    gap = max(1, min(height, width) // 24)
+    padded = np.full((rows, columns, height + gap, width + gap, channels), 255, np.uint8)
+    padded[:, :, :height, :width] = images
+    sheet = padded.transpose(0, 2, 1, 3, 4).reshape(rows * (height + gap), -1, channels)
+    sheet = np.pad(sheet, ((gap, 0), (gap, 0), (0, 0)), constant_values=255)
+    return Image.fromarray(np.broadcast_to(sheet, (*sheet.shape[:2], 3)).copy()), gap
+
+
+def _with_headings(
+    sheet: Image.Image,
+    gap: int,
+    rows: int,
+    columns: int,
+    row_headings: Sequence[str],
+    column_headings: Sequence[str],
+) -> Image.Image:
+    """The sheet with headings to its left and above it, each centred on its row or column."""
+    font = ImageFont.load_default(_FONT_SIZE)
+    left = math.ceil(max(map(font.getlength, row_headings))) + 10 if row_headings else 0
+    top = _FONT_SIZE + 8 if column_headings else 0
+    picture = Image.new("RGB", (left + sheet.width, top + sheet.height), "white")
+    picture.paste(sheet, (left, top))
+    draw = ImageDraw.Draw(picture)
+    high, wide = (sheet.height - gap) / rows, (sheet.width - gap) / columns
+    for row, text in enumerate(row_headings):
+        place = (left - 4, top + gap / 2 + (row + 0.5) * high)
+        draw.text(place, text, fill=_INK, font=font, anchor="rm")
+    for column, text in enumerate(column_headings):
+        place = (left + gap / 2 + (column + 0.5) * wide, top / 2 + 2)
+        draw.text(place, text, fill=_INK, font=font, anchor="mm")
+    return picture
+
+
+def plot_metric_vs_step(rows: Iterable[Mapping[str, str]], path: str | os.PathLike) -> None:
+    """Draws the Frechet distance over training steps from rows of fid_metrics.csv.
+
+    One line for each group of data set, features, split, guidance scale, weights and number of
+    samples: scores of different groups are not comparable. Several seeds of one step are dots, and
+    the line goes through their mean. Raises ValueError where no row has a Frechet distance.
+    """
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        if row["step"] and row["frechet_distance"]:
+            groups[_group_name(row)].append((float(row["step"]), float(row["frechet_distance"])))
+    if not groups:
+        raise ValueError("no row has a step and a Frechet distance: score a checkpoint first")
+    figure = _figure(7.0, 4.2)
+    axes = figure.add_subplot()
+    for name, points in sorted(groups.items()):
+        steps, distances = np.array(points).T
+        ticks = np.unique(steps)
+        means = [distances[steps == tick].mean() for tick in ticks]
+        (line,) = axes.plot(ticks, means, ".-", linewidth=1.6, markersize=2, label=name)
+        axes.plot(steps, distances, ".", color=line.get_color(), markersize=6)
+    axes.set(xlabel="training step", ylabel="Frechet distance", yscale="log")
+    _plain_log_ticks(axes)
+    _tidy(axes)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    _save_figure(figure, path)
+
+
+def _group_name(row: Mapping[str, str]) -> str:
+    guidance = f"cfg {row['cfg_scale']}" if row["cfg_scale"] else "no cfg"
+    samples = f"{int(row['num_samples']):,} samples" if row["num_samples"] else "samples unknown"
+    split = " ".join(filter(None, (row["data_set"], row["split"])))
+    return ", ".join((row["features"], split, guidance, row["weights"], samples))
+
+
+def plot_curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | os.PathLike
+) -> None:
+    """Draws each named (steps [N], values [N]) in a small panel of its own, side by side.
+
+    Values that are not finite leave a gap. Raises ValueError for no series.
+    """
+    if not series:
+        raise ValueError("no series to draw")
+    columns = min(3, len(series))
+    rows = math.ceil(len(series) / columns)
+    figure = _figure(3.4 * columns, 2.4 * rows)
+    for place, (name, (steps, values)) in enumerate(series.items(), start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        values = np.asarray(values, np.float64)
+        axes.plot(steps, np.where(np.isfinite(values), values, np.nan), linewidth=1.2)
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.tick_params(labelsize=8)
+        if place > len(series) - columns:  # no panel below
+            axes.set_xlabel("training step", fontsize=8)
+        _tidy(axes)
+    _save_figure(figure, path)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    # The figure object alone: pyplot keeps every figure alive and may ask for a display.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _plain_log_ticks(axes: "Axes") -> None:
+    """Distances as people write them, 20 or 0.031, between the powers of ten as well."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):  # it chooses which ticks have room for a label, and rounds 0.031
+        def __call__(self, value, position=None):
+            return f"{value:.4g}" if super().__call__(value, position) else ""
+
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(2.0, 0.5)))
+    axes.tick_params(axis="y", which="minor", labelsize=8)
+
+
+def _tidy(axes: "Axes") -> None:
+    """Few lines of scaffold, and steps as 5k and 1M so that their labels never touch."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6, which="both")
+
+
+def _save_figure(figure: "Figure", path: str | os.PathLike) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(path, content.getvalue())
+
+
+def _save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
+    content = io.BytesIO()
+    picture.save(content, format="PNG", optimize=True)
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,1 @@
+"""Loop, sharding, checkpoints and metric writers; knows no method by name."""

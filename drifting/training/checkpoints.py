@@ -1,0 +1,210 @@
+"""Checkpoints through Orbax, with a manifest of content hashes and fallback to older ones.
+
+Orbax commits a step by renaming its folder, so a killed save leaves nothing that looks finished.
+It has no checksum: a truncated file fails to restore and a flipped bit does not even fail. Here a
+manifest of SHA-256 hashes is written last; a step without a matching one is not restored.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import threading
+import time
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint can be used; the message says why and what to do."""
+
+
+def valid_steps(folder: str | os.PathLike) -> list[int]:
+    """Steps of all finished checkpoints in `folder`, in order. Contents are not read."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        return []
+    steps = (d for d in folder.iterdir() if d.name.isdigit())
+    return sorted(int(d.name) for d in steps if (d / MANIFEST).is_file())
+
+
+def find_damage(step_folder: pathlib.Path) -> str | None:
+    """What is wrong with a checkpoint against its manifest, or None."""
+    try:
+        hashes = json.loads((step_folder / MANIFEST).read_text())
+    except FileNotFoundError:
+        return "it was not finished"
+    except ValueError:
+        return "its manifest is damaged"
+    for name, expected in hashes.items():
+        path = step_folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _sha256(path) != expected:
+            return f"{name} is truncated or changed"
+    return None
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_manifest(step: pathlib.Path) -> None:
+    files = sorted(f for f in step.rglob("*") if f.is_file())
+    hashes = {str(f.relative_to(step)): _sha256(f) for f in files}
+    temporary = step / (MANIFEST + ".tmp")
+    with open(temporary, "w") as file:
+        json.dump(hashes, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, step / MANIFEST)
+
+
+class Checkpoints:
+    """The checkpoints of one workdir.
+
+    Args:
+      folder: `<workdir>/checkpoints`.
+      keep: how many of the newest stay.
+      keep_every: multiples of this stay as well; 0 for none.
+      read_only: for evaluation beside a running job.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        keep: int = 1,
+        keep_every: int = 0,
+        read_only: bool = False,
+    ):
+        self.folder = pathlib.Path(folder).absolute()
+        policies = [checkpoint_managers.LatestN(max(keep, 1))]
+        if keep_every:
+            policies.append(checkpoint_managers.EveryNSteps(keep_every))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            read_only=read_only,
+        )
+        self._seal: threading.Thread | None = None
+        self._saved = threading.Event()
+        if not read_only:
+            self._set_unfinished_aside()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def _set_unfinished_aside(self) -> None:
+        """A step without a manifest died between commit and hashes; it is not to be trusted."""
+        if not self.folder.is_dir():
+            return
+        for step in self.folder.iterdir():
+            if step.name.isdigit() and not (step / MANIFEST).is_file():
+                self._set_aside(step, "it was not finished")
+
+    def _set_aside(self, step: pathlib.Path, reason: str) -> None:
+        aside = self.folder.parent / "damaged_checkpoints" / f"{step.name}_{time.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        shutil.move(step, aside)
+        log.warning("checkpoint %s cannot be used: %s; moved to %s", step, reason, aside)
+
+    def save(self, state: Any, step: int, metrics: dict[str, float]) -> None:
+        """Starts saving; returns once the state is copied from the device."""
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), metrics=ocp.args.JsonSave(metrics)
+        )
+        self.wait()
+        self._saved.clear()
+        self._manager.save(step, args=args, force=True)
+        self._seal = threading.Thread(target=self._seal_when_committed, args=(step,))
+        self._seal.start()
+
+    def _seal_when_committed(self, step: int) -> None:
+        """Writes the manifest once Orbax has renamed the step's folder into place.
+
+        Orbax has no callback after the rename, so this thread looks for it.
+        """
+        folder = self.folder / str(step)
+        while not folder.is_dir() and not self._saved.wait(0.05):
+            pass
+        if folder.is_dir():
+            _write_manifest(folder)
+
+    def restore(self, step: int, shapes: Any) -> tuple[Any, dict[str, float]]:
+        """The state at `step`, placed as the shardings of `shapes` say, and its last metrics.
+
+        Raises:
+          CheckpointError: it is damaged, or is of another model.
+        """
+        folder = self.folder / str(step)
+        damage = find_damage(folder)
+        if damage:
+            raise CheckpointError(f"checkpoint {folder} cannot be used: {damage}")
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(shapes), metrics=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=args)
+        except ValueError as error:
+            first = str(error).strip().splitlines()[0]
+            raise CheckpointError(
+                f"checkpoint {folder} does not fit this model: {first}"
+            ) from error
+        _check_types(folder, shapes, restored.state)
+        return restored.state, restored.metrics
+
+    def restore_newest(self, shapes: Any) -> tuple[Any, int, dict[str, float]] | None:
+        """The newest usable state, its step and metrics; None where no step exists.
+
+        Damaged newer ones are named and moved out of the way, never deleted.
+
+        Raises:
+          CheckpointError: there are steps, but none that can be used.
+        """
+        steps = valid_steps(self.folder)
+        damaged = []
+        for step in reversed(steps):
+            damage = find_damage(self.folder / str(step))
+            if not damage:
+                for newer, reason in damaged:
+                    self._set_aside(self.folder / str(newer), reason)
+                if damaged:
+                    log.warning("falling back to the checkpoint of step %d", step)
+                    self._manager.reload()
+                state, metrics = self.restore(step, shapes)
+                return state, step, metrics
+            damaged.append((step, damage))
+        if damaged:
+            listed = "; ".join(f"step {s}: {reason}" for s, reason in damaged)
+            raise CheckpointError(f"no usable checkpoint in {self.folder} ({listed})")
+        return None
+
+    def wait(self) -> None:
+        """Until everything saved is on disk, manifest included."""
+        try:
+            self._manager.wait_until_finished()
+        finally:
+            self._saved.set()
+            if self._seal is not None:
+                self._seal.join()
+
+    def close(self) -> None:
+        self.wait()
+        self._manager.close()
+
+
+def _check_types(folder: pathlib.Path, shapes: Any, state: Any) -> None:
+    """Orbax casts silently where a type differs from the one asked for; nothing here should."""
+    for want, got in zip(jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True):
+        if want.shape != got.shape or want.dtype != got.dtype:
+            raise CheckpointError(
+                f"checkpoint {folder} does not fit this model: {got.dtype}{got.shape} where "
+                f"{want.dtype}{want.shape} is expected"
+            )

@@ -1,0 +1,344 @@
+"""The training loop: many steps a dispatch, asynchronous metrics, exact resume.
+
+It is handed a method object and calls its pure functions; it never touches a loss.
+"""
+
+import dataclasses
+import logging
+import math
+import pathlib
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from drifting.training import sharding
+from drifting.training.checkpoints import Checkpoints
+from drifting.training.writers import Writers
+from input_pipeline import pixels, resident
+from input_pipeline.sources import ImageSet
+
+log = logging.getLogger(__name__)
+
+LAST_VALUE = ("lr",)  # metrics that are settings: logged as they are, not averaged
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or the gradient is NaN or infinite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When the loop does what, in steps.
+
+    Attributes:
+      total: the run's length.
+      log, sample, checkpoint: intervals.
+      per_call: steps a dispatch at most.
+      per_epoch: for the epoch in the logs.
+    """
+
+    total: int
+    log: int
+    sample: int
+    checkpoint: int
+    per_call: int
+    per_epoch: float
+
+    def next_stop(self, step: int) -> int:
+        """The step at which the next call ends: at an event, or after per_call steps."""
+        events = [(step // n + 1) * n for n in (self.log, self.sample, self.checkpoint)]
+        return min(step + self.per_call, self.total, *events)
+
+    def due(self, step: int, interval: int) -> bool:
+        return step % interval == 0 or step == self.total
+
+
+class Preemption:
+    """Notes a SIGTERM; Orbax's own check is always false in a single process."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self) -> "Preemption":
+        self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        del number, frame
+        self.asked = True
+
+    def __exit__(self, *_: Any) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+
+def make_program(method: Any) -> Callable:
+    """The jittable program (state, data, key, count) -> (state, report) of `count` steps.
+
+    `count` is a traced number, so one compilation serves every length of a call. The report holds
+    sums and last values of the metrics and the first step (from 1) with a non-finite loss or
+    gradient, or 0.
+    """
+
+    def program(state, data, key, count):
+        def step_key(state):
+            return jax.random.fold_in(key, state.step)
+
+        def body(_, carry):
+            state, report = carry
+            state, metrics = method.train_step(state, data, step_key(state))
+            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+            first_bad = jnp.where(finite, 0, state.step)
+            bad = jnp.where(report["bad_step"] > 0, report["bad_step"], first_bad)
+            sums = jax.tree.map(jnp.add, report["sum"], metrics)
+            return state, {"sum": sums, "last": metrics, "bad_step": bad}
+
+        shapes = jax.eval_shape(lambda s: method.train_step(s, data, step_key(s))[1], state)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        report = {"sum": zeros, "last": zeros, "bad_step": jnp.zeros((), jnp.int32)}
+        return jax.lax.fori_loop(0, count, body, (state, report))
+
+    return program
+
+
+class Window:
+    """Means of the metrics since the last log, and the rates."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self) -> None:
+        self.steps, self.sums, self.last, self.began = 0, {}, {}, time.perf_counter()
+
+    def add(self, report: dict[str, Any], steps: int) -> None:
+        self.steps += steps
+        self.last = report["last"]
+        for name, value in report["sum"].items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+    def means(self) -> dict[str, float]:
+        means = {name: total / self.steps for name, total in self.sums.items()}
+        return means | {n: float(self.last[n]) for n in LAST_VALUE if n in means}
+
+    def rates(self, images_per_step: int) -> dict[str, float]:
+        seconds = (time.perf_counter() - self.began) / self.steps
+        return {"images_per_second": images_per_step / seconds, "step_ms": 1000 * seconds}
+
+
+class Trainer:
+    """One run of a method on a resident data set; see `train`."""
+
+    def __init__(self, method: Any, config: Any, schedule: Schedule, workdir: pathlib.Path):
+        self.method, self.config, self.schedule = method, config, schedule
+        self.workdir = workdir
+        self.mesh = sharding.make_mesh(
+            config.mesh.data, config.mesh.fsdp, method.batch_size
+        )
+        self.everywhere = sharding.replicated(self.mesh)
+        self.checkpoints = Checkpoints(
+            workdir / "checkpoints", config.train.keep_checkpoints, config.train.keep_every_steps
+        )
+        # Reports in flight: (steps of the call, step after it, report on the device).
+        self.pending: list[tuple[int, int, dict]] = []
+        self.window = Window()
+        self.last_row: dict[str, float] = {}
+        self.saved_step = -1
+
+    # Starting, in this order, whether fresh or resumed:
+    #   1. shapes, then shardings: a replicated state is never built and then moved;
+    #   2. the newest usable checkpoint, or a state made in place by the jitted init;
+    #   3. the program, compiled ahead of time so that nothing can recompile in the loop;
+    #   4. a fresh run samples and saves at step 0, so that curves have their beginning.
+    def start(self, image_set: ImageSet) -> None:
+        base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
+        self.key = jax.device_put(base, self.everywhere)
+        shapes = jax.eval_shape(self.method.init, init_key)
+        self.shardings = sharding.state_shardings(self.mesh, shapes)
+        placed = jax.tree.map(
+            lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+            shapes,
+            self.shardings,
+        )
+        restored = self.checkpoints.restore_newest(placed)
+        if restored is None:
+            init = jax.jit(self.method.init, out_shardings=self.shardings)
+            self.state, self.step = init(init_key), 0
+        else:
+            self.state, self.step, self.last_row = restored
+            self.saved_step = self.step
+            log.info("resumed %s at step %d", self.workdir, self.step)
+        self.data = resident.to_device(image_set, self.everywhere)
+        self._compile()
+
+    def _compile(self) -> None:
+        began = time.perf_counter()
+        count = self._count(1)
+        program = jax.jit(
+            make_program(self.method),
+            donate_argnums=0,
+            out_shardings=(self.shardings, self.everywhere),
+        )
+        self.program = program.lower(self.state, self.data, self.key, count).compile()
+        log.info("compiled the train step in %.1f s", time.perf_counter() - began)
+        self.summarize = jax.jit(
+            lambda state, key: jax.tree.map(pixels.to_uint8, self.method.summaries(state, key))
+        )
+
+    def _count(self, n: int) -> jax.Array:
+        return jax.device_put(np.int32(n), self.everywhere)
+
+    def run(self, writers: Writers) -> None:
+        """Trains to the end.
+
+        Raises:
+          TrainingDiverged: nothing of the bad window is saved.
+          SystemExit(143): after SIGTERM, once the state is saved.
+        """
+        self.writers = writers
+        with Preemption() as preemption, self._bar() as bar:
+            if self.step == 0:
+                self._sample()
+                self._save()
+            self.window.reset()
+            while self.step < self.schedule.total:
+                self._dispatch(bar)
+                if self.schedule.due(self.step, self.schedule.log):
+                    self._log(bar)
+                if self.schedule.due(self.step, self.schedule.sample):
+                    self._sample()
+                if self.schedule.due(self.step, self.schedule.checkpoint):
+                    self._save()
+                if preemption.asked:
+                    self._stop_early()
+
+    def _bar(self) -> tqdm:
+        return tqdm(
+            total=self.schedule.total, initial=self.step, unit="step", desc="training",
+            mininterval=1.0,
+        )
+
+    def _dispatch(self, bar: tqdm) -> None:
+        """Starts the next call; waits only for the one before the last, to stay near the device."""
+        count = self.schedule.next_stop(self.step) - self.step
+        # Explicit transfers alone: a hidden one would cost a host round trip each call.
+        with jax.transfer_guard("disallow"):
+            self.state, report = self.program(self.state, self.data, self.key, self._count(count))
+        self.step += count
+        self.pending.append((count, self.step, report))
+        if len(self.pending) > 1:
+            jax.block_until_ready(self.pending[-2][2])
+        bar.update(count)
+
+    def _collect(self) -> None:
+        """Fetches the reports in flight and refuses non-finite ones."""
+        for count, after, report in self.pending:
+            report = jax.device_get(report)
+            if report["bad_step"] > 0:
+                self._diverged(int(report["bad_step"]), after - count, after, report["last"])
+            self.window.add(report, count)
+        self.pending = []
+
+    def _diverged(self, step: int, before: int, after: int, last: dict[str, Any]) -> None:
+        shown = ", ".join(f"{k} {float(v):.4g}" for k, v in last.items())
+        good = (
+            f"the last good checkpoint is {self.checkpoints.folder / str(self.saved_step)}"
+            if self.saved_step >= 0
+            else "there is no checkpoint yet"
+        )
+        raise TrainingDiverged(
+            f"loss or gradient is not finite at step {step} (call of steps {before} to {after}; "
+            f"metrics at its end: {shown}); {good}. Lower config.optimizer.learning_rate or "
+            "config.optimizer.clip_norm and run again: it resumes from there"
+        )
+
+    def _log(self, bar: tqdm) -> None:
+        self._collect()
+        if not self.window.steps:
+            return
+        rates = self.window.rates(self.method.images_per_step)
+        means = self.window.means()
+        self.last_row = {"epoch": self.step / self.schedule.per_epoch, **means}
+        self.writers.scalars(self.step, {**self.last_row, **rates})
+        bar.set_postfix_str(
+            f"loss {means['loss']:.4g}, {rates['images_per_second']:.0f} images/s", refresh=False
+        )
+        self.window.reset()
+
+    def _sample(self) -> None:
+        began = time.perf_counter()
+        grids = self.summarize(self.state, jax.device_put(self.summary_key, self.everywhere))
+        for name, images in jax.device_get(grids).items():
+            self.writers.grid(self.step, name, images)
+        self.window.began += time.perf_counter() - began  # rates are the train step's own
+
+    def _save(self) -> None:
+        began = time.perf_counter()
+        self._collect()  # a state is saved only once its losses are known to be finite
+        row = self.last_row if not self.window.steps else {
+            "epoch": self.step / self.schedule.per_epoch, **self.window.means()
+        }
+        if self.saved_step != self.step:
+            self.checkpoints.save(self.state, self.step, row)
+            self.saved_step = self.step
+        self.window.began += time.perf_counter() - began
+
+    def _stop_early(self) -> None:
+        self._save()
+        self.checkpoints.wait()
+        log.warning(
+            "SIGTERM: saved step %d in %s; the same command resumes there", self.step, self.workdir
+        )
+        raise SystemExit(143)
+
+    def close(self) -> None:
+        self.checkpoints.close()
+
+
+def train(
+    method: Any,
+    image_set: ImageSet,
+    config: Any,
+    schedule: Schedule,
+    workdir: pathlib.Path,
+    hparams: dict[str, Any],
+) -> None:
+    """Trains `method` to schedule.total steps, going on from the workdir's newest checkpoint.
+
+    Raises:
+      CheckpointError, MeshError, TrainingDiverged, DataError: one clear line each.
+    """
+    method.check_data(image_set)
+    trainer = Trainer(method, config, schedule, workdir)
+    try:
+        with jax.set_mesh(trainer.mesh):
+            trainer.start(image_set)
+            if trainer.step >= schedule.total:
+                log.info("already at step %d of %d", trainer.step, schedule.total)
+                return
+            writers = Writers(workdir, trainer.step, config.train.tensorboard, hparams)
+            try:
+                trainer.run(writers)
+            finally:
+                writers.close()
+    finally:
+        trainer.close()
+
+
+def steps_of(config: Any, to_steps: Callable[[str], int], per_epoch: float) -> Schedule:
+    """The schedule of config.train; `to_steps` converts a duration's name."""
+    if config.train.steps_per_call < 1:
+        raise ValueError(f"config.train.steps_per_call = {config.train.steps_per_call}, needs >= 1")
+    assert math.isfinite(per_epoch)
+    return Schedule(
+        total=to_steps("total"),
+        log=to_steps("log"),
+        sample=to_steps("sample"),
+        checkpoint=to_steps("checkpoint"),
+        per_call=config.train.steps_per_call,
+        per_epoch=per_epoch,
+    )

@@ -1,0 +1,90 @@
+"""metrics.jsonl, TensorBoard events and sample grids of a run."""
+
+import json
+import logging
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from drifting import pictures
+
+log = logging.getLogger(__name__)
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a line that a killed process left torn is passed over."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+class Writers:
+    """Everything that a run writes beside its checkpoints.
+
+    metrics.jsonl is the durable record and is always written; TensorBoard events need TensorFlow,
+    whose absence is said once.
+
+    Args:
+      workdir: exists and can be written.
+      start_step: rows of later steps are dropped: a resumed run makes them again.
+      tensorboard: write events.
+      hparams: for TensorBoard's table of runs.
+    """
+
+    def __init__(
+        self, workdir: pathlib.Path, start_step: int, tensorboard: bool, hparams: dict[str, Any]
+    ):
+        self._workdir = workdir
+        path = workdir / "metrics.jsonl"
+        kept = [r for r in read_metrics(path) if r["step"] <= start_step]
+        text = "".join(json.dumps(r) + "\n" for r in kept)
+        pictures.write_atomically(path, text.encode())
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115 (closed in close)
+        self._board = _summary_writer(workdir) if tensorboard else None
+        if self._board:
+            simple = {k: v for k, v in hparams.items() if isinstance(v, int | float | str | bool)}
+            self._board.write_hparams(simple)
+
+    def scalars(self, step: int, row: dict[str, float]) -> None:
+        """One object a logged step."""
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        if self._board:
+            self._board.write_scalars(step, row)
+
+    def grid(self, step: int, name: str, images: np.ndarray) -> None:
+        """uint8 images [rows, columns, H, W, C] as samples/step_XXXXXXX.png."""
+        suffix = "" if name == "samples" else f"_{name}"
+        folder = self._workdir / "samples"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"step_{step:07d}{suffix}.png"
+        pictures.save_grid(images, path)
+        if self._board:
+            rows, columns, height, width, channels = images.shape
+            sheet = images.transpose(0, 2, 1, 3, 4)
+            sheet = sheet.reshape(1, rows * height, columns * width, channels)
+            self._board.write_images(step, {name: sheet})
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board:
+            self._board.flush()
+            self._board.close()
+
+
+def _summary_writer(workdir: pathlib.Path):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        from clu.metric_writers import SummaryWriter  # imports TensorFlow
+    except ImportError:
+        log.warning("TensorFlow is not installed: TensorBoard events are off")
+        return None
+    return SummaryWriter(str(workdir))

@@ -1,0 +1,22 @@
+import jax
+import numpy as np
+import pytest
+
+from drifting.evaluation.features import feature_function
+
+
+def test_pixels_are_flat_and_in_unit_range():
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 3, 2), np.uint8)
+    features = feature_function("pixels", (4, 3, 2))
+    assert (features.name, features.dimension) == ("pixels", 24)
+    found = jax.jit(features.apply)(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, images.reshape(5, 24) / 255.0, rtol=1e-6)
+
+
+def test_an_unknown_name_is_told_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown features 'pixel', known: .*pixels.*; did you "):
+        feature_function("pixel", (4, 4, 1))
+    with pytest.raises(ValueError, match="known: .*pixels") as error:
+        feature_function("zzz", (4, 4, 1))
+    assert "did you mean" not in str(error.value)

@@ -1,0 +1,145 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from drifting.pictures import plot_curves, plot_metric_vs_step, save_grid, write_atomically
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_shows_every_pixel_in_its_place(tmp_path, channels):
+    images = np.random.default_rng(0).integers(0, 255, (2, 3, 8, 8, channels), np.uint8)
+    save_grid(images, tmp_path / "grid.png")
+    shown = pixels(tmp_path / "grid.png")
+    scale = 17  # ceil(400 / (3 * 8))
+    gap = (shown.shape[1] - 3 * 8 * scale) // 4
+    assert shown.shape == (2 * 8 * scale + 3 * gap, 3 * 8 * scale + 4 * gap, 3)
+    assert 1 <= gap <= 6
+    for row in range(2):
+        for column in range(3):
+            top = gap + row * (8 * scale + gap)
+            left = gap + column * (8 * scale + gap)
+            tile = shown[top : top + 8 * scale, left : left + 8 * scale]
+            expected = images[row, column].repeat(scale, 0).repeat(scale, 1)
+            np.testing.assert_array_equal(tile, np.broadcast_to(expected, tile.shape))
+    assert (shown[:gap] == 255).all() and (shown[:, -gap:] == 255).all()
+
+
+def test_large_images_are_not_enlarged(tmp_path):
+    save_grid(np.zeros((1, 2, 256, 256, 3), np.uint8), tmp_path / "grid.png")
+    assert 512 < pixels(tmp_path / "grid.png").shape[1] < 560
+
+
+def test_headings_stand_outside_the_images(tmp_path):
+    images = np.zeros((2, 3, 8, 8, 1), np.uint8)
+    save_grid(images, tmp_path / "plain.png")
+    save_grid(images, tmp_path / "grid.png", ["real", "sample"], ["a", "b", "c"])
+    plain, shown = pixels(tmp_path / "plain.png"), pixels(tmp_path / "grid.png")
+    height, width = plain.shape[:2]
+    np.testing.assert_array_equal(shown[-height:, -width:], plain)
+    above, beside = shown[:-height], shown[:, :-width]
+    assert above.min() < 128 and beside.min() < 128  # ink
+
+
+def test_grids_that_cannot_be_drawn_are_refused(tmp_path):
+    path = tmp_path / "grid.png"
+    with pytest.raises(ValueError, match="C = 1 or 3"):
+        save_grid(np.zeros((1, 1, 8, 8, 4), np.uint8), path)
+    with pytest.raises(ValueError, match="uint8"):
+        save_grid(np.zeros((1, 1, 8, 8, 1)), path)
+    with pytest.raises(ValueError, match="1 headings for 2"):
+        save_grid(np.zeros((2, 1, 8, 8, 1), np.uint8), path, ["one"])
+    assert not path.exists()
+
+
+def scored(step, distance, **other):
+    row = {
+        "step": str(step), "frechet_distance": str(distance), "features": "pixels",
+        "data_set": "digits", "split": "test", "cfg_scale": "1.5", "weights": "ema",
+        "num_samples": "5000",
+    }  # fmt: skip
+    return row | other
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures drawn during a test, in order."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    save = Figure.savefig
+
+    def kept(figure, *args, **options):
+        drawn.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    return drawn
+
+
+def test_scores_are_drawn_a_line_a_group(tmp_path, figures):
+    rows = [scored(200, 4.0), scored(100, 8.0), scored(200, 6.0), scored(300, "")]
+    rows += [scored(100, 9.0, weights="raw"), scored(100, 9.0, cfg_scale="")]
+    plot_metric_vs_step(rows, tmp_path / "fid_vs_step.png")
+    (figure,) = figures
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    lines = {line.get_label(): line for line in axes.lines if line.get_label()[0] != "_"}
+    assert sorted(lines) == [
+        "pixels, digits test, cfg 1.5, ema, 5,000 samples",
+        "pixels, digits test, cfg 1.5, raw, 5,000 samples",
+        "pixels, digits test, no cfg, ema, 5,000 samples",
+    ]
+    line = lines["pixels, digits test, cfg 1.5, ema, 5,000 samples"]
+    np.testing.assert_allclose(line.get_xydata(), [[100, 8], [200, 5]])  # mean over seeds
+    assert pixels(tmp_path / "fid_vs_step.png").shape[1] > 600
+
+
+def test_small_changes_of_small_distances_have_different_labels(tmp_path, figures):
+    rows = [scored(step, 0.031 + step * 1e-6) for step in (100, 200, 300, 400)]
+    plot_metric_vs_step(rows, tmp_path / "fid_vs_step.png")
+    (axes,) = figures[0].axes
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.yaxis.get_minorticklocs() if low <= tick <= high]
+    labels = [text for text in axes.yaxis.get_minor_formatter().format_ticks(ticks) if text]
+    assert len(labels) >= 3 and len(set(labels)) == len(labels)
+
+
+def test_no_scores_are_no_plot(tmp_path):
+    with pytest.raises(ValueError, match="score a checkpoint first"):
+        plot_metric_vs_step([scored(1, "")], tmp_path / "fid_vs_step.png")
+
+
+def test_curves_have_a_panel_each(tmp_path, figures):
+    series = {name: (range(5), [1.0, np.nan, 3.0, np.inf, 2.0]) for name in "abcd"}
+    plot_curves(series, tmp_path / "curves.png")
+    axes = figures[0].axes
+    assert [panel.get_title(loc="left") for panel in axes] == list("abcd")
+    np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), [1.0, np.nan, 3.0, np.nan, 2.0])
+    assert pixels(tmp_path / "curves.png").shape[1] > 600
+    with pytest.raises(ValueError, match="no series"):
+        plot_curves({}, tmp_path / "curves.png")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomically(path, "not bytes")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_importing_loads_neither_matplotlib_nor_jax():
+    program = (
+        "import sys, drifting.pictures;"
+        "assert 'matplotlib' not in sys.modules and 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,31 @@
+"""Trains a config: python train.py --config configs/digits.py [--workdir runs/digits]."""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from drifting import cli
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment file; its keys are flags: --config.train.total_steps=3"
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; runs/<config name> if not given")
+
+
+def main(_):
+    from drifting import config as config_lib
+    from drifting import experiment
+    from drifting.training import backend
+
+    config = CONFIG.value
+    holder = flags.FLAGS["config"]
+    config_lib.choose_units(config, config_flags.get_override_values(holder))
+    backend.configure(config.deterministic)
+    name = pathlib.Path(holder.config_filename.partition(":")[0]).stem
+    experiment.train(config, WORKDIR.value or pathlib.Path("runs") / name)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    cli.run(main)
