@@ -28,7 +28,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _log_to_stderr() -> None:
     """The project's own messages as plain lines; libraries only where they warn."""
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    absl.logging.set_verbosity(absl.logging.ERROR)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("drifting")

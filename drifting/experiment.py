@@ -11,9 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from drifting import config as config_lib
-from drifting import methods
+from drifting import methods, pictures
+from drifting.evaluation import generation, scoring
 from drifting.training import checkpoints, loop
 from input_pipeline import sources
 from input_pipeline.sources import ImageSet
@@ -196,3 +198,76 @@ class Run:
             return self.method.sample(state, key, labels, cfg_scale, ema)
 
         return generate
+
+
+def evaluate(
+    workdir: str | pathlib.Path,
+    which: str,
+    skip_existing: bool,
+    *,
+    split: str | None,
+    ema: bool,
+    cfg_scales: list[float] | None,
+    **given: Any,
+) -> None:
+    """Scores checkpoints of a run; what is not `given` comes from its config.eval.
+
+    Raises:
+      one of USER_ERRORS.
+    """
+    run = Run(workdir)
+    values = run.config.eval.to_dict()
+    cfg_scales = cfg_scales or [values.pop("cfg_scale")]
+    values |= {k: v for k, v in given.items() if v is not None}
+    data = run.config.data
+    reference = run.images
+    if split not in (None, data.split):
+        reference = load_images(run.config, split)
+    for cfg_scale in cfg_scales:
+        settings = scoring.Settings(**values | {"cfg_scale": cfg_scale, "ema": ema})
+        scorer = scoring.Scorer(run, reference, _heldout(run.config, reference), settings)
+        scoring.score_run(scorer, run, which, skip_existing)
+
+
+def _heldout(config: Any, reference: ImageSet) -> ImageSet | None:
+    """Real images apart from the reference, where the source has them."""
+    if reference.split == config.data.test_split:
+        return None
+    try:
+        return load_images(config, config.data.test_split)
+    except sources.DataError as error:
+        log.info("no held-out images: %s", error)
+        return None
+
+
+def sample(
+    workdir: str | pathlib.Path,
+    num: int,
+    out: str | pathlib.Path | None,
+    *,
+    labels: list[int] | None,
+    cfg_scale: float | None,
+    batch_size: int | None,
+    seed: int,
+    ema: bool,
+) -> pathlib.Path:
+    """Writes `num` samples of a run's newest checkpoint as a grid, an npz or a folder.
+
+    Raises:
+      one of USER_ERRORS.
+    """
+    run = Run(workdir)
+    out = pathlib.Path(out) if out else run.workdir / "samples.png"
+    chosen = np.asarray(labels if labels else range(run.images.num_classes), np.int32)
+    unknown = [int(k) for k in chosen if not 0 <= k < run.images.num_classes]
+    if unknown:
+        raise WorkdirError(f"--labels {unknown}: there are {run.images.num_classes} classes")
+    chosen = np.resize(chosen, num)  # in turn, so every class is there as often, or once more
+    state, step = run.restore_last()
+    cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
+    program = generation.SampleProgram(run.sampler(cfg_scale, ema))
+    size = min(batch_size or run.config.eval.batch_size, num)
+    images = generation.generate_images(program, state, chosen, jax.random.key(seed), size)
+    pictures.save_images(images, chosen, out)
+    log.info("%d samples of step %d: %s", num, step, out)
+    return out

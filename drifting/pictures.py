@@ -60,6 +60,35 @@ def save_grid(
     _save_picture(picture, path)
 
 
+def save_images(images: np.ndarray, labels: np.ndarray, out: str | os.PathLike) -> None:
+    """Saves uint8 images [N, H, W, C] with int32 labels [N] in the form that `out` asks for.
+
+    X.png: a grid, ten to a row. X.npz: arrays `images` and `labels`. Anything else: a folder of
+    PNG files <number>_<label>.png.
+    """
+    out = pathlib.Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".png":
+        save_grid(_in_rows(images, min(10, len(images))), out)
+    elif out.suffix == ".npz":
+        content = io.BytesIO()
+        np.savez_compressed(content, images=images, labels=np.asarray(labels, np.int32))
+        write_atomically(out, content.getvalue())
+    else:
+        out.mkdir(exist_ok=True)
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            pixels = image[..., 0] if image.shape[-1] == 1 else image
+            _save_picture(Image.fromarray(pixels), out / f"{i:06d}_{label}.png")
+
+
+def _in_rows(images: np.ndarray, columns: int) -> np.ndarray:
+    """[N, ...] as [rows, columns, ...], the last row filled up with white."""
+    rows = math.ceil(len(images) / columns)
+    grid = np.full((rows * columns, *images.shape[1:]), 255, np.uint8)
+    grid[: len(images)] = images
+    return grid.reshape(rows, columns, *images.shape[1:])
+
+
 def _tiled(images: np.ndarray, scale: int) -> tuple[Image.Image, int]:
     """The enlarged images on white with a gap of `gap` pixels around each; returns it and gap."""
     images = images.repeat(scale, axis=2).repeat(scale, axis=3)

@@ -1,0 +1,38 @@
+"""Samples from a run: python sample.py --workdir runs/digits --num 64 --out samples.png."""
+
+from absl import flags
+
+from drifting import cli
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run", required=True)
+NUM = flags.DEFINE_integer("num", 64, "How many images", lower_bound=1)
+OUT = flags.DEFINE_string(
+    "out", None, "X.png: a grid; X.npz: arrays images and labels; else a folder of PNGs. "
+    "<workdir>/samples.png if not given"
+)  # fmt: skip
+LABELS = flags.DEFINE_list("labels", None, "Classes in turn, as 0,3,7; all, balanced, if not given")
+CFG_SCALE = flags.DEFINE_float("cfg_scale", None, "Guidance; the config's if not given")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images a batch; the config's if not given")
+SEED = flags.DEFINE_integer("seed", 42, "Seed of the samples")
+NOEMA = flags.DEFINE_bool("noema", False, "Raw weights instead of their average")
+
+
+def main(_):
+    from drifting import experiment
+    from drifting.training import backend
+
+    backend.configure()
+    experiment.sample(
+        WORKDIR.value,
+        NUM.value,
+        OUT.value,
+        labels=LABELS.value and [int(k) for k in LABELS.value],
+        cfg_scale=CFG_SCALE.value,
+        batch_size=BATCH_SIZE.value,
+        seed=SEED.value,
+        ema=not NOEMA.value,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
