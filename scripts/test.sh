@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Sets up as quickstart.sh does, then lints and runs the tests. Arguments go to pytest.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+ruff check .
+python -m pytest "$@"
