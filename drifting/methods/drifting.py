@@ -284,7 +284,7 @@ class Drifting:
         metrics = {
             "loss": loss,
             **metrics,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "lr": self.schedule(state.step),
         }
         grads = {"generator": grads}

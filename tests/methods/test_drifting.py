@@ -1,0 +1,196 @@
+"""The drifting method: exact micro-batches, guidance, queues, handed-in features."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from drifting import methods
+from drifting.methods import drifting
+from input_pipeline import resident, sources
+
+
+def make(features=drifting.pixel_features, **changed):
+    """A one-block method on 8x8 digits, 4 images a class and step."""
+    config = base.get_config()
+    config.model.size = "nano"
+    config.model.num_registers = 2
+    config.method.update(dict(num_generated=4, num_positives=6, num_unconditional=3) | changed)
+    method = drifting.Drifting.from_config(config, (8, 8, 1), 10, features)
+    small = dataclasses.replace(method.generator, depth=1, hidden_size=16, num_heads=1)
+    return dataclasses.replace(method, generator=small)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return resident.to_device(sources.load("digits", image_size=8, channels=1))
+
+
+def steps(method, data, n=1, seed=0):
+    state = jax.jit(method.init)(jax.random.key(seed))
+    step = jax.jit(method.train_step)
+    history = []
+    for i in range(n):
+        state, metrics = step(state, data, jax.random.fold_in(jax.random.key(7), i))
+        history.append(jax.device_get(metrics))
+    return state, history
+
+
+@pytest.mark.parametrize("normalization", ["sphere", "distance"])
+@pytest.mark.parametrize("chunks", [2, 8])
+def test_micro_batches_are_exact(digits, normalization, chunks):
+    whole, parts = (
+        make(normalization=normalization, micro_batches=m) for m in (1, chunks)
+    )
+    params = whole.init(jax.random.key(0)).params["generator"]
+    params = jax.tree.map(lambda x: x + 0.1, params)
+    keys = drifting.Keys(*jax.random.split(jax.random.key(3), len(drifting.Keys._fields)))
+    classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
+    real, _ = whole._draw_real({}, digits, keys, classes)
+    inputs = whole._draw_inputs(keys, classes, cfg_scale)
+    given = (params, None, inputs, real, cfg_scale)
+    loss, grads, _ = jax.jit(whole._loss_and_grads)(*given)
+    loss_parts, grads_parts, _ = jax.jit(parts._loss_and_grads)(*given)
+    np.testing.assert_allclose(loss, loss_parts, rtol=1e-5)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_parts), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5 * scale)
+
+
+def test_logged_metrics(digits):
+    _, (metrics,) = steps(make(), digits)
+    expected = {"loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "lr"}
+    assert expected <= set(metrics)
+    assert all(np.ndim(v) == 0 and np.isfinite(v) for v in metrics.values())
+
+
+def test_a_step_is_a_function_of_its_key(digits):
+    method = make()
+    (a, _), (b, _) = steps(method, digits), steps(method, digits)
+    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+    c, _ = steps(method, digits, seed=1)
+    kernel = "patch_embed"
+    assert not np.array_equal(
+        a.params["generator"][kernel]["dense"]["kernel"],
+        c.params["generator"][kernel]["dense"]["kernel"],
+    )
+
+
+def test_labels_are_dropped_at_the_asked_rate():
+    method = make(num_generated=400, label_dropout=0.25)
+    keys = drifting.Keys(*jax.random.split(jax.random.key(0), len(drifting.Keys._fields)))
+    inputs = method._draw_inputs(keys, jnp.arange(10, dtype=jnp.int32), jnp.ones(10))
+    share = np.mean(np.asarray(inputs.labels) == 10)
+    assert 0.22 < share < 0.28
+    kept = np.asarray(inputs.labels).reshape(10, 400)
+    assert all(set(kept[k].tolist()) <= {k, 10} for k in range(10))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+def test_guidance_scales_follow_a_power_law(power):
+    scales = np.asarray(drifting.sample_cfg_scale(jax.random.key(0), 50_000, 1.0, 3.0, power, 0.0))
+    assert scales.min() >= 1.0 and scales.max() <= 3.0
+    grid = np.linspace(1.0, 3.0, 20_001)
+    density = grid**-power
+    expected = np.interp(0.5, np.cumsum(density) / density.sum(), grid)
+    assert abs(np.median(scales) - expected) < 0.02
+    some = np.asarray(drifting.sample_cfg_scale(jax.random.key(0), 50_000, 1.0, 3.0, power, 0.4))
+    assert abs(np.mean(some == 1.0) - 0.4) < 0.02
+
+
+@pytest.mark.parametrize("normalization", ["sphere", "distance"])
+def test_guided_samples_are_not_plain_ones(digits, normalization):
+    method = make(normalization=normalization)
+    state, _ = steps(method, digits, n=3)
+    state = state.replace(params=jax.tree.map(lambda x: x + 0.05, state.params))
+    labels = jnp.arange(10, dtype=jnp.int32)
+    plain, guided = (
+        method.sample(state, jax.random.key(0), labels, scale, ema=False) for scale in (1.0, 3.0)
+    )
+    assert plain.shape == (10, 8, 8, 1)
+    assert jnp.abs(plain - guided).max() > 1e-3
+    averaged = method.sample(state, jax.random.key(0), labels, 1.0)
+    assert jnp.abs(plain - averaged).max() > 1e-3
+
+
+def test_extrapolation_needs_a_trained_null_class():
+    method = make(normalization="sphere", label_dropout=0.0)
+    state = method.init(jax.random.key(0))
+    with pytest.raises(ValueError, match="label_dropout = 0"):
+        method.sample(state, jax.random.key(0), jnp.zeros(2, jnp.int32), 1.5)
+
+
+def test_queue_run_skips_classes_until_they_are_filled(digits):
+    """Nothing moves while no class can be served; then training goes on from the queue."""
+    method = make(queue_size=8, queue_push=10)
+    state, history = steps(method, digits, n=30)
+    assert history[0]["loss"] == 0.0 and history[0]["grad_norm"] == 0.0
+    assert history[-1]["loss"] > 0.0
+    counts = state.extra["queue"].counts
+    assert counts.max() <= 8 and counts.min() >= 6
+
+
+def test_streamed_batches_feed_the_queue(digits):
+    method = make(queue_size=8)
+    batch = drifting.Batch(digits.images[:200], digits.labels[:200])
+    state, (metrics,) = steps(method, batch)
+    assert metrics["loss"] > 0.0
+    newest = np.flatnonzero(np.asarray(digits.labels[:200]) == 3)[-1]
+    stored = np.asarray(state.extra["queue"].images[3])
+    assert any(np.array_equal(s, digits.images[newest]) for s in stored)
+
+
+def test_features_are_handed_in_with_their_parameters_as_arguments(digits):
+    """The seam for encoders: two stacks, of two scales and of one; weights are not constants."""
+
+    def features(params, images):
+        flat = images.reshape(images.shape[0], -1)
+        return jnp.stack([flat @ w for w in params["two"]]), (flat @ params["one"])[None]
+
+    key = jax.random.key(0)
+    params = {
+        "two": jax.random.normal(key, (2, 64, 5)),
+        "one": jax.random.normal(key, (64, 9)),
+    }
+    method = make(features)
+    state = method.init(key)
+    lowered = jax.jit(method.train_step).lower(state, digits, key, params)
+    _, metrics = lowered.compile()(state, digits, key, params)
+    _, other = lowered.compile()(state, digits, key, jax.tree.map(lambda x: 2.0 * x, params))
+    np.testing.assert_allclose(metrics["loss"], other["loss"], rtol=1e-4)  # scale-free
+    np.testing.assert_allclose(
+        2.0 * metrics["feature_dist_mean"], other["feature_dist_mean"], rtol=1e-4
+    )
+
+
+def test_some_of_the_classes_a_step(digits):
+    method = make(classes_per_step=3)
+    assert method.batch_size == 12 and method.images_per_step == 18
+    _, (metrics,) = steps(method, digits)
+    assert np.isfinite(metrics["loss"])
+
+
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        (dict(normalization="spere"), "normalization = 'spere'"),
+        (dict(field="kernal"), "field = 'kernal'"),
+        (dict(classes_per_step=11), "classes_per_step = 11.*10 classes"),
+        (dict(micro_batches=3), "micro_batches = 3 does not divide the 40"),
+        (dict(queue_size=5), "queue_size = 5 holds fewer"),
+        (dict(cfg_min=0.5), "1 <= cfg_min"),
+    ],
+)
+def test_values_out_of_range_name_their_key(changed, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changed)
+
+
+def test_an_unknown_method_is_named():
+    config = base.get_config()
+    config.method.name = "drift"
+    with pytest.raises(ValueError, match=r"'drift' is not one of \['drifting'\]"):
+        methods.create(config, (8, 8, 1), 10)

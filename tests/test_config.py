@@ -1,0 +1,119 @@
+"""Every config builds; durations convert in one place; keys that differ are named."""
+
+import importlib
+import pathlib
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from configs import base, digits
+from drifting import config as config_lib
+from drifting import methods
+from drifting.config import ConfigError
+
+ROOT = pathlib.Path(__file__).parent.parent
+NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("__init__", "base"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_builds_its_method(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    assert config.is_locked
+    shape = (config.data.image_size, config.data.image_size, config.data.channels)
+    method = methods.create(config, shape, 10)
+    shapes = jax.eval_shape(method.init, jax.random.key(0))
+    assert shapes.step.shape == ()
+    for duration in config_lib.DURATIONS:
+        assert config_lib.to_steps(config.train, duration, 320, 50_000) >= 1
+
+
+def test_values_of_the_original_runs():
+    for name, warmup, steps in (("mnist", 1000, None), ("cifar10", 2000, 78_000),
+                                ("cifar10_short", 500, 9_750)):
+        config = importlib.import_module(f"configs.{name}").get_config()
+        o, m = config.optimizer, config.method
+        assert (o.learning_rate, o.weight_decay, o.clip_norm) == (2e-4, 0.01, 2.0)
+        assert (o.beta1, o.beta2, o.warmup_steps) == (0.9, 0.95, warmup)
+        assert (m.num_generated, m.num_positives) == (32, 32)
+        assert (m.cfg_min, m.cfg_max, m.label_dropout, config.ema_decay) == (1, 3, 0.1, 0.999)
+        if steps:
+            assert config_lib.to_steps(config.train, "total", 320, 50_000) == steps
+
+
+def test_an_unknown_key_names_the_nearest():
+    config = base.get_config()
+    with pytest.raises(AttributeError, match="total_steps"):
+        config.train.total_stps = 3
+    with pytest.raises(KeyError, match="temperatures"):
+        config.method.update({"temperatres": (0.1,)})
+
+
+@pytest.mark.parametrize("unit,value,steps", [("steps", 7, 7), ("epochs", 2.5, 500),
+                                              ("examples", 640, 2)])
+def test_durations_in_any_unit(unit, value, steps):
+    train = base.get_config().train
+    train.total_steps = None
+    train[f"total_{unit}"] = value
+    assert config_lib.to_steps(train, "total", 320, 64_000) == steps
+
+
+def test_an_epoch_may_be_given_in_steps():
+    train = base.get_config().train
+    train.total_steps, train.total_epochs, train.steps_per_epoch = None, 2.0, 195
+    assert config_lib.to_steps(train, "total", 320, 50_000) == 390
+
+
+def test_durations_that_cannot_be():
+    train = base.get_config().train
+    train.total_epochs = 2.0
+    with pytest.raises(ConfigError, match="exactly one of config.train.total_steps"):
+        config_lib.to_steps(train, "total", 320, 50_000)
+    train.total_steps = None
+    train.total_epochs = 1e-9
+    with pytest.raises(ConfigError, match="less than one step"):
+        config_lib.to_steps(train, "total", 320, 50_000)
+
+
+def test_a_unit_on_the_command_line_replaces_the_files():
+    config = digits.get_config()
+    config.train.total_epochs = 3.0
+    config_lib.choose_units(config, {"train.total_epochs": 3.0})
+    assert config.train.total_steps is None
+    assert config_lib.to_steps(config.train, "total", 100, 1000) == 30
+
+
+def test_json_and_back(tmp_path):
+    config = digits.get_config()
+    config_lib.write(tmp_path / "config.json", config, {"git_commit": None})
+    saved = config_lib.read(tmp_path / "config.json")
+    assert config_lib.flatten(saved) == config_lib.flatten(config)
+    assert config_lib.check_resume(saved, config) == []
+
+
+def test_a_damaged_or_missing_config(tmp_path):
+    with pytest.raises(ConfigError, match="not the workdir of a run"):
+        config_lib.read(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text('{"config": ')
+    with pytest.raises(ConfigError, match="damaged"):
+        config_lib.read(tmp_path / "config.json")
+
+
+def test_what_may_change_between_runs():
+    saved, config = digits.get_config(), digits.get_config()
+    config.train.total_steps = 9
+    assert config_lib.check_resume(saved, config) == []
+    config.optimizer.learning_rate = 1.0
+    assert config_lib.check_resume(saved, config) == [
+        "config.optimizer.learning_rate: 0.002 -> 1.0"
+    ]
+    config.model.size, config.data.image_size = "tiny", 16
+    with pytest.raises(ConfigError) as error:
+        config_lib.check_resume(saved, config)
+    assert "config.model.size: 'nano' -> 'tiny'" in str(error.value)
+    assert "config.data.image_size: 8 -> 16" in str(error.value)
+
+
+def test_flatten_of_nested_values():
+    flat = config_lib.flatten(ConfigDict({"a": {"b": (1, 2)}, "c": None}))
+    assert flat == {"a.b": [1, 2], "c": None}
