@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.data.image_size = 8
     config.data.channels = 1
     config.data.fit = "resize"  # or pad: how images of another size are brought to image_size
-    config.data.on_corrupt = "error"  # or skip: unreadable images of a folder are named and left out
+    config.data.on_corrupt = "error"  # or skip: unreadable images of a folder are left out
     config.data.flip = False  # mirror real images at random
 
     config.method = ConfigDict()

@@ -15,8 +15,8 @@ import numpy as np
 
 from drifting import config as config_lib
 from drifting import methods, pictures
-from drifting.evaluation import generation, scoring
-from drifting.training import checkpoints, loop
+from drifting.evaluation import generation, report, scoring
+from drifting.training import checkpoints, loop, sharding
 from input_pipeline import sources
 from input_pipeline.sources import ImageSet
 
@@ -31,9 +31,12 @@ class WorkdirError(RuntimeError):
 USER_ERRORS = (
     WorkdirError,
     config_lib.ConfigError,
+    sources.DataError,
+    sharding.MeshError,
     checkpoints.CheckpointError,
     loop.TrainingDiverged,
-    ValueError,
+    generation.NonFiniteSamples,
+    report.TableError,
 )
 
 
@@ -62,7 +65,7 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
       one of USER_ERRORS.
     """
     workdir = pathlib.Path(workdir)
-    resuming = _check_workdir(workdir, config)
+    _check_workdir(workdir, config)
     image_set = load_images(config, config.data.split)
     method = make_method(config, image_set)
     convert = functools.partial(
@@ -75,26 +78,23 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
         config.train, method.images_per_step, len(image_set)
     )
     schedule = loop.steps_of(config, convert, per_epoch)
-    if not resuming:
-        method.check_data(image_set)  # nothing is written for a run that cannot start
+    method.check_data(image_set)  # nothing is written for a run that cannot start
     config_lib.write(workdir / "config.json", config, _facts(image_set))
     hparams = config_lib.flatten(config)
     loop.train(method, image_set, config, schedule, workdir, hparams)
 
 
-def _check_workdir(workdir: pathlib.Path, config: Any) -> bool:
-    """Whether to resume; makes the folder of a fresh run."""
+def _check_workdir(workdir: pathlib.Path, config: Any) -> None:
+    """Makes the folder of a fresh run; refuses one that cannot be written or gone on from."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / ".write_test"
-        probe.touch()
-        probe.unlink()
+        _probe(workdir)
     except OSError as error:
         raise WorkdirError(
             f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
         ) from error
     if not any(workdir.iterdir()):
-        return False
+        return
     if not checkpoints.valid_steps(workdir / "checkpoints"):
         raise WorkdirError(
             f"{workdir} holds files but no finished checkpoint, so there is nothing to resume; "
@@ -102,7 +102,6 @@ def _check_workdir(workdir: pathlib.Path, config: Any) -> bool:
         )
     for line in config_lib.check_resume(config_lib.read(workdir / "config.json"), config):
         log.warning("resuming with a changed %s", line)
-    return True
 
 
 def _facts(image_set: ImageSet) -> dict[str, Any]:
@@ -258,6 +257,7 @@ def sample(
     """
     run = Run(workdir)
     out = pathlib.Path(out) if out else run.workdir / "samples.png"
+    _check_out(out)
     chosen = np.asarray(labels if labels else range(run.images.num_classes), np.int32)
     unknown = [int(k) for k in chosen if not 0 <= k < run.images.num_classes]
     if unknown:
@@ -271,3 +271,23 @@ def sample(
     pictures.save_images(images, chosen, out)
     log.info("%d samples of step %d: %s", num, step, out)
     return out
+
+
+def _check_out(out: pathlib.Path) -> None:
+    """Refuses, before the work, a place that cannot be written or would mix two sets of samples."""
+    is_folder = out.suffix not in (".png", ".npz")
+    try:
+        folder = out if is_folder else out.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        _probe(folder)
+    except OSError as error:
+        raise WorkdirError(f"cannot write --out {out}: {error.strerror}") from error
+    if is_folder and any(out.iterdir()):
+        raise WorkdirError(f"--out {out} holds files already; empty it or choose another folder")
+
+
+def _probe(folder: pathlib.Path) -> None:
+    """Raises OSError where files cannot be made in a folder."""
+    probe = folder / ".write_test"
+    probe.touch()
+    probe.unlink()

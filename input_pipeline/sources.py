@@ -6,9 +6,11 @@ import functools
 import hashlib
 import os
 import pathlib
+import pickle
 import re
 import socket
 import warnings
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
@@ -165,8 +167,11 @@ def _npz(rest: str, split: str, options: Decoding) -> Found:
     path = pathlib.Path(rest).expanduser()
     if not path.is_file():
         raise DataError(f"no file {path}; config.data.source = 'npz:<path>' names an npz file")
-    with np.load(path) as arrays:
-        keys = tuple(arrays.files)
+    try:
+        with np.load(path) as arrays:
+            keys = tuple(arrays.files)
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, pickle.PickleError) as error:
+        raise DataError(f"{path} cannot be read as an npz file: {error}") from error
     prefix = f"{split}_" if f"{split}_images" in keys else ""
     if f"{prefix}images" not in keys or (not prefix and split != "train"):
         raise DataError(
@@ -256,7 +261,8 @@ def _decode_files(
 
 
 def _progress(items, what: str):
-    return tqdm(items, desc=what, unit="img", unit_scale=True, mininterval=2.0, disable=len(items) < 5000)
+    few = len(items) < 5000
+    return tqdm(items, desc=what, unit="img", unit_scale=True, mininterval=2.0, disable=few)
 
 
 # --- tfds ----------------------------------------------------------------------------------------

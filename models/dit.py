@@ -9,6 +9,7 @@ Tokens are flattened to [B * T, D] before every dense layer: on a CPU that halve
 weight gradients, elsewhere it costs nothing. Norms and softmax are float32 whatever `dtype` is.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -169,8 +170,9 @@ class Conditioning(nn.Module):
     @nn.compact
     def __call__(self, labels: jax.Array, cfg_scale: jax.Array, style: jax.Array) -> jax.Array:
         normal = nn.initializers.normal(0.02)
-        embed = nn.Embed(self.num_classes + 1, self.hidden_size, embedding_init=normal, name="label")
-        codebook = nn.Embed(STYLE_CODES, self.hidden_size, embedding_init=normal, name="style")
+        table = functools.partial(nn.Embed, features=self.hidden_size, embedding_init=normal)
+        embed = table(self.num_classes + 1, name="label")
+        codebook = table(STYLE_CODES, name="style")
         scale = fourier_features(cfg_scale).astype(self.dtype)
         scale = Dense(self.hidden_size, dtype=self.dtype, kernel_init=normal, name="cfg_in")(scale)
         scale = Dense(self.hidden_size, dtype=self.dtype, kernel_init=normal, name="cfg_out")(

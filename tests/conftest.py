@@ -20,6 +20,13 @@ GOLDEN = pathlib.Path(os.environ.get("GOLDEN_DIR", ROOT / "../shared/golden"))
 TFDS_DATA = pathlib.Path(os.environ.get("TFDS_DATA_DIR", ROOT / "../shared/data/tfds"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """A program that several tests compile is compiled once a session."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
 @pytest.fixture(scope="session")
 def golden():
     """golden(name) -> dict of arrays of reference numbers; skips where they are absent."""

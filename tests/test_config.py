@@ -13,7 +13,7 @@ from drifting import methods
 from drifting.config import ConfigError
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("__init__", "base"))
+NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "base"})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -45,7 +45,8 @@ def test_average_of_the_parameters():
 def test_gradients_are_clipped_by_their_global_norm():
     optimizer = adamw(clip_norm=1.0)
     reference = optax.adamw(state_lib.warmup_schedule(0.1, 10), b1=0.9, b2=0.95, weight_decay=0.0)
-    params, grads = {"a": jnp.zeros(1), "b": jnp.zeros(1)}, {"a": jnp.full(1, 3.0), "b": jnp.full(1, 4.0)}
+    params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    grads = {"a": jnp.full(1, 3.0), "b": jnp.full(1, 4.0)}
     s, r = optimizer.init(params), reference.init(params)
     _, s = optimizer.update(grads, s, params)
     _, r = reference.update(jax.tree.map(lambda x: x / 5.0, grads), r, params)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
+from drifting.config import ConfigError
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureFunction:
@@ -28,12 +30,12 @@ class FeatureFunction:
 def feature_function(name: str, image_shape: tuple[int, int, int]) -> FeatureFunction:
     """The feature function called `name` for images [H, W, C] = image_shape.
 
-    Raises ValueError for an unknown name, naming the known ones and the nearest.
+    Raises ConfigError for an unknown name, naming the known ones and the nearest.
     """
     if name not in _MAKERS:
         nearest = difflib.get_close_matches(name, _MAKERS, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"unknown features {name!r}, known: {', '.join(sorted(_MAKERS))}{hint}")
+        raise ConfigError(f"unknown features {name!r}, known: {', '.join(sorted(_MAKERS))}{hint}")
     return _MAKERS[name](image_shape)
 
 

@@ -22,12 +22,16 @@ COLUMNS = (
 KEY = ("step", "data_set", "split", "features", "num_samples", "cfg_scale", "seed", "weights")
 
 
+class TableError(ValueError):
+    """A table that this version cannot add to; the message says what to do."""
+
+
 def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
     """Appends one row in the order of COLUMNS, cells without a value empty; durable on return.
 
     Several processes may append to one file: each holds a lock on it for the whole append. A line
     without its end, left by a process that was killed, is dropped first. Raises ValueError for a
-    key that is no column, a cell of several lines, and a file that has other columns.
+    key that is no column and a cell of several lines, TableError for a file with other columns.
     """
     line = _row_line(row)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -108,7 +112,7 @@ def _repaired_size(descriptor: int, path: str | os.PathLike) -> int:
     if whole < len(content):
         os.ftruncate(descriptor, whole)
     if whole and not content.startswith(_line(COLUMNS)):
-        raise ValueError(f"{path} has other columns than this version writes: move it away")
+        raise TableError(f"{path} has other columns than this version writes: move it away")
     return whole
 
 

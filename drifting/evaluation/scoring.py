@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from drifting import pictures
+from drifting.config import ConfigError
 from drifting.evaluation import features, frechet, generation, neighbours, report
 from input_pipeline.sources import ImageSet
 
@@ -64,14 +65,14 @@ class Scorer:
       settings: how to score.
 
     Raises:
-      ValueError: fewer than two samples, or unknown features.
+      ConfigError: fewer than two samples, or unknown features.
     """
 
     def __init__(
         self, run: Scorable, reference: ImageSet, heldout: ImageSet | None, settings: Settings
     ):
         if settings.num_samples < 2 or settings.batch_size < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"num_samples = {settings.num_samples} and batch_size = {settings.batch_size}: "
                 "a score needs two samples or more"
             )

@@ -15,6 +15,8 @@ A new one is a file here, a line in METHODS and a config.
 import importlib
 from typing import Any
 
+from drifting.config import ConfigError
+
 METHODS = {
     "drifting": ("drifting.methods.drifting", "Drifting"),
 }
@@ -24,11 +26,11 @@ def create(config: Any, image_shape: tuple[int, int, int], num_classes: int) -> 
     """The method that `config.method.name` names, for images [H, W, C] of `num_classes` classes.
 
     Raises:
-      ValueError: no method has that name.
+      ConfigError: no method has that name.
     """
     name = config.method.name
     if name not in METHODS:
-        raise ValueError(f"config.method.name = {name!r} is not one of {sorted(METHODS)}")
+        raise ConfigError(f"config.method.name = {name!r} is not one of {sorted(METHODS)}")
     module, attribute = METHODS[name]
     method = getattr(importlib.import_module(module), attribute)
     return method.from_config(config, image_shape, num_classes)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from drifting import state as state_lib
+from drifting.config import ConfigError
 from drifting.fields import kernel
 from drifting.state import TrainState
 from input_pipeline import augment, pixels, resident
@@ -152,7 +153,7 @@ class Drifting:
         """Builds the method; `features` is where an encoder's feature function is handed in.
 
         Raises:
-          ValueError: a value of the config is outside what it can be; the key is named.
+          ConfigError: a value of the config is outside what it can be; the key is named.
         """
         size, _, channels = image_shape
         model = config.model.to_dict()
@@ -187,23 +188,28 @@ class Drifting:
         return method
 
     def _check(self) -> None:
+        size, patch = self.generator.image_size, self.generator.patch_size
+        if patch < 1 or size % patch:
+            raise ConfigError(
+                f"config.model.patch_size = {patch} does not divide config.data.image_size = {size}"
+            )
         if not 1 <= self.classes_per_step <= self.num_classes:
-            raise ValueError(
+            raise ConfigError(
                 f"config.method.classes_per_step = {self.classes_per_step}, but the data set has "
                 f"{self.num_classes} classes"
             )
         if self.batch_size % self.micro_batches:
-            raise ValueError(
+            raise ConfigError(
                 f"config.method.micro_batches = {self.micro_batches} does not divide the "
                 f"{self.batch_size} images generated a step"
             )
         if self.queue_size and self.queue_size < self.num_positives:
-            raise ValueError(
+            raise ConfigError(
                 f"config.method.queue_size = {self.queue_size} holds fewer images than the "
                 f"{self.num_positives} positives drawn from it"
             )
         if not 1.0 <= self.cfg_min <= self.cfg_max:
-            raise ValueError(
+            raise ConfigError(
                 f"config.method.cfg_min and cfg_max = {self.cfg_min}, {self.cfg_max}: "
                 "needs 1 <= cfg_min <= cfg_max"
             )
@@ -357,10 +363,8 @@ class Drifting:
             sets = [self._by_class(x) for x in (generated, positive, negative)]
             target = jax.vmap(lambda *s: self._field(*s, cfg_scale), in_axes=0)(*sets)
             metrics.append(target.metrics)
-            shape = (*target.goal.shape[:-1], 1)
-            targets.append(
-                kernel.Target(_merge(target.goal), _merge(jnp.broadcast_to(target.scale, shape)), {})
-            )
+            scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))
+            targets.append(kernel.Target(_merge(target.goal), _merge(scale), {}))
         mean = jax.tree.map(lambda *m: jnp.mean(jnp.concatenate(m)), *metrics)
         return tuple(targets), mean
 
@@ -475,7 +479,7 @@ class Drifting:
         if self.normalization == "distance" or _is_one(cfg_scale):
             return generate(noise, labels, scale, style)
         if not self.label_dropout:
-            raise ValueError(
+            raise ConfigError(
                 "this run has label_dropout = 0, so its null class is untrained and cfg_scale "
                 "must be 1"
             )
@@ -494,7 +498,7 @@ class Drifting:
 
 def _one_of(value: str, known: Any, key: str) -> str:
     if value not in known:
-        raise ValueError(f"config.{key} = {value!r} is not one of {sorted(known)}")
+        raise ConfigError(f"config.{key} = {value!r} is not one of {sorted(known)}")
     return value
 
 

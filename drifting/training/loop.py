@@ -5,7 +5,6 @@ It is handed a method object and calls its pure functions; it never touches a lo
 
 import dataclasses
 import logging
-import math
 import pathlib
 import signal
 import time
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from drifting.config import ConfigError
 from drifting.training import sharding
 from drifting.training.checkpoints import Checkpoints
 from drifting.training.writers import Writers
@@ -309,10 +309,11 @@ def train(
 ) -> None:
     """Trains `method` to schedule.total steps, going on from the workdir's newest checkpoint.
 
+    The data set has passed method.check_data.
+
     Raises:
-      CheckpointError, MeshError, TrainingDiverged, DataError: one clear line each.
+      CheckpointError, MeshError, TrainingDiverged: one clear line each.
     """
-    method.check_data(image_set)
     trainer = Trainer(method, config, schedule, workdir)
     try:
         with jax.set_mesh(trainer.mesh):
@@ -332,8 +333,9 @@ def train(
 def steps_of(config: Any, to_steps: Callable[[str], int], per_epoch: float) -> Schedule:
     """The schedule of config.train; `to_steps` converts a duration's name."""
     if config.train.steps_per_call < 1:
-        raise ValueError(f"config.train.steps_per_call = {config.train.steps_per_call}, needs >= 1")
-    assert math.isfinite(per_epoch)
+        raise ConfigError(
+            f"config.train.steps_per_call = {config.train.steps_per_call} is less than one step"
+        )
     return Schedule(
         total=to_steps("total"),
         log=to_steps("log"),

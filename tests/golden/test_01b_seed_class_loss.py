@@ -26,7 +26,7 @@ def class_sets(g, generated, positives):
 
 
 def class_loss(g, scales, temperatures, field=None):
-    """The plain mean over (class, scale) pairs, and of the metrics; scales: (generated, positives)."""
+    """Plain means over (class, scale) pairs of loss and metrics; scales: (generated, positives)."""
     losses, metrics = [], []
     for generated, positives in scales:
         for x, y in class_sets(g, kernel.l2_normalize(generated), kernel.l2_normalize(positives)):

@@ -9,6 +9,7 @@ import pytest
 
 from configs import base
 from drifting import methods
+from drifting.config import ConfigError
 from drifting.methods import drifting
 from input_pipeline import resident, sources
 
@@ -185,12 +186,12 @@ def test_some_of_the_classes_a_step(digits):
     ],
 )
 def test_values_out_of_range_name_their_key(changed, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         make(**changed)
 
 
 def test_an_unknown_method_is_named():
     config = base.get_config()
     config.method.name = "drift"
-    with pytest.raises(ValueError, match=r"'drift' is not one of \['drifting'\]"):
+    with pytest.raises(ConfigError, match=r"'drift' is not one of \['drifting'\]"):
         methods.create(config, (8, 8, 1), 10)

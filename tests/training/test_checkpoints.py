@@ -1,0 +1,116 @@
+"""Checkpoints: round trip, damage, fallback, keep policy, mismatch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drifting.training import checkpoints
+from drifting.training.checkpoints import CheckpointError, Checkpoints
+
+
+def state_at(step, n=600):
+    return {"w": jnp.arange(n, dtype=jnp.float32) + step, "step": jnp.asarray(step, jnp.int32)}
+
+
+SHAPES = jax.eval_shape(lambda: state_at(0))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with checkpoints of steps 0, 10 and 20."""
+    store = Checkpoints(tmp_path / "checkpoints", keep=5)
+    for step in (0, 10, 20):
+        store.save(state_at(step), step, {"loss": 1.0 + step})
+    store.close()
+    return tmp_path / "checkpoints"
+
+
+def largest_file(step):
+    return max((f for f in step.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+
+
+def test_round_trip(saved):
+    store = Checkpoints(saved, read_only=True)
+    state, metrics = store.restore(10, SHAPES)
+    jax.tree.map(np.testing.assert_array_equal, state, state_at(10))
+    assert metrics == {"loss": 11.0}
+    assert checkpoints.valid_steps(saved) == [0, 10, 20]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda p: p.unlink()])
+def test_falls_back_to_the_one_before_and_says_so(saved, damage, caplog):
+    damage(largest_file(saved / "20"))
+    store = Checkpoints(saved, keep=5)
+    with caplog.at_level("WARNING", logger="drifting"):
+        state, step, _ = store.restore_newest(SHAPES)
+    assert step == 10 and state["step"] == 10
+    assert "falling back to the checkpoint of step 10" in caplog.text
+    (kept,) = (saved.parent / "damaged_checkpoints").iterdir()  # moved, not deleted
+    assert kept.name.startswith("20_")
+    store.save(state_at(20), 20, {})  # and the step can be made again
+    store.close()
+    assert checkpoints.find_damage(saved / "20") is None
+
+
+def test_a_step_without_a_manifest_is_not_finished(saved):
+    (saved / "20" / checkpoints.MANIFEST).unlink()
+    assert checkpoints.valid_steps(saved) == [0, 10]
+    assert Checkpoints(saved, keep=5).restore_newest(SHAPES)[1] == 10
+
+
+def test_nothing_usable_is_an_error_and_nothing_at_all_is_none(saved, tmp_path):
+    for step in saved.iterdir():
+        if step.name.isdigit():
+            truncate(largest_file(step))
+    with pytest.raises(CheckpointError, match="no usable checkpoint.*step 20.*step 0"):
+        Checkpoints(saved).restore_newest(SHAPES)
+    assert Checkpoints(tmp_path / "empty").restore_newest(SHAPES) is None
+
+
+def test_keep_policy(tmp_path):
+    store = Checkpoints(tmp_path, keep=2, keep_every=20)
+    for step in range(0, 70, 10):
+        store.save(state_at(step), step, {})
+    store.close()
+    assert checkpoints.valid_steps(tmp_path) == [0, 20, 40, 50, 60]
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        jax.eval_shape(lambda: state_at(0, n=5)),
+        {**SHAPES, "more": jax.ShapeDtypeStruct((2,), jnp.float32)},
+    ],
+)
+def test_a_state_of_another_model_is_refused(saved, shapes):
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        Checkpoints(saved, read_only=True).restore(20, shapes)
+
+
+def test_a_later_donation_does_not_reach_what_is_being_saved(tmp_path):
+    """Saving is asynchronous while the loop donates the state's buffers to the next step."""
+    store = Checkpoints(tmp_path, keep=5)
+    state = jax.device_put(state_at(0, n=2_000_000))
+    bump = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
+    for step in range(3):
+        store.save(state, step, {})
+        for _ in range(5):
+            state = bump(state)
+    store.close()
+    reader = Checkpoints(tmp_path, read_only=True)
+    shapes = jax.eval_shape(lambda: state_at(0, n=2_000_000))
+    for step in range(3):
+        restored, _ = reader.restore(step, shapes)
+        np.testing.assert_array_equal(restored["w"][:3], np.arange(3) + 5.0 * step)
+        np.testing.assert_array_equal(restored["w"][-3:], np.arange(-3, 0) + 2e6 + 5.0 * step)

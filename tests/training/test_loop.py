@@ -1,0 +1,211 @@
+"""The loop: events, resume, divergence, no recompilation, no hidden transfer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from drifting import experiment
+from drifting.training import checkpoints, loop, writers
+from drifting.training.loop import Schedule
+
+
+def losses(workdir):
+    return [row["loss"] for row in writers.read_metrics(workdir / "metrics.jsonl")]
+
+
+def state_of(workdir, step):
+    run = experiment.Run(workdir)
+    return jax.device_get(run.restore(step)[0])
+
+
+def test_calls_end_at_events():
+    schedule = Schedule(total=25, log=10, sample=7, checkpoint=20, per_call=6, per_epoch=5.0)
+    stops, step = [], 0
+    while step < schedule.total:
+        step = schedule.next_stop(step)
+        stops.append(step)
+    assert stops == [6, 7, 10, 14, 20, 21, 25]
+    assert schedule.due(25, 7) and schedule.due(21, 7) and not schedule.due(20, 7)
+
+
+def test_what_a_run_leaves(train):
+    workdir = train()
+    rows = writers.read_metrics(workdir / "metrics.jsonl")
+    assert [r["step"] for r in rows] == list(range(1, 13))
+    wanted = {"loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "lr",
+              "images_per_second", "step_ms", "epoch"}
+    assert wanted <= set(rows[0])
+    np.testing.assert_allclose([r["lr"] for r in rows], [2e-5 * k for k in range(1, 13)], rtol=1e-5)
+    pictures = sorted(p.name for p in (workdir / "samples").iterdir())
+    assert pictures == [f"step_{k:07d}.png" for k in (0, 6, 12)]
+    assert checkpoints.valid_steps(workdir / "checkpoints") == [0, 4, 8, 12]
+    _, metrics = experiment.Run(workdir).restore(12)
+    assert metrics["loss"] == rows[-1]["loss"]
+
+
+def test_length_of_a_call_changes_nothing(train):
+    a, b = train("a", **{"train.steps_per_call": 1}), train("b", **{"train.steps_per_call": 5})
+    assert losses(a) == losses(b)
+    jax.tree.map(np.testing.assert_array_equal, state_of(a, 12), state_of(b, 12))
+
+
+def test_means_over_a_window(train):
+    fine, coarse = train("fine"), train("coarse", **{"train.log_steps": 6})
+    means = np.asarray(losses(fine)).reshape(2, 6).mean(axis=1)
+    np.testing.assert_allclose(losses(coarse), means, rtol=1e-5)
+
+
+def test_going_on_is_the_run_that_never_stopped(train):
+    whole = train("whole")
+    train("parts", **{"train.total_steps": 5})
+    parts = train("parts")
+    assert losses(parts) == losses(whole)
+    jax.tree.map(np.testing.assert_array_equal, state_of(parts, 12), state_of(whole, 12))
+    before = (parts / "metrics.jsonl").read_text()
+    train("parts")  # nothing left to do
+    assert (parts / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("mesh", [(8, 1), (2, 4), (1, 8)])
+def test_losses_do_not_depend_on_the_mesh(train, mesh):
+    few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}
+    one = losses(train("one", **few))
+    many = losses(train("many", **few, **{"mesh.data": mesh[0], "mesh.fsdp": mesh[1]}))
+    assert len(one) == 5
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+
+
+def test_parameters_are_split_over_fsdp(small_config, tmp_path):
+    config = small_config(**{"mesh.data": 2, "mesh.fsdp": 4})
+    images = experiment.load_images(config, "train")
+    method = experiment.make_method(config, images)
+    schedule = Schedule(1, 1, 1, 1, 1, 1.0)
+    trainer = loop.Trainer(method, config, schedule, tmp_path)
+    with jax.set_mesh(trainer.mesh):
+        trainer.start(images)
+    leaves = [x for x in jax.tree.leaves(trainer.state) if x.size >= 2**14]
+    assert leaves
+    for leaf in leaves:
+        assert leaf.addressable_shards[0].data.size == leaf.size // 4
+    trainer.close()
+
+
+def test_a_batch_that_does_not_divide_is_refused(train):
+    with pytest.raises(ValueError, match="40 images a step do not divide over 3 x 1"):
+        train(**{"mesh.data": 3})
+    with pytest.raises(ValueError, match="asks for 16 x 1 = 16 devices, there are 8"):
+        train("other", **{"mesh.data": 16})
+
+
+def test_divergence_names_the_step_and_the_last_good_checkpoint(train, tmp_path):
+    with pytest.raises(loop.TrainingDiverged) as error:
+        train(**{"optimizer.learning_rate": 1e38, "optimizer.warmup_steps": 0})
+    text = str(error.value)
+    assert "not finite at step" in text and "loss nan" in text
+    steps = checkpoints.valid_steps(tmp_path / "run" / "checkpoints")
+    last_good = tmp_path / "run" / "checkpoints" / str(steps[-1])
+    assert f"the last good checkpoint is {last_good}" in text
+    rows = writers.read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert all(np.isfinite(r["loss"]) for r in rows)
+    state = state_of(tmp_path / "run", steps[-1])
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.ema_params))
+
+
+class Counted:
+    """A method that counts how often its step is traced."""
+
+    def __init__(self, method):
+        self.method, self.traces = method, 0
+
+    def __getattr__(self, name):
+        return getattr(self.method, name)
+
+    def train_step(self, *given):
+        self.traces += 1
+        return self.method.train_step(*given)
+
+
+def test_nothing_is_traced_or_compiled_after_the_second_step(
+    small_config, tmp_path, monkeypatch
+):
+    # Events that differ in length: calls of 1 to 4 steps, samples, checkpoints.
+    config = small_config(**{"train.total_steps": 21, "train.log_steps": 2,
+                             "train.sample_steps": 5, "train.checkpoint_steps": 7})
+    images = experiment.load_images(config, "train")
+    method = Counted(experiment.make_method(config, images))
+    compiled, seen = [], {}
+
+    def on_event(name, seconds, **_):
+        if "backend_compile" in name:
+            compiled.append(name)
+
+    scalars = writers.Writers.scalars
+
+    def note(self, step, row):
+        seen[step] = (method.traces, len(compiled))
+        scalars(self, step, row)
+
+    monkeypatch.setattr(writers.Writers, "scalars", note)
+    jax.monitoring.register_event_duration_secs_listener(on_event)
+    schedule = Schedule(21, 2, 5, 7, 4, 10.0)
+    loop.train(method, images, config, schedule, tmp_path, {})
+    traces, compilations = seen[2]
+    assert traces >= 1 and compilations >= 1, "the counters work"
+    assert set(seen.values()) == {(traces, compilations)}
+    assert method.traces == traces
+
+
+def test_a_hidden_transfer_in_the_loop_is_an_error(small_config, tmp_path):
+    config = small_config()
+    images = experiment.load_images(config, "train")
+    method = experiment.make_method(config, images)
+    trainer = loop.Trainer(method, config, Schedule(4, 1, 4, 4, 1, 1.0), tmp_path)
+    with jax.set_mesh(trainer.mesh):
+        trainer.start(images)
+        program = trainer.program
+
+        def careless(state, data, key, count):
+            jnp.sin(np.ones(3))  # a host array slips into a device computation
+            return program(state, data, key, count)
+
+        trainer.program = careless
+        output = writers.Writers(tmp_path, 0, False, {})
+        with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+            trainer.run(output)
+        output.close()
+    trainer.close()
+
+
+def test_metrics_of_a_killed_run_are_taken_up_where_it_resumes(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 2.0}\n{"step": 3, "lo')
+    output = writers.Writers(tmp_path, 1, False, {})
+    output.scalars(2, {"loss": 2.5})
+    output.close()
+    rows = writers.read_metrics(path)
+    assert [(r["step"], r["loss"]) for r in rows] == [(1, 1.0), (2, 2.5)]
+
+
+def test_tensorboard_events_are_written(tmp_path):
+    pytest.importorskip("tensorflow")
+    output = writers.Writers(tmp_path, 0, True, {"seed": 1})
+    output.scalars(1, {"loss": 1.0})
+    output.grid(1, "samples", np.zeros((2, 3, 8, 8, 1), np.uint8))
+    output.close()
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    assert events.stat().st_size > 200
+
+
+def test_without_tensorflow_training_says_so_once(tmp_path, monkeypatch, caplog):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "clu.metric_writers", None)
+    with caplog.at_level("WARNING", logger="drifting"):
+        output = writers.Writers(tmp_path, 0, True, {})
+        output.scalars(1, {"loss": 1.0})
+        output.close()
+    assert [r.message for r in caplog.records] == [
+        "TensorFlow is not installed: TensorBoard events are off"
+    ]
+    assert len(writers.read_metrics(tmp_path / "metrics.jsonl")) == 1
