@@ -27,7 +27,7 @@ def main(_):
         SKIP_EXISTING.value,
         split=SPLIT.value,
         ema=not NOEMA.value,
-        cfg_scales=CFG_SCALE.value and [float(s) for s in CFG_SCALE.value],
+        cfg_scales=cli.numbers("cfg_scale", CFG_SCALE.value, float),
         num_samples=NUM_SAMPLES.value,
         batch_size=BATCH_SIZE.value,
         seed=SEED.value,

@@ -26,7 +26,7 @@ def main(_):
         WORKDIR.value,
         NUM.value,
         OUT.value,
-        labels=LABELS.value and [int(k) for k in LABELS.value],
+        labels=cli.numbers("labels", LABELS.value, int),
         cfg_scale=CFG_SCALE.value,
         batch_size=BATCH_SIZE.value,
         seed=SEED.value,

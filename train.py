@@ -18,8 +18,9 @@ def main(_):
     from drifting import experiment
     from drifting.training import backend
 
-    config = CONFIG.value
     holder = flags.FLAGS["config"]
+    cli.require_file(holder.config_filename)
+    config = CONFIG.value
     config_lib.choose_units(config, config_flags.get_override_values(holder))
     backend.configure(config.deterministic)
     name = pathlib.Path(holder.config_filename.partition(":")[0]).stem

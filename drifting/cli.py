@@ -1,6 +1,8 @@
 """Runs an entry point so that a user's mistake ends in one clear line and exit code 2."""
 
+import difflib
 import logging
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -37,12 +39,41 @@ def _log_to_stderr() -> None:
     logger.propagate = False
 
 
+def numbers(name: str, values: list[str] | None, kind: Callable) -> list | None:
+    """The values of the list flag `name` as ints or floats; None where it was not given.
+
+    Raises:
+      flags.IllegalFlagValueError: one of them is no such number.
+    """
+    try:
+        return values and [kind(v) for v in values]
+    except ValueError:
+        raise flags.IllegalFlagValueError(
+            f"--{name} {','.join(values)}: expected numbers ({kind.__name__}) and commas"
+        ) from None
+
+
+def require_file(path: str) -> None:
+    """Refuses a config file that does not exist, naming those that are near.
+
+    Raises:
+      flags.IllegalFlagValueError: the config flag itself would report it only when first read.
+    """
+    file = pathlib.Path(path.partition(":")[0])
+    if file.is_file():
+        return
+    others = sorted(str(p) for p in file.parent.glob("*.py"))
+    near = difflib.get_close_matches(str(file), others, 3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise flags.IllegalFlagValueError(f"--config {file}: there is no such file{hint}")
+
+
 def _guarded(main: Callable, argv: list[str]) -> None:
     from drifting.experiment import USER_ERRORS  # imports JAX, which flags come before
 
     try:
         main(argv)
-    except USER_ERRORS as error:
+    except (*USER_ERRORS, flags.Error) as error:
         logging.getLogger("drifting").debug("traceback", exc_info=True)
         _fail(str(error))
 

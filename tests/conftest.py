@@ -13,6 +13,10 @@ import jax
 import numpy as np
 import pytest
 
+from configs import digits
+from drifting import experiment
+from models import dit
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -47,3 +51,44 @@ def tfds_data_dir():
     if not TFDS_DATA.exists():
         pytest.skip(f"no prepared data sets at {TFDS_DATA} (set TFDS_DATA_DIR)")
     return TFDS_DATA
+
+
+@pytest.fixture
+def one_block(monkeypatch):
+    """Most of a test's time is compilation: one block is enough to train and to resume."""
+    monkeypatch.setitem(dit.SIZES, "nano", dict(hidden_size=64, depth=1, num_heads=2))
+
+
+@pytest.fixture
+def small_config(one_block):
+    """small_config(**values by dotted key) -> a run of seconds, on 8x8 digits and one device."""
+
+    def make(**changed):
+        config = digits.get_config()
+        values = {
+            "mesh.data": 1,
+            "method.num_generated": 4,
+            "method.num_positives": 4,
+            "method.num_unconditional": 2,
+            "train.total_steps": 12,
+            "train.log_steps": 1,
+            "train.sample_steps": 6,
+            "train.checkpoint_steps": 4,
+            "train.steps_per_call": 4,
+            "train.tensorboard": False,
+        }
+        config.update_from_flattened_dict(values | changed)
+        return config
+
+    return make
+
+
+@pytest.fixture
+def train(small_config, tmp_path):
+    """train(name, **changed) -> workdir of a finished run."""
+
+    def run(name="run", **changed):
+        experiment.train(small_config(**changed), tmp_path / name)
+        return tmp_path / name
+
+    return run

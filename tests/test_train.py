@@ -1,0 +1,143 @@
+"""train.py in a process of its own: killed, preempted, mistyped."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from drifting import experiment
+from drifting.training import checkpoints, writers
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STEPS = 60
+RUN = {
+    "mesh.data": 1,
+    "method.num_generated": 4,
+    "method.num_positives": 4,
+    "method.num_unconditional": 2,
+    "train.total_steps": STEPS,
+    "train.log_steps": 1,
+    "train.sample_steps": STEPS,
+    "train.checkpoint_steps": 7,
+    "train.steps_per_call": 3,
+    "train.tensorboard": False,
+}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """start(script, *arguments) -> process with its output in pipes."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run(script, *arguments):
+        environment = {**os.environ, "DRIFTING_CACHE": str(cache), "XLA_FLAGS": ""}
+        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def train(start):
+    """train(workdir) -> process of the 60-step run."""
+
+    def run(workdir):
+        keys = [f"--config.{key}={value}" for key, value in RUN.items()]
+        return start("train.py", "--config", "configs/digits.py", "--workdir", workdir, *keys)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    """Final state of the run that nobody interrupts."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    process = train(workdir)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return final_state(workdir)
+
+
+def final_state(workdir):
+    return jax.device_get(experiment.Run(workdir).restore(STEPS)[0])
+
+
+def wait_for_step(process, workdir, step):
+    while process.poll() is None:
+        rows = writers.read_metrics(workdir / "metrics.jsonl")
+        if rows and rows[-1]["step"] >= step:
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"ended before step {step}: {process.communicate()[1]}")
+
+
+def assert_same_run(workdir, whole):
+    state = final_state(workdir)
+    for part in ("step", "params", "ema_params", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(state, part), getattr(whole, part))
+    rows = writers.read_metrics(workdir / "metrics.jsonl")
+    assert [r["step"] for r in rows] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("draw", [0, 1, 2])
+def test_killed_at_a_random_step_and_resumed(train, whole, tmp_path, draw):
+    step = int(np.random.default_rng(draw).integers(1, STEPS - 5))
+    workdir = tmp_path / "run"
+    process = train(workdir)
+    wait_for_step(process, workdir, step)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert STEPS not in checkpoints.valid_steps(workdir / "checkpoints"), "killed too late"
+    resumed = train(workdir)
+    _, errors = resumed.communicate()
+    assert resumed.returncode == 0, errors
+    assert_same_run(workdir, whole)
+
+
+def test_sigterm_saves_the_step_it_is_at(train, whole, tmp_path):
+    workdir = tmp_path / "run"
+    process = train(workdir)
+    wait_for_step(process, workdir, 20)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 143
+    saved = checkpoints.valid_steps(workdir / "checkpoints")[-1]
+    assert f"SIGTERM: saved step {saved} in {workdir}; the same command resumes" in errors
+    assert 20 <= saved < STEPS
+    resumed = train(workdir)
+    _, errors = resumed.communicate()
+    assert f"resumed {workdir} at step {saved}" in errors
+    assert_same_run(workdir, whole)
+
+
+@pytest.mark.parametrize(
+    "script,arguments,message",
+    [
+        ("train.py", ["--config", "configs/digits.py", "--config.trian.log_steps=3"], '"train"'),
+        (
+            "train.py",
+            ["--config", "configs/digits.py", "--config.optimizer.learning_rat=3"],
+            '"learning_rate"',
+        ),
+        ("train.py", ["--config", "configs/digit.py"], "did you mean configs/digits.py"),
+        ("evaluate.py", ["--workdir", "{empty}"], "this is not the workdir of a run"),
+        ("sample.py", ["--workdir", "{empty}", "--labels", "three"], "--labels"),
+    ],
+)
+def test_mistakes_end_in_one_line(start, tmp_path, script, arguments, message):
+    process = start(script, *[a.format(empty=tmp_path) for a in arguments])
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert message in errors
+    assert "Traceback" not in errors
+    assert len(errors.strip().splitlines()) == 1
