@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     config.method.cfg_power = 3.0  # p(s) ~ s^-power
     config.method.cfg_share_at_one = 0.5
     config.method.label_dropout = 0.1
-    config.method.queue_size = 0  # images a class in a sample queue; 0: drawn from the whole set
+    config.method.queue_size = 0  # images a class in a sample queue (128 originally); 0: whole set
     config.method.queue_push = 64  # fresh images a step into the queue
     config.method.micro_batches = 1  # exact; more saves memory and costs one more forward pass
 

@@ -5,6 +5,7 @@ import logging
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import absl.logging
 from absl import app, flags
@@ -23,9 +24,15 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
-        text = str(error.args[0] if error.args else error).replace("\\'", "'").strip("'\"")
-        _fail(f"{text} (flags: {' '.join(argv[1:])})")
-        raise AssertionError from error
+        _fail(f"{_innermost(error)} (flags: {' '.join(argv[1:])})")
+
+
+def _innermost(error: BaseException) -> str:
+    """The text itself: ml_collections wraps a KeyError, whose str() is quoted, in others."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    text = str(error.args[0] if error.args else error)
+    return f"no such key {text}" if isinstance(error, KeyError) else text
 
 
 def _log_to_stderr() -> None:
@@ -78,6 +85,6 @@ def _guarded(main: Callable, argv: list[str]) -> None:
         _fail(str(error))
 
 
-def _fail(text: str) -> None:
+def _fail(text: str) -> NoReturn:
     print("error: " + " ".join(text.split()), file=sys.stderr)
     sys.exit(2)

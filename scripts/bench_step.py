@@ -1,0 +1,133 @@
+"""Times the train step of a config and prints JSON.
+
+    python scripts/bench_step.py --config configs/mnist.py
+
+Images are random ones of the config's shape: speed does not depend on what they show, and no data
+set is needed. The program timed is the training loop's own, at `steps` steps a call.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+from absl import app, flags
+from ml_collections import config_flags
+
+from drifting import methods
+from drifting.training import backend, flops, loop
+from input_pipeline import resident
+from input_pipeline.sources import ImageSet
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file")
+CALLS = flags.DEFINE_integer("calls", 5, "Timed calls", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 1, "Steps a call", lower_bound=1)
+CLASSES = flags.DEFINE_integer("classes", 10, "Classes of the random images", lower_bound=1)
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def random_images(config, per_class=256):
+    """A resident data set of noise."""
+    size, channels = config.data.image_size, config.data.channels
+    labels = np.repeat(np.arange(CLASSES.value, dtype=np.int32), per_class)
+    shape = (len(labels), size, size, channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    names = tuple(map(str, range(CLASSES.value)))
+    return resident.to_device(ImageSet(images, labels, names, "random", "train", ""))
+
+
+def model_flop(config, data):
+    """Of one step without recomputation: micro-batches run the forward pass twice."""
+    config = config.copy_and_resolve_references()
+    config.method.micro_batches = 1
+    method = make_method(config)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    return flops.count(method.train_step, state, data, jax.random.key(0))
+
+
+def make_method(config):
+    size = config.data.image_size
+    return methods.create(config, (size, size, config.data.channels), CLASSES.value)
+
+
+def compile_step(method, data, key):
+    state = jax.jit(method.init)(key)
+    began = time.perf_counter()
+    program = jax.jit(loop.make_program(method), donate_argnums=0)
+    compiled = program.lower(state, data, key, jnp.int32(STEPS.value)).compile()
+    return compiled, state, time.perf_counter() - began
+
+
+def time_steps(compiled, state, data, key):
+    """Seconds a step of each call."""
+    count = jnp.int32(STEPS.value)
+    holder = [state]
+
+    def call():
+        holder[0], report = compiled(holder[0], data, key, count)
+        return report
+
+    times = []
+    for i in range(CALLS.value + 1):
+        (took,) = timing.seconds(call, repeats=1, warm_up=0)
+        say(f"call {i} of {CALLS.value}: {took:.2f} s" + (" (warm-up)" if i == 0 else ""))
+        times.append(took / STEPS.value)
+    return times[1:]
+
+
+def memory(compiled):
+    """Peak bytes: the device's where it counts them, the program's own plan, the process's."""
+    stats = jax.devices()[0].memory_stats() or {}
+    plan = compiled.memory_analysis()
+    program = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
+    return {
+        "device_peak_bytes": stats.get("peak_bytes_in_use"),
+        "program_bytes": program - plan.alias_size_in_bytes,
+        "process_peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+
+
+def main(_):
+    config = CONFIG.value
+    backend.configure(config.deterministic)
+    jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
+    say(f"{timing.machine()}")
+    data, key = random_images(config), jax.random.key(0)
+    method = make_method(config)
+    compiled, state, compile_seconds = compile_step(method, data, key)
+    say(f"compiled in {compile_seconds:.1f} s")
+    peak = timing.matmul_rate(config.precision)
+    times = time_steps(compiled, state, data, key)
+    step = statistics.median(times)
+    flop = model_flop(config, data)
+    result = {
+        "config": flags.FLAGS["config"].config_filename,
+        **timing.machine(),
+        "precision": config.precision,
+        "images_generated_per_step": method.batch_size,
+        "compile_seconds": round(compile_seconds, 2),
+        "steps_per_call": STEPS.value,
+        "step_ms": round(1000 * step, 3),
+        "step_ms_min": round(1000 * min(times), 3),
+        "step_ms_max": round(1000 * max(times), 3),
+        "images_per_second": round(method.images_per_step / step, 1),
+        "model_flop_per_step": flop,
+        "flop_per_second": flop / step,
+        "matmul": peak,
+        "ratio_to_matmul": round(flop / step / peak["flop_per_second"], 4),
+        **memory(compiled),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)
