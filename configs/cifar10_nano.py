@@ -20,6 +20,7 @@ def get_config():
     config.method.num_positives = 256
     config.method.label_dropout = 0.0
     config.train.total_epochs = None
+    config.train.steps_per_epoch = 0
     config.train.total_steps = 4500
     config.train.sample_steps = 500
     config.train.checkpoint_steps = 500

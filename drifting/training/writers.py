@@ -1,4 +1,4 @@
-"""metrics.jsonl, TensorBoard events and sample grids of a run."""
+"""metrics.jsonl, TensorBoard events, curves and sample grids of a run."""
 
 import json
 import logging
@@ -11,6 +11,8 @@ import numpy as np
 from drifting import pictures
 
 log = logging.getLogger(__name__)
+
+NOT_DRAWN = ("step", "epoch", "images_per_second")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -74,7 +76,13 @@ class Writers:
             self._board.write_images(step, {name: sheet})
 
     def close(self) -> None:
+        """Ends the files and draws curves.png of all that was logged."""
         self._file.close()
+        rows = read_metrics(self._workdir / "metrics.jsonl")
+        names = [n for n in (rows[0] if rows else ()) if n not in NOT_DRAWN]
+        if names:
+            series = {n: ([r["step"] for r in rows], [r.get(n) for r in rows]) for n in names}
+            pictures.plot_curves(series, self._workdir / "curves.png")
         if self._board:
             self._board.flush()
             self._board.close()

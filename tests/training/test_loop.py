@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from drifting import experiment
 from drifting.training import checkpoints, loop, writers
@@ -37,6 +38,7 @@ def test_what_a_run_leaves(train):
               "images_per_second", "step_ms", "epoch"}
     assert wanted <= set(rows[0])
     np.testing.assert_allclose([r["lr"] for r in rows], [2e-5 * k for k in range(1, 13)], rtol=1e-5)
+    assert Image.open(workdir / "curves.png").width > 300
     pictures = sorted(p.name for p in (workdir / "samples").iterdir())
     assert pictures == [f"step_{k:07d}.png" for k in (0, 6, 12)]
     assert checkpoints.valid_steps(workdir / "checkpoints") == [0, 4, 8, 12]
