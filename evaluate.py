@@ -1,37 +1,74 @@
-"""Scores the checkpoints of a run: python evaluate.py --workdir runs/digits --checkpoints all."""
+"""Scores the checkpoints of a run, or one folder of images against another.
+
+    python evaluate.py --workdir runs/digits --checkpoints all
+    python evaluate.py --real photos --fake generated
+"""
+
+import json
 
 from absl import flags
 
 from drifting import cli
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run", required=True)
-CHECKPOINTS = flags.DEFINE_string("checkpoints", "last", "last, all, or steps: 500,1000")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run")
+REAL = flags.DEFINE_string("real", None, "Folder of real images, with --fake instead of --workdir")
+FAKE = flags.DEFINE_string("fake", None, "Folder of images to score, with --real")
+CHECKPOINTS = flags.DEFINE_string("checkpoints", "last", "last, all, best, or steps: 500,1000")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "Samples; the config's if not given")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images a batch; the config's if not given")
 CFG_SCALE = flags.DEFINE_list("cfg_scale", None, "Guidance scales; the config's if not given")
-SEED = flags.DEFINE_integer("seed", None, "Seed of the samples; the config's if not given")
+SEED = flags.DEFINE_list("seed", None, "Seeds of the samples; the config's if not given")
 SPLIT = flags.DEFINE_string("split", None, "Real images compared with; the config's if not given")
-FEATURES = flags.DEFINE_string("features", None, "Feature function; the config's if not given")
+FEATURES = flags.DEFINE_string("features", None, "inception or pixels; the config's if not given")
+FID_MODE = flags.DEFINE_string(
+    "fid_mode", None, "clean, legacy_tensorflow or legacy_pytorch; the config's if not given"
+)
+METRICS = flags.DEFINE_list(
+    "metrics", None, "Of fid,kid,is,prdc,mifid,neighbours; the config's if not given"
+)
+STATISTICS = flags.DEFINE_string(
+    "statistics", None, "npz with mu and sigma (pytorch-fid, clean-fid) instead of real images"
+)
 NOEMA = flags.DEFINE_bool("noema", False, "Raw weights instead of their average")
 SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Leave out what the CSV holds already")
+WATCH = flags.DEFINE_bool("watch", False, "Go on with new checkpoints of a running job")
+SAVE_SAMPLES = flags.DEFINE_bool("save_samples", False, "Keep all samples as PNG files")
+CLEANUP_SAMPLES = flags.DEFINE_bool("cleanup_samples", False, "Remove kept samples once scored")
 
 
 def main(_):
+    if bool(WORKDIR.value) == bool(REAL.value) or bool(REAL.value) != bool(FAKE.value):
+        raise flags.ValidationError("give either --workdir, or --real and --fake")
     from drifting import experiment
     from drifting.training import backend
 
     backend.configure()
+    common = dict(
+        batch_size=BATCH_SIZE.value,
+        features=FEATURES.value,
+        fid_mode=FID_MODE.value,
+        metrics=METRICS.value,
+    )
+    seeds = cli.numbers("seed", SEED.value, int)
+    if REAL.value:
+        seed = seeds[0] if seeds else None
+        row = experiment.compare_folders(REAL.value, FAKE.value, seed=seed, **common)
+        print(json.dumps(row))
+        return
     experiment.evaluate(
         WORKDIR.value,
         CHECKPOINTS.value,
-        SKIP_EXISTING.value,
+        skip_existing=SKIP_EXISTING.value,
+        watch=WATCH.value,
         split=SPLIT.value,
-        ema=not NOEMA.value,
         cfg_scales=cli.numbers("cfg_scale", CFG_SCALE.value, float),
+        seeds=seeds,
         num_samples=NUM_SAMPLES.value,
-        batch_size=BATCH_SIZE.value,
-        seed=SEED.value,
-        features=FEATURES.value,
+        ema=not NOEMA.value,
+        statistics=STATISTICS.value,
+        save_samples=SAVE_SAMPLES.value,
+        cleanup_samples=CLEANUP_SAMPLES.value,
+        **common,
     )
 
 

@@ -79,9 +79,12 @@ def get_config() -> ConfigDict:
     config.mesh.fsdp = 1  # devices over which parameters are split as well
 
     config.eval = ConfigDict()
-    config.eval.num_samples = 5000
+    config.eval.num_samples = 50_000
     config.eval.batch_size = 256
     config.eval.cfg_scale = 1.5
     config.eval.seed = 42
-    config.eval.features = "pixels"
+    config.eval.features = "inception"  # or pixels
+    config.eval.fid_mode = "clean"  # or legacy_tensorflow, legacy_pytorch: how images are resized
+    # fid, kid, is, prdc (precision, recall, density, coverage), mifid, neighbours (of pixels)
+    config.eval.metrics = ("fid",)
     return config.lock()

@@ -23,4 +23,6 @@ def get_config():
     config.train.keep_checkpoints = 10
     config.eval.num_samples = 1000
     config.eval.cfg_scale = 1.0
+    config.eval.features = "pixels"
+    config.eval.metrics = ("fid", "neighbours")
     return config

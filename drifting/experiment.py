@@ -13,10 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from configs import base
 from drifting import config as config_lib
 from drifting import methods, pictures
-from drifting.evaluation import generation, report, scoring
+from drifting.evaluation import generation, reference, report, scoring
 from drifting.training import checkpoints, loop, sharding
+from drifting.weights import inception as weights
 from input_pipeline import sources
 from input_pipeline.sources import ImageSet
 
@@ -37,6 +39,8 @@ USER_ERRORS = (
     loop.TrainingDiverged,
     generation.NonFiniteSamples,
     report.TableError,
+    reference.StatisticsError,
+    weights.WeightsError,
 )
 
 
@@ -157,26 +161,6 @@ class Run:
         """Steps of the finished checkpoints, read anew."""
         return checkpoints.valid_steps(self.workdir / "checkpoints")
 
-    def choose_steps(self, which: str) -> list[int]:
-        """`last`, `all`, or steps separated by commas.
-
-        Raises:
-          WorkdirError: a step has no checkpoint; those that exist are listed.
-        """
-        steps = self.steps()
-        if which in ("last", "all"):
-            return steps if which == "all" else steps[-1:]
-        try:
-            asked = [int(s) for s in which.split(",")]
-        except ValueError:
-            raise WorkdirError(
-                f"--checkpoints {which}: expected last, all, or steps separated by commas"
-            ) from None
-        missing = [s for s in asked if s not in steps]
-        if missing:
-            raise WorkdirError(f"{self.workdir} has no checkpoint of steps {missing}; has {steps}")
-        return asked
-
     def restore(self, step: int) -> tuple[Any, dict[str, float]]:
         """The state at `step` on one device, and the metrics saved beside it."""
         return self._checkpoints.restore(step, self._shapes)
@@ -198,34 +182,81 @@ class Run:
 
         return generate
 
+    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
+        """How a batch of samples is spread over the devices."""
+        return sharding.batch_sharding(batch_size)
+
 
 def evaluate(
     workdir: str | pathlib.Path,
-    which: str,
-    skip_existing: bool,
+    which: str = "last",
     *,
-    split: str | None,
-    ema: bool,
-    cfg_scales: list[float] | None,
+    skip_existing: bool = False,
+    watch: bool = False,
+    split: str | None = None,
+    cfg_scales: list[float] | None = None,
+    seeds: list[int] | None = None,
     **given: Any,
 ) -> None:
-    """Scores checkpoints of a run; what is not `given` comes from its config.eval.
+    """Scores checkpoints of a run; what is not given comes from its config.eval.
+
+    Args:
+      which: `last`, `all`, `best`, or steps separated by commas.
+      skip_existing: leave out what the table holds already.
+      watch: go on with new checkpoints until the run's last one; implies skip_existing.
+      given: fields of scoring.Settings; None is the config's.
 
     Raises:
       one of USER_ERRORS.
     """
     run = Run(workdir)
-    values = run.config.eval.to_dict()
+    values = base.get_config().eval.to_dict() | run.config.eval.to_dict()
     cfg_scales = cfg_scales or [values.pop("cfg_scale")]
+    seeds = seeds or [values.pop("seed")]
     values |= {k: v for k, v in given.items() if v is not None}
-    data = run.config.data
-    reference = run.images
-    if split not in (None, data.split):
-        reference = load_images(run.config, split)
-    for cfg_scale in cfg_scales:
-        settings = scoring.Settings(**values | {"cfg_scale": cfg_scale, "ema": ema})
-        scorer = scoring.Scorer(run, reference, _heldout(run.config, reference), settings)
-        scoring.score_run(scorer, run, which, skip_existing)
+    values["metrics"] = tuple(values["metrics"])
+    images = run.images
+    if split not in (None, run.config.data.split):
+        images = load_images(run.config, split)
+    heldout = _heldout(run.config, images) if "neighbours" in values["metrics"] else None
+    scorers = [
+        scoring.Scorer(
+            run, images, heldout, scoring.Settings(**values | {"cfg_scale": scale, "seed": seed})
+        )
+        for scale in cfg_scales
+        for seed in seeds
+    ]
+    session = scoring.Session(run, scorers, skip_existing or watch)
+    session.score(which)
+    if watch:
+        session.watch(_total_steps(run))
+
+
+def _total_steps(run: Run) -> int:
+    return config_lib.to_steps(
+        run.config.train, "total", run.method.images_per_step, len(run.images)
+    )
+
+
+def compare_folders(
+    real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any
+) -> dict[str, Any]:
+    """Scores the images of one folder against those of another, by configs/base.py's eval values.
+
+    Raises:
+      one of USER_ERRORS.
+    """
+    values = base.get_config().eval.to_dict() | {k: v for k, v in given.items() if v is not None}
+    return scoring.score_folders(
+        sources.load_as_they_are(real),
+        sources.load_as_they_are(fake),
+        feature_name=values["features"],
+        mode=values["fid_mode"],
+        metrics=tuple(values["metrics"]),
+        batch_size=values["batch_size"],
+        seed=values["seed"],
+        sharding=sharding.batch_sharding(values["batch_size"]),
+    )
 
 
 def _heldout(config: Any, reference: ImageSet) -> ImageSet | None:

@@ -129,9 +129,10 @@ def _with_headings(
 def plot_metric_vs_step(rows: Iterable[Mapping[str, str]], path: str | os.PathLike) -> None:
     """Draws the Frechet distance over training steps from rows of fid_metrics.csv.
 
-    One line for each group of data set, features, split, guidance scale, weights and number of
-    samples: scores of different groups are not comparable. Several seeds of one step are dots, and
-    the line goes through their mean. Raises ValueError where no row has a Frechet distance.
+    One line for each group of data set, split, features and their resize, guidance scale, weights
+    and number of samples: scores of different groups are not comparable. Several seeds of one step
+    are dots, and the line goes through their mean. Raises ValueError where no row has a Frechet
+    distance.
     """
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
@@ -158,7 +159,8 @@ def _group_name(row: Mapping[str, str]) -> str:
     guidance = f"cfg {row['cfg_scale']}" if row["cfg_scale"] else "no cfg"
     samples = f"{int(row['num_samples']):,} samples" if row["num_samples"] else "samples unknown"
     split = " ".join(filter(None, (row["data_set"], row["split"])))
-    return ", ".join((row["features"], split, guidance, row["weights"], samples))
+    features = " ".join(filter(None, (row["features"], row["fid_mode"])))
+    return ", ".join((features, split, guidance, row["weights"], samples))
 
 
 def plot_curves(

@@ -226,6 +226,40 @@ def _folder(rest: str, split: str, options: Decoding) -> Found:
     return Found(identity, names, lambda: _decode_files(files, options))
 
 
+def load_as_they_are(path: str | os.PathLike) -> ImageSet:
+    """All images of a folder and its class sub-folders in their own size, uint8 [N, H, W, 3].
+
+    Raises:
+      DataError: no images, an unreadable one, or sizes that differ; the files are named.
+    """
+    root = pathlib.Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"no folder {root}")
+    folders = [root, *sorted((d for d in root.iterdir() if d.is_dir()), key=_natural)]
+    files = [file for folder in folders for file in _images_in(folder)]
+    if not files:
+        raise DataError(f"no images in {root} ({', '.join(sorted(EXTENSIONS))} are looked for)")
+    images = []
+    for file in _progress(files, f"reading {root.name}"):
+        try:
+            with Image.open(file) as image:
+                images.append(np.asarray(image.convert("RGB")))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"cannot read image {file}: {error}; remove it") from error
+        if images[-1].shape != images[0].shape:
+            raise DataError(
+                f"{files[0]} is {_size(images[0])}, {file} is {_size(images[-1])}: bring all "
+                "images of a folder to one size first"
+            )
+    key = cache.digest([[str(f.relative_to(root)), *_stamp(f)] for f in files])
+    labels = np.zeros(len(files), np.int32)
+    return ImageSet(np.stack(images), labels, ("all",), str(root), "all", key)
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
 def _natural(path: pathlib.Path) -> list:
     """Sorts 2.png before 10.png."""
     return [int(p) if p.isdigit() else p.lower() for p in re.split(r"(\d+)", path.name)]

@@ -15,6 +15,7 @@ import pytest
 
 from configs import digits
 from drifting import experiment
+from drifting.weights import inception
 from models import dit
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -92,3 +93,19 @@ def train(small_config, tmp_path):
         return tmp_path / name
 
     return run
+
+
+@pytest.fixture(scope="session")
+def inception_state():
+    """Weights of the FID Inception that are made, not trained: activations stay of order one."""
+    generator = np.random.default_rng(0)
+
+    def draw(key, shape):
+        z = generator.standard_normal(shape, np.float32)
+        if key.endswith("conv.weight"):
+            return (z - z.mean()) * np.sqrt(2.0 / np.prod(shape[1:]))
+        if key.endswith(("bn.weight", "running_var")):
+            return 1.0 + 0.1 * np.abs(z)
+        return z * np.sqrt(1.0 / 2048.0) if key == "fc.weight" else 0.1 * z
+
+    return {k: np.asarray(draw(k, s), np.float32) for k, s in inception.state_shapes().items()}

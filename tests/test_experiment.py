@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drifting import config as config_lib
 from drifting import experiment
 from drifting.config import ConfigError
+from drifting.evaluation import measurement, scoring
 from drifting.experiment import WorkdirError
 from drifting.training import checkpoints, writers
 from drifting.training.checkpoints import CheckpointError
+from drifting.weights import inception
 from input_pipeline.sources import DataError
 
 
@@ -35,8 +38,8 @@ def sample(workdir, num, out, **changed):
 
 
 def evaluate(workdir, which="all", skip_existing=False, **changed):
-    given = dict(split=None, ema=True, cfg_scales=None, num_samples=80)
-    experiment.evaluate(workdir, which, skip_existing, **given | changed)
+    given = dict(num_samples=80) | changed
+    experiment.evaluate(workdir, which, skip_existing=skip_existing, **given)
     with open(workdir / "eval" / "fid_metrics.csv") as file:
         return list(csv.DictReader(file))
 
@@ -146,9 +149,8 @@ def test_a_row_a_checkpoint(train):
     assert all(float(r["frechet_distance"]) > 0 for r in rows)
     assert float(rows[-1]["loss"]) == losses(workdir)[-1]
     assert Image.open(workdir / "eval" / "fid_vs_step.png").size[0] > 300
-    metadata = json.loads(
-        (workdir / "eval" / "artifacts" / "ema_cfg1_step12" / "eval_metadata.json").read_text()
-    )
+    artifacts = workdir / "eval" / "artifacts" / "ema_cfg1_seed42_step12"
+    metadata = json.loads((artifacts / "eval_metadata.json").read_text())
     assert metadata["row"]["frechet_distance"] == float(rows[-1]["frechet_distance"])
     assert metadata["feature_dimension"] == 64
 
@@ -173,7 +175,7 @@ def test_scores_repeat(train):
     evaluate(workdir, "last")
     first, second = evaluate(workdir, "last")
     assert first["frechet_distance"] == second["frechet_distance"]
-    other = evaluate(workdir, "last", seed=1)[-1]
+    other = evaluate(workdir, "last", seeds=[1])[-1]
     assert other["frechet_distance"] != first["frechet_distance"]
 
 
@@ -181,9 +183,9 @@ def test_a_workdir_that_cannot_be_evaluated(train, tmp_path):
     with pytest.raises(ConfigError, match="this is not the workdir of a run"):
         evaluate(tmp_path)
     workdir = train()
-    with pytest.raises(WorkdirError, match=r"no checkpoint of steps \[5\]; has \[0, 4, 8, 12\]"):
+    with pytest.raises(ConfigError, match=r"no checkpoint of steps \[5\]; has \[0, 4, 8, 12\]"):
         evaluate(workdir, "4,5")
-    with pytest.raises(WorkdirError, match="expected last, all, or steps"):
+    with pytest.raises(ConfigError, match="expected last, all, best, or steps"):
         evaluate(workdir, "newest")
     with pytest.raises(ConfigError, match="unknown features 'pixel'"):
         evaluate(workdir, features="pixel")
@@ -196,6 +198,83 @@ def test_a_workdir_that_cannot_be_evaluated(train, tmp_path):
         (folder / checkpoints.MANIFEST).unlink(missing_ok=True)
     with pytest.raises(WorkdirError, match="no finished checkpoint yet"):
         evaluate(workdir)
+
+
+def test_several_seeds_and_the_best_checkpoint(train, caplog):
+    workdir = train()
+    with caplog.at_level(logging.INFO, logger="drifting"):
+        rows = evaluate(workdir, seeds=[1, 2])
+    assert [(int(r["step"]), r["seed"]) for r in rows] == [
+        (step, seed) for step in (0, 4, 8, 12) for seed in "12"
+    ]
+    assert "step 12 over 2 seeds: Frechet distance" in caplog.text
+    best = min(rows, key=lambda r: float(r["frechet_distance"]))["step"]
+    assert evaluate(workdir, "best", seeds=[3])[-1]["step"] == best
+
+
+def test_best_of_nothing(train):
+    with pytest.raises(ConfigError, match="no checkpoint is scored with these features yet"):
+        experiment.evaluate(train(), "best")
+
+
+def test_samples_are_kept_and_removed(train):
+    workdir = train()
+    samples = workdir / "eval" / "artifacts" / "ema_cfg1_seed42_step12" / "samples"
+    evaluate(workdir, "last", save_samples=True)
+    assert len(list(samples.iterdir())) == 80
+    evaluate(workdir, "last", cleanup_samples=True)
+    assert not samples.exists()
+    with pytest.raises(ConfigError, match="exclude each other"):
+        evaluate(workdir, "last", save_samples=True, cleanup_samples=True)
+
+
+def test_a_running_job_is_watched_to_its_end(train, monkeypatch):
+    """While the evaluator sleeps the job goes on."""
+    workdir = train(**{"train.total_steps": 8})
+    before = experiment.Run(workdir)
+    monkeypatch.setattr(before.config.train, "total_steps", 12)
+    config_lib.write(workdir / "config.json", before.config, {})
+    monkeypatch.setattr(scoring.time, "sleep", lambda _: train())
+    rows = evaluate(workdir, "last", watch=True)
+    assert [int(r["step"]) for r in rows] == [8, 12]
+
+
+def test_every_metric_on_inception_features(train, inception_state, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path / "cache"))
+    inception.write(inception_state, inception.default_path())
+    workdir = train(**{"data.split": "test"})
+    metrics = ["fid", "kid", "is", "prdc", "mifid", "neighbours"]
+    given = dict(metrics=metrics, features="inception", batch_size=16, num_samples=16)
+    (row,) = evaluate(workdir, "last", fid_mode="clean", **given)
+    columns = [c for name in metrics for c in measurement.METRICS[name]]
+    values = {c: float(row[c]) for c in columns if c != "nn_distance_heldout"}
+    assert np.isfinite(list(values.values())).all()
+    assert row["fid_mode"] == "clean"
+    assert "16 samples for 2048 feature dimensions" in caplog.text
+    assert len(evaluate(workdir, "last", skip_existing=True, fid_mode="clean", **given)) == 1
+
+
+def test_two_folders(tmp_path):
+    generator = np.random.default_rng(0)
+    for name, scale in (("real", 1.0), ("same", 1.0), ("dark", 0.5)):
+        (tmp_path / name).mkdir()
+        for i in range(30):
+            image = (scale * generator.integers(0, 256, (6, 6, 3))).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / name / f"{i}.png")
+
+    def score(fake):
+        return experiment.compare_folders(
+            tmp_path / "real", tmp_path / fake, features="pixels", metrics=["fid", "kid", "prdc"]
+        )
+
+    assert score("real")["frechet_distance"] < 1e-3 < score("same")["frechet_distance"]
+    assert score("same")["frechet_distance"] < score("dark")["frechet_distance"]
+    assert score("same")["num_fake"] == 30
+    Image.fromarray(np.zeros((5, 6, 3), np.uint8)).save(tmp_path / "dark" / "odd.png")
+    with pytest.raises(DataError, match=r"0.png is 6x6, .*odd.png is 6x5"):
+        score("dark")
+    with pytest.raises(ConfigError, match="unknown metric 'fdi'.*did you mean 'fid'"):
+        experiment.compare_folders(tmp_path / "real", tmp_path / "same", metrics=["fdi"])
 
 
 # --- sampling ------------------------------------------------------------------------------------

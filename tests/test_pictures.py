@@ -61,7 +61,7 @@ def test_grids_that_cannot_be_drawn_are_refused(tmp_path):
 
 def scored(step, distance, **other):
     row = {
-        "step": str(step), "frechet_distance": str(distance), "features": "pixels",
+        "step": str(step), "frechet_distance": str(distance), "features": "pixels", "fid_mode": "",
         "data_set": "digits", "split": "test", "cfg_scale": "1.5", "weights": "ema",
         "num_samples": "5000",
     }  # fmt: skip

@@ -13,7 +13,7 @@ def test_digits_are_learned_and_not_copied(tmp_path):
     config = digits.get_config()
     config.mesh.data = 1
     experiment.train(config, tmp_path)
-    experiment.evaluate(tmp_path, "0,1500", False, split=None, ema=True, cfg_scales=None)
+    experiment.evaluate(tmp_path, "0,1500")
     with open(tmp_path / "eval" / "fid_metrics.csv") as file:
         first, last = csv.DictReader(file)
     assert float(last["num_samples"]) == 1000

@@ -4,48 +4,105 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from drifting.config import ConfigError
+from drifting.evaluation import resize
+from drifting.weights import inception as inception_weights
+from models import inception
+
+
+class Described(NamedTuple):
+    """What a feature function says of B images.
+
+    Attributes:
+      features: float32 [B, D].
+      logits: float32 [B, K] of a classifier, for the Inception Score; None where there is none.
+    """
+
+    features: jax.Array
+    logits: jax.Array | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureFunction:
     """A named map from images to feature vectors.
 
-    apply: uint8 [B, H, W, C] -> float32 [B, dimension]; jittable, each row from its image alone.
-    A Partial is an argument of a jitted program and carries a network's weights as arrays, where
-    a closure would bake them into the program; the same function with other weights of the same
-    shapes runs the same program.
+    Attributes:
+      name: as it was asked for.
+      dimension: of the vectors.
+      apply: uint8 [B, H, W, C] -> Described; jittable, each row from its image alone. A Partial is
+        an argument of a jitted program and carries a network's weights as arrays, where a closure
+        would bake them into the program; the same function with other weights of the same shapes
+        runs the same program.
+      identity: differs wherever the numbers would: weights, resize mode. Keys of cached statistics.
+      mode: how images were resized, or "".
     """
 
     name: str
     dimension: int
     apply: Partial
+    identity: str
+    mode: str = ""
 
 
-def feature_function(name: str, image_shape: tuple[int, int, int]) -> FeatureFunction:
+def feature_function(name: str, image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:
     """The feature function called `name` for images [H, W, C] = image_shape.
 
-    Raises ConfigError for an unknown name, naming the known ones and the nearest.
+    Args:
+      mode: one of resize.MODES, for features that resize.
+
+    Raises:
+      ConfigError: an unknown name or mode; the known ones and the nearest are named.
+      WeightsError: its weights are not there; how to get them is said.
     """
     if name not in _MAKERS:
         nearest = difflib.get_close_matches(name, _MAKERS, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise ConfigError(f"unknown features {name!r}, known: {', '.join(sorted(_MAKERS))}{hint}")
-    return _MAKERS[name](image_shape)
+    return _MAKERS[name](image_shape, resize.require_mode(mode))
 
 
-def _flat_pixels(images: jax.Array) -> jax.Array:
-    """uint8 [B, H, W, C] -> float32 [B, H W C] in [0, 1]."""
-    return images.reshape(len(images), -1).astype(jnp.float32) / 255.0
+def _flat_pixels(images: jax.Array) -> Described:
+    """In [0, 1]."""
+    return Described(images.reshape(len(images), -1).astype(jnp.float32) / 255.0, None)
 
 
-def _pixels(image_shape: tuple[int, int, int]) -> FeatureFunction:
-    return FeatureFunction("pixels", math.prod(image_shape), Partial(_flat_pixels))
+def _pixels(image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:
+    del mode
+    return FeatureFunction("pixels", math.prod(image_shape), Partial(_flat_pixels), "pixels")
 
 
-_MAKERS: dict[str, Callable[[tuple[int, int, int]], FeatureFunction]] = {"pixels": _pixels}
+def inception_features(params: dict, mode: str) -> FeatureFunction:
+    """The FID Inception's 2048 pool features and its logits, of images resized by `mode`."""
+    apply = Partial(_INCEPTION[mode], jax.device_put(params))
+    identity = f"inception:{mode}:{inception_weights.digest(params)}"
+    return FeatureFunction("inception", inception.POOL_FEATURES, apply, identity, mode)
+
+
+def _inception(image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:
+    del image_shape  # any is resized
+    state = inception_weights.read(inception_weights.default_path())
+    return inception_features(inception_weights.to_params(state), mode)
+
+
+def _apply_inception(mode: str) -> Callable[[dict, jax.Array], Described]:
+    def apply(params: dict, images: jax.Array) -> Described:
+        x = resize.resize(images, mode, inception.IMAGE_SIZE)
+        x = resize.to_network_range(x, mode)
+        found = inception.InceptionV3().apply({"params": params}, x)
+        return Described(found["pool"], found["logits"])
+
+    return apply
+
+
+# One function object a mode: a Partial of an equal function runs the program compiled before.
+_INCEPTION = {mode: _apply_inception(mode) for mode in resize.MODES}
+_MAKERS: dict[str, Callable[[tuple[int, int, int], str], FeatureFunction]] = {
+    "pixels": _pixels,
+    "inception": _inception,
+}

@@ -1,7 +1,7 @@
 """Sampling many images: exact class frequencies, one compiled program, host and device in step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,8 @@ import numpy as np
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.frechet import MomentAccumulator, Moments
+from drifting.evaluation import collect
+from drifting.evaluation.features import Described
 from input_pipeline.pixels import to_uint8
 
 
@@ -42,36 +42,74 @@ def class_balanced_labels(num: int, class_counts: Sequence[int]) -> np.ndarray:
     return labels[np.argsort(place, kind="stable")]
 
 
+class Generated(NamedTuple):
+    """One batch of samples, on the device.
+
+    Attributes:
+      images: uint8 [B, H, W, C].
+      described: by the feature function that was asked for, or None.
+    """
+
+    images: jax.Array
+    described: Described | None
+
+
 class SampleProgram:
     """A sampler, compiled once and run on the state of one checkpoint after the other.
 
-    generate: (state, key, labels int32 [B]) -> float images [B, H, W, C] in [-1, 1], jittable.
+    Generation, the 8-bit rule and the features are one program: images stay on the device.
+
+    Args:
+      generate: (state, key, labels int32 [B]) -> float images [B, H, W, C] in [-1, 1], jittable.
+      sharding: of the batch over devices; None for one device.
     """
 
-    def __init__(self, generate: Callable[[Any, jax.Array, jax.Array], jax.Array]):
-        def run(state, key, batch, labels):
+    def __init__(
+        self,
+        generate: Callable[[Any, jax.Array, jax.Array], jax.Array],
+        sharding: jax.sharding.NamedSharding | None = None,
+    ):
+        def run(state, key, batch, labels, apply):
             images = generate(state, jax.random.fold_in(key, batch), labels)
-            return to_uint8(images), ~jnp.isfinite(images).all(axis=(1, 2, 3))
+            bad = ~jnp.isfinite(images).all(axis=(1, 2, 3))
+            quantised = to_uint8(images)
+            described = None if apply is None else apply(quantised)
+            return Generated(quantised, described), bad
 
         self._run = jax.jit(run)
+        self._sharding = sharding
 
     def batches(
-        self, state: Any, key: jax.Array, labels: np.ndarray, batch_size: int
-    ) -> Iterator[jax.Array]:
-        """Yields uint8 images [batch_size, H, W, C] on the device; the last batch is cut to fit.
+        self,
+        state: Any,
+        key: jax.Array,
+        labels: np.ndarray,
+        batch_size: int,
+        apply: Partial | None = None,
+    ) -> Iterator[Generated]:
+        """Yields batches of batch_size; the last one is cut to fit.
 
         Batch b draws from fold_in(key, b). The last batch is padded before it is generated, so
         there is one program for each batch size. While the caller has batch b the device already
-        works on batch b + 1. Raises NonFiniteSamples at the first batch with NaN or infinity, and
-        ValueError for a batch size below one.
+        works on batch b + 1.
+
+        Args:
+          apply: of a FeatureFunction, to describe the images by.
+
+        Raises:
+          NonFiniteSamples: at the first batch with NaN or infinity.
+          ValueError: a batch size below one.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if self._sharding is not None:  # once, not at every batch
+            state, apply = jax.device_put((state, apply), collect.everywhere(self._sharding))
         waiting = None
         for batch, start in enumerate(range(0, len(labels), batch_size)):
             part = np.asarray(labels[start : start + batch_size], np.int32)
             padded = np.pad(part, (0, batch_size - len(part)), mode="edge")
-            dispatched = (*self._run(state, key, np.uint32(batch), padded), start, len(part))
+            padded = jax.device_put(padded, self._sharding)
+            dispatched = (*self._run(state, key, np.uint32(batch), padded, apply), start, len(part))
             if waiting is not None:
                 yield _checked(*waiting)
             waiting = dispatched
@@ -79,8 +117,8 @@ class SampleProgram:
             yield _checked(*waiting)
 
 
-def _checked(images: jax.Array, bad: jax.Array, start: int, count: int) -> jax.Array:
-    """The first `count` images; raises NonFiniteSamples where one of them is `bad`, bool [B]."""
+def _checked(generated: Generated, bad: jax.Array, start: int, count: int) -> Generated:
+    """The first `count` samples; raises NonFiniteSamples where one of them is `bad`, bool [B]."""
     num_bad = int(np.asarray(bad)[:count].sum())
     if num_bad:
         raise NonFiniteSamples(
@@ -88,7 +126,9 @@ def _checked(images: jax.Array, bad: jax.Array, start: int, count: int) -> jax.A
             f"(samples {start} to {start + count - 1}): "
             "this checkpoint has diverged, score an earlier one"
         )
-    return images[:count]
+    if count == len(bad):
+        return generated
+    return collect.first(generated, count)
 
 
 def generate_images(
@@ -109,31 +149,10 @@ def generate_images(
     images = None
     done = 0
     with tqdm(total=len(labels), unit="image", desc="generate", disable=not progress) as bar:
-        for batch in program.batches(state, key, labels, batch_size):
+        for batch, _ in program.batches(state, key, labels, batch_size):
             if images is None:
                 images = np.empty((len(labels), *batch.shape[1:]), np.uint8)
             images[done : done + len(batch)] = np.asarray(batch)
             done += len(batch)
             bar.update(len(batch))
     return images
-
-
-def moments_of(images: np.ndarray, features: FeatureFunction, batch_size: int) -> Moments:
-    """Moments of the features of uint8 images [N, H, W, C]; only the moments leave the device.
-
-    Raises ValueError for images that are not uint8 [N, H, W, C] and for fewer than two.
-    """
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise ValueError(f"expected uint8 images [N, H, W, C], got {images.dtype} {images.shape}")
-    accumulator = MomentAccumulator(features.dimension)
-    for start in range(0, len(images), batch_size):
-        part = images[start : start + batch_size]
-        missing = batch_size - len(part) if start else 0
-        padded = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        accumulator.update(_apply(features.apply, padded)[: len(part)])
-    return accumulator.moments()
-
-
-@jax.jit
-def _apply(apply: Partial, images: jax.Array) -> jax.Array:
-    return apply(images)

@@ -12,14 +12,19 @@ from typing import Any
 from drifting.pictures import write_atomically
 
 COLUMNS = (
-    "timestamp", "checkpoint", "data_set", "split", "features", "epoch", "step",
-    "frechet_distance", "knn_accuracy", "nn_distance_samples", "nn_distance_heldout",
+    "timestamp", "checkpoint", "data_set", "split", "features", "fid_mode", "epoch", "step",
+    "frechet_distance", "kid", "kid_std", "inception_score", "inception_score_std",
+    "precision", "recall", "density", "coverage", "mifid", "memorization_distance",
+    "knn_accuracy", "nn_distance_samples", "nn_distance_heldout",
     "num_samples", "batch_size", "cfg_scale", "seed", "weights",
     "loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "eval_seconds",
 )  # fmt: skip
 
 # Two rows with equal values here are the same measurement.
-KEY = ("step", "data_set", "split", "features", "num_samples", "cfg_scale", "seed", "weights")
+KEY = (
+    "step", "data_set", "split", "features", "fid_mode", "num_samples", "cfg_scale", "seed",
+    "weights",
+)  # fmt: skip
 
 
 class TableError(ValueError):

@@ -1,19 +1,24 @@
-"""Scores checkpoints of a run: samples, Frechet distance, neighbours, one CSV row each."""
+"""Scores checkpoints of a run: one compiled pass over samples, many metrics, one CSV row each."""
 
 import dataclasses
 import datetime
+import difflib
 import functools
 import logging
 import pathlib
+import shutil
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from drifting import pictures
 from drifting.config import ConfigError
-from drifting.evaluation import features, frechet, generation, neighbours, report
+from drifting.evaluation import collect, features, generation, report
+from drifting.evaluation.measurement import METRICS, OF_VECTORS, Measurement, Reference
 from input_pipeline.sources import ImageSet
 
 log = logging.getLogger(__name__)
@@ -28,11 +33,13 @@ class Scorable(Protocol):
     workdir: pathlib.Path
     config: Any
 
-    def choose_steps(self, which: str) -> list[int]: ...
+    def steps(self) -> list[int]: ...
 
     def restore(self, step: int) -> tuple[Any, dict[str, float]]: ...
 
     def sampler(self, cfg_scale: float, ema: bool) -> Any: ...
+
+    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +49,14 @@ class Settings:
     Attributes:
       num_samples: labels follow the reference's class frequencies.
       cfg_scale: guidance at sampling.
-      seed: of the samples.
+      seed: of the samples and of KID's subsets.
       features: a name of `features.feature_function`.
+      fid_mode: how images are resized for the features, resize.MODES.
+      metrics: names of METRICS.
       ema: averaged weights, or the raw ones.
+      save_samples: keep all samples as PNG files beside the preview.
+      cleanup_samples: remove those that an earlier call kept.
+      statistics: a file to take the reference's moments from, instead of the data.
     """
 
     num_samples: int
@@ -52,35 +64,57 @@ class Settings:
     cfg_scale: float
     seed: int
     features: str
+    fid_mode: str
+    metrics: tuple[str, ...]
     ema: bool = True
+    save_samples: bool = False
+    cleanup_samples: bool = False
+    statistics: str | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError for values that cannot be."""
+        if self.num_samples < 2 or self.batch_size < 1:
+            raise ConfigError(
+                f"num_samples = {self.num_samples} and batch_size = {self.batch_size}: "
+                "a score needs two samples or more"
+            )
+        require_metrics(self.metrics)
+        if self.save_samples and self.cleanup_samples:
+            raise ConfigError("--save_samples and --cleanup_samples exclude each other")
+
+    @property
+    def needs_vectors(self) -> bool:
+        return bool(OF_VECTORS & set(self.metrics))
 
 
 class Scorer:
-    """Scores checkpoints against one reference; what depends on the reference alone is made once.
-
-    Args:
-      run: the trained run.
-      reference: real images that samples are compared with.
-      heldout: real images never trained on, or None.
-      settings: how to score.
+    """Scores checkpoints of one run with one setting.
 
     Raises:
-      ConfigError: fewer than two samples, or unknown features.
+      ConfigError, WeightsError: the settings cannot be met.
     """
 
     def __init__(
-        self, run: Scorable, reference: ImageSet, heldout: ImageSet | None, settings: Settings
+        self, run: Scorable, images: ImageSet, heldout: ImageSet | None, settings: Settings
     ):
-        if settings.num_samples < 2 or settings.batch_size < 1:
-            raise ConfigError(
-                f"num_samples = {settings.num_samples} and batch_size = {settings.batch_size}: "
-                "a score needs two samples or more"
-            )
-        self._run, self._reference, self._heldout = run, reference, heldout
-        self._settings = settings
-        self._features = features.feature_function(settings.features, reference.images.shape[1:])
-        self._program = generation.SampleProgram(run.sampler(settings.cfg_scale, settings.ema))
-        counts = np.bincount(reference.labels, minlength=reference.num_classes)
+        settings.check()
+        self._run, self._settings = run, settings
+        self._features = features.feature_function(
+            settings.features, images.images.shape[1:], settings.fid_mode
+        )
+        sharding = run.batch_sharding(settings.batch_size)
+        self._reference = Reference(
+            images,
+            heldout,
+            self._features,
+            batch_size=settings.batch_size,
+            heldout_count=settings.num_samples,
+            sharding=sharding,
+            statistics=settings.statistics,
+        )
+        sampler = run.sampler(settings.cfg_scale, settings.ema)
+        self._program = generation.SampleProgram(sampler, sharding)
+        counts = np.bincount(images.labels, minlength=images.num_classes)
         self._labels = generation.class_balanced_labels(settings.num_samples, counts)
         if settings.num_samples <= self._features.dimension:
             log.warning(
@@ -90,28 +124,19 @@ class Scorer:
                 self._features.dimension,
             )
 
-    @functools.cached_property
-    def _reference_moments(self) -> frechet.Moments:
-        return self._moments(self._reference.images)
-
-    @functools.cached_property
-    def _heldout_distance(self) -> float | None:
-        if self._heldout is None:
-            return None
-        images = self._heldout.images[: self._settings.num_samples]
-        return float(np.median(neighbours.nearest_distance(images, self._reference.images)))
-
-    def _moments(self, images: np.ndarray) -> frechet.Moments:
-        return generation.moments_of(images, self._features, batch_size=1024)
+    @property
+    def cfg_scale(self) -> float:
+        return self._settings.cfg_scale
 
     def identity(self, step: int) -> dict[str, Any]:
         """The columns that tell one measurement from another, and its place."""
-        s = self._settings
+        s, images = self._settings, self._reference.images
         return {
             "checkpoint": f"checkpoints/{step}",
-            "data_set": self._reference.source,
-            "split": self._reference.split,
+            "data_set": images.source if s.statistics is None else s.statistics,
+            "split": images.split,
             "features": self._features.name,
+            "fid_mode": self._features.mode,
             "step": step,
             "num_samples": s.num_samples,
             "batch_size": s.batch_size,
@@ -119,6 +144,12 @@ class Scorer:
             "seed": s.seed,
             "weights": "ema" if s.ema else "raw",
         }
+
+    def is_scored(self, rows: Sequence[dict[str, str]], step: int) -> bool:
+        """Whether the table has every metric of this setting for a step."""
+        measured = [METRICS[name][0] for name in self._settings.metrics]
+        rows = [row for row in rows if all(row[column] for column in measured)]
+        return report.is_scored(rows, self.identity(step))
 
     def score(self, step: int) -> dict[str, Any]:
         """Scores one checkpoint, writes its artifacts and appends its row.
@@ -128,88 +159,262 @@ class Scorer:
         """
         began = time.perf_counter()
         state, training = self._run.restore(step)
-        images = generation.generate_images(
-            self._program,
-            state,
-            self._labels,
-            jax.random.key(self._settings.seed),
-            self._settings.batch_size,
-        )
+        collected, images = self._generate(state)
+        generated = time.perf_counter() - began
         row = {
             "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **self.identity(step),
             **{k: v for k, v in training.items() if k in report.COLUMNS},
-            **self._measure(images),
         }
-        self._preview(step, images)
+        measurement = Measurement(
+            self._reference, collected, images, self._labels, self._settings.seed
+        )
+        for name in self._settings.metrics:
+            row |= measurement.metric(name)
+        self._write_pictures(step, images)
         row["eval_seconds"] = round(time.perf_counter() - began, 3)
-        report.write_json(self._artifacts(step) / "eval_metadata.json", self._metadata(row))
+        timings = {"generation_and_features_seconds": round(generated, 3)}
+        report.write_json(
+            self._artifacts(step) / "eval_metadata.json", self._metadata(row, timings)
+        )
         report.append_row(self._run.workdir / "eval" / "fid_metrics.csv", row)
         return row
 
-    def _measure(self, images: np.ndarray) -> dict[str, float | None]:
-        reference = self._reference
-        distance = frechet.frechet_distance(self._reference_moments, self._moments(images))
-        nearest = neighbours.nearest_distance(images, reference.images)
-        accuracy = None
-        if reference.num_classes > 1:
-            accuracy = neighbours.knn_label_accuracy(
-                reference.images, reference.labels, images, self._labels
-            )
-        return {
-            "frechet_distance": distance,
-            "knn_accuracy": accuracy,
-            "nn_distance_samples": float(np.median(nearest)),
-            "nn_distance_heldout": self._heldout_distance,
-        }
+    # --- generation ------------------------------------------------------------------------------
+
+    def _generate(self, state: Any) -> tuple[collect.Collected, np.ndarray]:
+        """The samples' description, and as many of the first images as somebody needs."""
+        s = self._settings
+        needs_all = s.save_samples or "neighbours" in s.metrics  # of pixels, not of features
+        count = s.num_samples if needs_all else int(self._preview_rows.max(initial=0)) + 1
+        shape = self._reference.images.images.shape[1:]
+        images = np.empty((count, *shape), np.uint8)
+        collector = collect.Collector(self._features.dimension, s.needs_vectors)
+        done = 0
+        batches = self._program.batches(
+            state, jax.random.key(s.seed), self._labels, s.batch_size, self._features.apply
+        )
+        with tqdm(total=s.num_samples, unit="image", desc="generate", leave=False) as bar:
+            for generated in batches:
+                collector.add(generated.described)
+                size = len(generated.images)
+                if done < count:
+                    part = np.asarray(generated.images)[: count - done]
+                    images[done : done + len(part)] = part
+                done += size
+                bar.update(size)
+        return collector.collected(), images
+
+    @functools.cached_property
+    def _preview_rows(self) -> np.ndarray:
+        """Which samples the preview shows: [rows, columns], a column for each of ten classes."""
+        columns = min(self._reference.images.num_classes, PREVIEW_COLUMNS)
+        rows = [np.flatnonzero(self._labels == c)[:PREVIEW_ROWS] for c in range(columns)]
+        height = min(map(len, rows))
+        return np.stack([r[:height] for r in rows], axis=1)
+
+    # --- artifacts -------------------------------------------------------------------------------
 
     def _artifacts(self, step: int) -> pathlib.Path:
         s = self._settings
-        name = f"{'ema' if s.ema else 'raw'}_cfg{s.cfg_scale:g}_step{step}"
+        name = f"{'ema' if s.ema else 'raw'}_cfg{s.cfg_scale:g}_seed{s.seed}_step{step}"
         folder = self._run.workdir / "eval" / "artifacts" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _preview(self, step: int, images: np.ndarray) -> None:
-        """A column for each of the first ten classes."""
-        columns = min(self._reference.num_classes, PREVIEW_COLUMNS)
-        rows = [np.flatnonzero(self._labels == c)[:PREVIEW_ROWS] for c in range(columns)]
-        height = min(map(len, rows))
-        if height == 0:
-            return
-        grid = np.stack([images[r[:height]] for r in rows], axis=1)
-        names = self._reference.class_names[:columns]
-        pictures.save_grid(grid, self._artifacts(step) / "preview.png", column_headings=names)
+    def _write_pictures(self, step: int, images: np.ndarray) -> None:
+        folder, rows = self._artifacts(step), self._preview_rows
+        if rows.size:
+            names = self._reference.images.class_names[: rows.shape[1]]
+            pictures.save_grid(images[rows], folder / "preview.png", column_headings=names)
+        samples = folder / "samples"
+        if self._settings.save_samples or self._settings.cleanup_samples:
+            shutil.rmtree(samples, ignore_errors=True)
+        if self._settings.save_samples:
+            pictures.save_images(images, self._labels, samples)
 
-    def _metadata(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _metadata(self, row: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
+        images = self._reference.images
         return {
             "row": row,
+            "settings": dataclasses.asdict(self._settings),
+            "timings": timings,
             "config": self._run.config.to_dict(),
-            "reference_fingerprint": self._reference.fingerprint,
-            "reference_images": len(self._reference),
+            "reference_fingerprint": images.fingerprint,
+            "reference_images": len(images),
             "feature_dimension": self._features.dimension,
+            "feature_identity": self._features.identity,
             "jax": jax.__version__,
             "device_kind": jax.devices()[0].device_kind,
+            "device_count": jax.device_count(),
         }
 
 
-def score_run(scorer: Scorer, run: Scorable, which: str, skip_existing: bool) -> None:
-    """Scores the checkpoints that `which` names, then draws fid_vs_step.png from the CSV."""
-    table = run.workdir / "eval" / "fid_metrics.csv"
-    for step in run.choose_steps(which):
-        if skip_existing and report.is_scored(report.read_rows(table), scorer.identity(step)):
-            log.info("step %d is scored already", step)
-            continue
-        log.info(_line(scorer.score(step)))
-    pictures.plot_metric_vs_step(report.read_rows(table), table.with_name("fid_vs_step.png"))
-    log.info("written: %s and fid_vs_step.png beside it", table)
+class Session:
+    """Scores checkpoints of one run with one setting or several.
+
+    Args:
+      run: the run.
+      scorers: one for each setting (guidance scale, seed).
+      skip_existing: leave out what the table holds already.
+    """
+
+    def __init__(self, run: Scorable, scorers: Sequence[Scorer], skip_existing: bool):
+        self._run, self._scorers, self._skip = run, scorers, skip_existing
+        self._table = run.workdir / "eval" / "fid_metrics.csv"
+
+    def score(self, which: str) -> None:
+        """Scores what `which` names, step by step, and redraws fid_vs_step.png after each.
+
+        Raises:
+          ConfigError: `which` names no checkpoint; those that exist are listed.
+        """
+        for step in self._choose(which):
+            distances = []
+            for scorer in self._scorers:
+                if self._skip and scorer.is_scored(report.read_rows(self._table), step):
+                    log.info("step %d is scored already", step)
+                    continue
+                row = scorer.score(step)
+                log.info(describe_row(row))
+                distances.append(row.get("frechet_distance"))
+            self._spread(step, distances)
+            self._draw()
+        log.info("scores: %s", self._table)
+
+    def watch(self, total_steps: int, poll_seconds: float = 10.0) -> None:
+        """Scores new checkpoints as they appear, until that of total_steps is scored."""
+        log.info("watching %s until step %d", self._run.workdir, total_steps)
+        seen = set(self._run.steps())
+        while max(seen) < total_steps:
+            new = set(self._run.steps()) - seen
+            if new:
+                self.score(",".join(map(str, sorted(new))))
+                seen |= new
+            else:
+                time.sleep(poll_seconds)
+
+    def _choose(self, which: str) -> list[int]:
+        steps = self._run.steps()
+        if which in ("last", "all"):
+            return steps if which == "all" else steps[-1:]
+        if which == "best":
+            return [self._best(steps)]
+        try:
+            asked = [int(s) for s in which.split(",")]
+        except ValueError:
+            raise ConfigError(
+                f"--checkpoints {which}: expected last, all, best, or steps separated by commas"
+            ) from None
+        missing = [s for s in asked if s not in steps]
+        if missing:
+            raise ConfigError(
+                f"{self._run.workdir} has no checkpoint of steps {missing}; has {steps}"
+            )
+        return asked
+
+    def _best(self, steps: list[int]) -> int:
+        """The step of the least Frechet distance in the table, of these features."""
+        wanted = self._scorers[0].identity(steps[-1])
+        rows = [
+            row
+            for row in report.read_rows(self._table)
+            if row["frechet_distance"]
+            and int(row["step"]) in steps
+            and (row["features"], row["fid_mode"]) == (wanted["features"], wanted["fid_mode"])
+        ]
+        if not rows:
+            raise ConfigError(
+                "--checkpoints best: no checkpoint is scored with these features yet; score "
+                "with --checkpoints all first"
+            )
+        return int(min(rows, key=lambda row: float(row["frechet_distance"]))["step"])
+
+    def _spread(self, step: int, distances: list[float | None]) -> None:
+        """Mean and deviation over the settings of a call that differ in the seed alone."""
+        values = [d for d in distances if d is not None]
+        if len(values) > 1 and len({s.cfg_scale for s in self._scorers}) == 1:
+            mean, deviation = np.mean(values), np.std(values, ddof=1)
+            log.info(
+                "step %d over %d seeds: Frechet distance %.4g +- %.2g",
+                step, len(values), mean, deviation,
+            )  # fmt: skip
+
+    def _draw(self) -> None:
+        rows = report.read_rows(self._table)
+        if any(row["frechet_distance"] for row in rows):
+            pictures.plot_metric_vs_step(rows, self._table.with_name("fid_vs_step.png"))
 
 
-def _line(row: dict[str, Any]) -> str:
-    text = f"step {row['step']}: Frechet distance ({row['features']}) {row['frechet_distance']:.4g}"
-    if row["knn_accuracy"] is not None:
-        text += f", 3-NN label accuracy {row['knn_accuracy']:.1%}"
-    text += f", median distance to the nearest real image {row['nn_distance_samples']:.3g}"
-    if row["nn_distance_heldout"] is not None:
-        text += f" (held-out real: {row['nn_distance_heldout']:.3g})"
-    return f"{text}, {row['eval_seconds']:.1f} s"
+def score_folders(
+    real: ImageSet,
+    fake: ImageSet,
+    *,
+    feature_name: str,
+    mode: str,
+    metrics: Sequence[str],
+    batch_size: int,
+    seed: int,
+    sharding: jax.sharding.NamedSharding,
+) -> dict[str, Any]:
+    """Every metric of one set of images against another, by column of the table.
+
+    Raises:
+      ConfigError: pixel features of images of two sizes, or unknown metrics.
+    """
+    require_metrics(metrics)
+    if feature_name == "pixels" and real.images.shape[1:] != fake.images.shape[1:]:
+        raise ConfigError(
+            f"pixels of {real.images.shape[1:]} and {fake.images.shape[1:]} cannot be compared"
+        )
+    began = time.perf_counter()
+    function = features.feature_function(feature_name, real.images.shape[1:], mode)
+    reference = Reference(
+        real, None, function, batch_size=batch_size, heldout_count=0, sharding=sharding
+    )
+    collected = collect.describe_images(
+        collect.split(fake.images, batch_size),
+        function,
+        total=len(fake),
+        batch_size=batch_size,
+        keep_vectors=bool(OF_VECTORS & set(metrics)),
+        sharding=sharding,
+        what=f"{function.name} of {fake.source}",
+    )
+    measurement = Measurement(reference, collected, fake.images, None, seed)
+    row = {"real": real.source, "fake": fake.source, "features": function.name,
+           "fid_mode": function.mode, "num_real": len(real), "num_fake": len(fake)}  # fmt: skip
+    for name in metrics:
+        row |= measurement.metric(name)
+    return row | {"eval_seconds": round(time.perf_counter() - began, 3)}
+
+
+def require_metrics(names: Sequence[str]) -> None:
+    """Raises ConfigError for a name that is not in METRICS; the nearest is named."""
+    for name in names:
+        if name not in METRICS:
+            near = difflib.get_close_matches(name, METRICS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"unknown metric {name!r}, known: {', '.join(METRICS)}{hint}")
+
+
+def describe_row(row: dict[str, Any]) -> str:
+    """What was measured, as one line for people."""
+    mode = f", {row['fid_mode']}" if row["fid_mode"] else ""
+    parts = [f"step {row['step']}"]
+    if row.get("frechet_distance") is not None:
+        parts.append(f"Frechet distance ({row['features']}{mode}) {row['frechet_distance']:.4g}")
+    for column in ("kid", "inception_score"):
+        if row.get(column) is not None:
+            parts.append(f"{column} {row[column]:.4g} +- {row[column + '_std']:.2g}")
+    for column in ("precision", "recall", "density", "coverage", "mifid"):
+        if row.get(column) is not None:
+            parts.append(f"{column} {row[column]:.4g}")
+    if row.get("knn_accuracy") is not None:
+        parts.append(f"3-NN label accuracy {row['knn_accuracy']:.1%}")
+    if row.get("nn_distance_samples") is not None:
+        text = f"median distance to the nearest real image {row['nn_distance_samples']:.3g}"
+        if row.get("nn_distance_heldout") is not None:
+            text += f" (held-out real: {row['nn_distance_heldout']:.3g})"
+        parts.append(text)
+    return ", ".join((*parts, f"{row['eval_seconds']:.1f} s"))

@@ -135,17 +135,28 @@ def drift(
       negatives: [C, M, D].
       negatives_are_samples: mask the pairs (i, i). An argument, never guessed from M == N.
     """
-    return _drift(as_float(x), positives, negatives, temperatures, negatives_are_samples)[0]
+    weights, targets, _ = _weights(
+        as_float(x), positives, negatives, temperatures, negatives_are_samples
+    )
+    return jnp.stack([weighted_sum(w, targets) for w in weights])
 
 
-def _drift(x, positives, negatives, temperatures, negatives_are_samples):
-    """`drift`, and the unmasked distances to [negatives, positives] [C, N, M + P]."""
+def weighted_sum(weights: jax.Array, targets: jax.Array) -> jax.Array:
+    """sum_m w[c, n, m] y[c, m]: [C, N, M] and [C, M, D] to [C, N, D].
+
+    For one temperature at a time: a [T, C, N, D] tensor of all of them is never made, which on a
+    CPU halves the time of the whole field.
+    """
+    return jnp.einsum("cnm,cmd->cnd", weights, targets, precision=HIGHEST)
+
+
+def _weights(x, positives, negatives, temperatures, negatives_are_samples):
+    """Weights [T, C, N, M + P] of [negatives, positives], these points, and their distances."""
     targets = jnp.concatenate([as_float(negatives), as_float(positives)], axis=1)
     targets = jax.lax.stop_gradient(targets)
     raw = distances(x, targets)
     masked = _add_to_diagonal(raw, SELF_DISTANCE) if negatives_are_samples else raw
-    weights = cross_weights(affinities(masked, temperatures), negatives.shape[1])
-    return jnp.einsum("tcnm,cmd->tcnd", weights, targets, precision=HIGHEST), raw
+    return cross_weights(affinities(masked, temperatures), negatives.shape[1]), targets, raw
 
 
 def l2_normalize(features: jax.Array) -> jax.Array:
@@ -167,8 +178,9 @@ def sphere_target(
       positives: [C, P, D], unit vectors.
     """
     x = jax.lax.stop_gradient(as_float(generated))
-    v, raw = _drift(x, positives, x, temperatures, True)
-    total = jnp.sum(unit_rms(v), axis=0) if len(temperatures) > 1 else v[0]
+    weights, targets, raw = _weights(x, positives, x, temperatures, True)
+    drifts = (weighted_sum(w, targets) for w in weights)
+    total = sum(map(unit_rms, drifts)) if len(temperatures) > 1 else next(drifts)
     norms = jnp.sqrt(jnp.mean(jnp.square(total), axis=(1, 2)))
     metrics = {"drift_norm": jnp.mean(norms), **distance_statistics(raw)}
     return Target(x + total, jnp.ones((1, 1, 1), x.dtype), metrics)
@@ -223,16 +235,17 @@ def distance_target(
     scaled = _add_to_diagonal(raw / jnp.maximum(scale, 1e-3), SELF_DISTANCE_SCALED)
     affinity = _clipped_affinities(scaled, temperatures, drop_self_pairs)
     coefficients = cross_weights(affinity * weights[None, :, None, :], targets.shape[1] - num_pos)
-    forces = jnp.einsum(
-        "tcgk,ckd->tcgd", coefficients, targets / coordinate_scale, precision=HIGHEST
-    )
-    norms = jnp.mean(jnp.square(forces), axis=tuple(g + 1 for g in groups), keepdims=True)
-    force = jnp.sum(forces / jnp.sqrt(jnp.maximum(norms, 1e-8)), axis=0)
+    force, norms = 0.0, {}
+    for temperature, coefficient in zip(temperatures, coefficients, strict=True):
+        one = weighted_sum(coefficient, targets / coordinate_scale)
+        norm = jnp.mean(jnp.square(one), axis=groups, keepdims=True)
+        force += one / jnp.sqrt(jnp.maximum(norm, 1e-8))
+        norms[f"force_{temperature:g}"] = jnp.mean(norm)
     metrics = {
         "drift_norm": jnp.mean(jnp.sqrt(jnp.mean(jnp.square(force), axis=(1, 2)))),
         **distance_statistics(raw),
         "distance_scale": jnp.mean(scale),
-        **{f"force_{t:g}": jnp.mean(norms[i]) for i, t in enumerate(temperatures)},
+        **norms,
     }
     return Target(x / coordinate_scale + force, coordinate_scale, metrics)
 

@@ -5,6 +5,7 @@ data parallelism). The program is one global computation, so its numbers do not 
 beyond rounding.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -47,6 +48,14 @@ def make_mesh(data: int, fsdp: int, batch_size: int) -> Mesh:
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(batch_size: int) -> NamedSharding:
+    """A batch spread over as many devices as divide it, for programs without a state to split."""
+    devices = jax.devices()
+    count = math.gcd(batch_size, len(devices))
+    mesh = Mesh(np.asarray(devices[:count]), ("data",), axis_types=(AxisType.Auto,))
+    return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def state_shardings(mesh: Mesh, shapes: Any) -> Any:

@@ -2,21 +2,35 @@ import jax
 import numpy as np
 import pytest
 
+from drifting.config import ConfigError
 from drifting.evaluation.features import feature_function
+from drifting.weights.inception import WeightsError
 
 
 def test_pixels_are_flat_and_in_unit_range():
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 3, 2), np.uint8)
-    features = feature_function("pixels", (4, 3, 2))
+    features = feature_function("pixels", (4, 3, 2), "clean")
     assert (features.name, features.dimension) == ("pixels", 24)
-    found = jax.jit(features.apply)(images)
+    found, logits = jax.jit(features.apply)(images)
+    assert logits is None
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, images.reshape(5, 24) / 255.0, rtol=1e-6)
 
 
 def test_an_unknown_name_is_told_the_nearest():
     with pytest.raises(ValueError, match=r"unknown features 'pixel', known: .*pixels.*; did you "):
-        feature_function("pixel", (4, 4, 1))
+        feature_function("pixel", (4, 4, 1), "clean")
     with pytest.raises(ValueError, match="known: .*pixels") as error:
-        feature_function("zzz", (4, 4, 1))
+        feature_function("zzz", (4, 4, 1), "clean")
     assert "did you mean" not in str(error.value)
+
+
+def test_an_unknown_mode_is_told_the_nearest():
+    with pytest.raises(ConfigError, match="unknown FID mode 'cleen'.*did you mean 'clean'"):
+        feature_function("pixels", (4, 4, 1), "cleen")
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"no weights at .*fetch_inception.py.*pixels"):
+        feature_function("inception", (4, 4, 1), "clean")

@@ -2,15 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.tree_util import Partial
 
-from drifting.evaluation.features import FeatureFunction, feature_function
 from drifting.evaluation.generation import (
     NonFiniteSamples,
     SampleProgram,
     class_balanced_labels,
     generate_images,
-    moments_of,
 )
 
 SHAPE = (4, 4, 1)
@@ -92,9 +89,9 @@ def test_the_next_batch_is_dispatched_before_the_last_is_handed_over(monkeypatch
     program = SampleProgram(noisy)
     run, dispatched = program._run, []
 
-    def watched(state, key, batch, labels):
+    def watched(state, key, batch, *others):
         dispatched.append(int(batch))
-        return run(state, key, batch, labels)
+        return run(state, key, batch, *others)
 
     monkeypatch.setattr(program, "_run", watched)
     batches = program.batches({"scale": 1.0}, jax.random.key(0), np.zeros(24, np.int32), 8)
@@ -132,35 +129,3 @@ def test_progress_shows_a_rate(capsys):
     generate_images(SampleProgram(noisy), state, labels, jax.random.key(0), 8)
     shown = capsys.readouterr().err
     assert "20/20" in shown and "image/s" in shown
-
-
-@pytest.mark.parametrize("batch_size", [7, 64, 500])
-def test_moments_of_images_are_those_of_their_features(batch_size):
-    images = np.random.default_rng(0).integers(0, 256, (130, 4, 4, 1), np.uint8)
-    moments = moments_of(images, feature_function("pixels", SHAPE), batch_size)
-    rows = images.reshape(130, -1) / 255.0
-    assert moments.n == 130
-    np.testing.assert_allclose(moments.mean, rows.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(moments.covariance, np.cov(rows.T), rtol=1e-5, atol=1e-6)
-
-
-def test_features_with_other_weights_run_the_same_program():
-    traces = []
-
-    def project(weights, images):
-        traces.append(images.shape)
-        return images.reshape(len(images), -1).astype(jnp.float32) @ weights
-
-    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8)
-    means = []
-    for scale in (1.0, 2.0):
-        weights = jnp.full((16, 2), scale)
-        features = FeatureFunction("project", 2, Partial(project, weights))
-        means.append(moments_of(images, features, 8).mean)
-    assert traces == [(8, 4, 4, 1)]
-    np.testing.assert_allclose(means[1], 2 * means[0], rtol=1e-6)
-
-
-def test_moments_of_floats_are_refused():
-    with pytest.raises(ValueError, match="expected uint8 images"):
-        moments_of(np.zeros((4, 4, 4, 1)), feature_function("pixels", SHAPE), 2)

@@ -13,7 +13,7 @@ import pytest
 from drifting.evaluation.report import COLUMNS, KEY, append_row, is_scored, read_rows, write_json
 
 ROW = {
-    "step": 100, "data_set": "digits", "split": "test", "features": "pixels",
+    "step": 100, "data_set": "digits", "split": "test", "features": "pixels", "fid_mode": "",
     "num_samples": 500, "cfg_scale": 1.5, "seed": 42, "weights": "ema",
     "frechet_distance": np.float64(1.25), "loss": jnp.float32(0.5),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""train.py in a process of its own: killed, preempted, mistyped."""
+"""train.py, evaluate.py and sample.py as processes: killed, preempted, mistyped."""
 
 import os
 import pathlib
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from drifting import experiment
+from drifting.evaluation import report
 from drifting.training import checkpoints, writers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -120,6 +121,34 @@ def test_sigterm_saves_the_step_it_is_at(train, whole, tmp_path):
     assert_same_run(workdir, whole)
 
 
+def test_an_evaluation_killed_half_way_is_taken_up(start, train, tmp_path):
+    workdir = tmp_path / "run"
+    process = train(workdir)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    steps = checkpoints.valid_steps(workdir / "checkpoints")
+    table = workdir / "eval" / "fid_metrics.csv"
+    command = ("evaluate.py", "--workdir", workdir, "--checkpoints", "all", "--num_samples", 80,
+               "--skip_existing")  # fmt: skip
+    process = start(*command)
+    while process.poll() is None and len(report.read_rows(table)) < 3:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    with open(table, "ab") as file:
+        file.write(b"2026-01-01,checkpoints/60,dig")  # as if the write itself had been cut
+    process = start(*command)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    rows = report.read_rows(table)
+    assert sorted(int(row["step"]) for row in rows) == steps
+    assert (workdir / "eval" / "fid_vs_step.png").stat().st_size > 1000
+    before = table.read_bytes()
+    _, errors = start(*command).communicate()
+    assert table.read_bytes() == before
+    assert f"step {steps[0]} is scored already" in errors
+
+
 @pytest.mark.parametrize(
     "script,arguments,message",
     [
@@ -132,6 +161,9 @@ def test_sigterm_saves_the_step_it_is_at(train, whole, tmp_path):
         ("train.py", ["--config", "configs/digit.py"], "did you mean configs/digits.py"),
         ("evaluate.py", ["--workdir", "{empty}"], "this is not the workdir of a run"),
         ("sample.py", ["--workdir", "{empty}", "--labels", "three"], "--labels"),
+        ("evaluate.py", [], "give either --workdir, or --real and --fake"),
+        ("evaluate.py", ["--real", "{empty}", "--fake", "{empty}"], "no images in"),
+        ("scripts/fetch_inception.py", ["--from", "{empty}/w.pth"], "no weights at"),
     ],
 )
 def test_mistakes_end_in_one_line(start, tmp_path, script, arguments, message):

@@ -1,0 +1,40 @@
+"""Energy distance of two point sets: Szekely and Rizzo, J. Stat. Plan. Inference 143(8), 2013."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drifting.evaluation import pairwise
+
+
+def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> float:
+    """2 E|x - y| - E|x - x'| - E|y - y'| of x [N, D] and y [M, D], without a square root.
+
+    Args:
+      unbiased: leaves the pairs of a point with itself out (U statistic), so it may be negative;
+        with them (V statistic) it is the distance of the two empirical distributions.
+    """
+    n, m = len(x), len(y)
+    less = 1 if unbiased else 0
+    within_x = _sum(_others, x, x) / (n * (n - less))
+    within_y = _sum(_others, y, y) / (m * (m - less))
+    return 2.0 * _sum(_all, x, y) / (n * m) - within_x - within_y
+
+
+def _sum(of_rows: Callable, x: np.ndarray, y: np.ndarray) -> float:
+    """Sum of all pairs' distances: rows on the device, their total in float64."""
+    return float(np.sum(pairwise.map_rows(of_rows, x, y), dtype=np.float64))
+
+
+def _all(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
+    del start
+    return jnp.sum(jnp.sqrt(pairwise.squared_distances(rows, points)), axis=1)
+
+
+def _others(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
+    """As `_all`, but a point is at 0 from itself, exactly: a matrix product leaves a rest."""
+    squared = pairwise.squared_distances(rows, points)
+    squared = jnp.where(pairwise.own_pairs(rows, start, points), 0.0, squared)
+    return jnp.sum(jnp.sqrt(squared), axis=1)

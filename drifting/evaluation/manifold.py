@@ -1,0 +1,86 @@
+"""Precision, recall, density and coverage of a generated set by balls around nearest neighbours.
+
+Improved precision and recall: Kynkaanniemi et al., arXiv:1904.06991. Density and coverage: Naeem
+et al., arXiv:2002.09797.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from drifting.evaluation import pairwise
+
+
+class Manifold(NamedTuple):
+    """What each point says, before the mean is taken.
+
+    Attributes:
+      balls_of_fake: int [M], how many real balls hold the sample.
+      recalled: bool [N], whether a fake ball holds the real point.
+      covered: bool [N], whether the real point's own ball holds a sample.
+      k: neighbours that set a ball's radius.
+    """
+
+    balls_of_fake: np.ndarray
+    recalled: np.ndarray
+    covered: np.ndarray
+    k: int
+
+    def scores(self) -> dict[str, float]:
+        """precision, recall, density, coverage: shares, but density may pass 1."""
+        return {
+            "precision": float(np.mean(self.balls_of_fake > 0)),
+            "recall": float(np.mean(self.recalled)),
+            "density": float(np.mean(self.balls_of_fake) / self.k),
+            "coverage": float(np.mean(self.covered)),
+        }
+
+
+def compare(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Manifold:
+    """The manifolds of features real [N, D] and fake [M, D].
+
+    A point's ball reaches to the k-th nearest other point of its own set.
+
+    Raises:
+      ValueError: a set has not more than k points.
+    """
+    if min(len(real), len(fake)) <= k:
+        raise ValueError(f"{k} neighbours need more points than {len(real)} and {len(fake)}")
+    radius = functools.partial(_squared_radius, k=k)
+    real_radius = pairwise.map_rows(radius, real, real)
+    fake_radius = pairwise.map_rows(radius, fake, fake)
+    balls = pairwise.map_rows(_balls, fake, real, real_radius)
+    nearest, recalled = pairwise.map_rows(_nearest_and_held, real, fake, fake_radius)
+    return Manifold(balls, recalled, nearest <= real_radius, k)
+
+
+def _squared_radius(rows: jax.Array, start: jax.Array, points: jax.Array, k: int) -> jax.Array:
+    """Squared distance of each row to its k-th nearest other point; row i is point start + i."""
+    squared = pairwise.squared_distances(rows, points)
+    own = pairwise.own_pairs(rows, start, points)
+    nearest, _ = jax.lax.top_k(-jnp.where(own, jnp.inf, squared), k)
+    return -nearest[:, k - 1]
+
+
+def _balls(
+    rows: jax.Array, start: jax.Array, points: jax.Array, squared_radius: jax.Array
+) -> jax.Array:
+    """How many balls around points hold each row."""
+    del start
+    return jnp.sum(_held(rows, points, squared_radius), axis=1)
+
+
+def _nearest_and_held(
+    rows: jax.Array, start: jax.Array, points: jax.Array, squared_radius: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Squared distance to the nearest point, and whether any point's ball holds the row."""
+    del start
+    nearest = jnp.min(pairwise.squared_distances(rows, points), axis=1)
+    return nearest, jnp.any(_held(rows, points, squared_radius), axis=1)
+
+
+def _held(rows: jax.Array, points: jax.Array, squared_radius: jax.Array) -> jax.Array:
+    return pairwise.squared_distances(rows, points) <= squared_radius[None, :]

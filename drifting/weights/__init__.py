@@ -1,0 +1,1 @@
+"""Import and export of network weights: PyTorch, safetensors, the TensorFlow Inception graph."""

@@ -1,0 +1,80 @@
+"""The whole score beside pytorch-fid's, on the same images and the same random weights."""
+
+import pytest
+from PIL import Image
+
+from drifting.evaluation import scoring
+from drifting.training.sharding import batch_sharding
+from drifting.weights import inception
+from input_pipeline import sources
+
+COUNT = 96
+
+
+@pytest.fixture(scope="module")
+def pytorch_fid():
+    """(fid_score, inception) of pytorch-fid."""
+    torch = pytest.importorskip("torch")
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:  # a CPU build of PyTorch lacks its operators; the network needs none
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    except ImportError:
+        pytest.skip("no torchvision")
+    fid_score = pytest.importorskip("pytorch_fid.fid_score")
+    return fid_score, pytest.importorskip("pytorch_fid.inception")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, tfds_data_dir):
+    """Two folders of real CIFAR-10 images."""
+    import os
+
+    os.environ.setdefault("TFDS_DATA_DIR", str(tfds_data_dir))
+    root = tmp_path_factory.mktemp("images")
+    found = []
+    for split, name in (("train", "a"), ("test", "b")):
+        images = sources.load("tfds:cifar10", split, image_size=32, channels=3).images
+        folder = root / name
+        folder.mkdir()
+        for i, image in enumerate(images[:COUNT]):
+            Image.fromarray(image).save(folder / f"{i:04d}.png")
+        found.append(folder)
+    return found
+
+
+@pytest.mark.slow
+def test_frechet_distance_of_two_folders(
+    pytorch_fid, inception_state, folders, tmp_path, monkeypatch
+):
+    import torch
+
+    fid_score, network = pytorch_fid
+    monkeypatch.setattr(
+        network, "load_state_dict_from_url",
+        lambda *_, **__: {k: torch.from_numpy(v) for k, v in inception_state.items()},
+    )  # fmt: skip
+    model = network.InceptionV3([network.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
+    theirs = [
+        fid_score.calculate_activation_statistics(
+            sorted(folder.iterdir()), model, batch_size=32, num_workers=0
+        )
+        for folder in folders
+    ]
+    expected = fid_score.calculate_frechet_distance(*theirs[0], *theirs[1])
+
+    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
+    inception.write(inception_state, inception.default_path())
+    row = scoring.score_folders(
+        sources.load_as_they_are(folders[0]),
+        sources.load_as_they_are(folders[1]),
+        feature_name="inception",
+        mode="legacy_pytorch",
+        metrics=("fid",),
+        batch_size=32,
+        seed=0,
+        sharding=batch_sharding(1),
+    )
+    assert row["frechet_distance"] == pytest.approx(expected, rel=1e-3)

@@ -1,0 +1,82 @@
+"""Descriptions of many images, batch by batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from drifting.evaluation import collect
+from drifting.evaluation.features import Described, FeatureFunction, feature_function
+from drifting.training.sharding import batch_sharding
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (130, 4, 4, 1), np.uint8)
+PIXELS = feature_function("pixels", (4, 4, 1), "clean")
+
+
+def described(images, features, batch_size, **options):
+    batches = collect.split(images, batch_size)
+    return collect.describe_images(
+        batches, features, total=len(images), batch_size=batch_size, **options
+    )
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 500])
+def test_moments_of_images_are_those_of_their_features(batch_size):
+    found = described(IMAGES, PIXELS, batch_size)
+    rows = IMAGES.reshape(130, -1) / 255.0
+    assert found.moments.n == 130
+    assert found.vectors is None
+    np.testing.assert_allclose(found.moments.mean, rows.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.moments.covariance, np.cov(rows.T), rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_are_kept_in_order_without_padding():
+    found = described(IMAGES, PIXELS, 64, keep_vectors=True)
+    np.testing.assert_allclose(found.vectors, IMAGES.reshape(130, -1) / 255.0, rtol=1e-6)
+    assert found.logits is None
+
+
+def test_devices_share_a_batch_and_agree_with_one():
+    sharding = batch_sharding(64)
+    assert sharding.num_devices == 8
+    one, eight = described(IMAGES, PIXELS, 64), described(IMAGES, PIXELS, 64, sharding=sharding)
+    np.testing.assert_allclose(eight.moments.mean, one.moments.mean, rtol=1e-6)
+    np.testing.assert_allclose(
+        eight.moments.covariance, one.moments.covariance, rtol=1e-5, atol=1e-7
+    )
+    assert batch_sharding(6).num_devices == 2
+
+
+def test_features_with_other_weights_run_the_same_program():
+    traces = []
+
+    def project(weights, images):
+        traces.append(images.shape)
+        return Described(images.reshape(len(images), -1).astype(jnp.float32) @ weights, None)
+
+    means = []
+    for scale in (1.0, 2.0):
+        weights = jnp.full((16, 2), scale)
+        features = FeatureFunction("project", 2, Partial(project, weights), f"project:{scale}")
+        means.append(described(IMAGES[:20], features, 8).moments.mean)
+    assert traces == [(8, 4, 4, 1)]
+    np.testing.assert_allclose(means[1], 2 * means[0], rtol=1e-6)
+
+
+def test_moments_of_floats_are_refused():
+    with pytest.raises(ValueError, match="expected uint8 images"):
+        described(np.zeros((4, 4, 4, 1)), PIXELS, 2)
+
+
+def test_fifty_thousand_far_from_zero_lose_nothing():
+    """A mean of 1,000 deviations at Inception's size, against float64."""
+    generator = np.random.default_rng(0)
+    blocks = [generator.standard_normal((5000, 256), np.float32) + 1000.0 for _ in range(10)]
+    collector = collect.Collector(256, keep_vectors=False)
+    for block in blocks:
+        collector.add(Described(jax.device_put(block), None))
+    moments = collector.collected().moments
+    rows = np.concatenate(blocks).astype(np.float64)
+    np.testing.assert_allclose(moments.mean, rows.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(moments.covariance, np.cov(rows.T), atol=1e-5)

@@ -1,0 +1,82 @@
+"""Scores of real CIFAR-10 images behave as scores should."""
+
+import numpy as np
+import pytest
+
+from drifting.evaluation import collect, measurement
+from drifting.evaluation.features import feature_function, inception_features
+from drifting.weights import inception
+from input_pipeline import sources
+from input_pipeline.sources import ImageSet
+
+NOISE = (0.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # standard deviation in grey levels
+
+
+@pytest.fixture
+def real(tfds_data_dir, monkeypatch):
+    """real(split) -> CIFAR-10."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_data_dir))
+    return lambda split: sources.load("tfds:cifar10", split, image_size=32, channels=3)
+
+
+def take(images, count):
+    return ImageSet(
+        images.images[:count], images.labels[:count], images.class_names, images.source,
+        images.split, f"{images.fingerprint}:{count}",
+    )  # fmt: skip
+
+
+def score(reference, images, features, metrics):
+    """Every column of the metrics of images against a Reference."""
+    collected = collect.describe_images(
+        collect.split(images, 50), features, total=len(images), batch_size=50, keep_vectors=True
+    )
+    found = measurement.Measurement(reference, collected, images, None, seed=0)
+    return {k: v for name in metrics for k, v in found.metric(name).items()}
+
+
+def noisy(images, deviation):
+    noise = np.random.default_rng(0).normal(0, deviation, images.shape) if deviation else 0.0
+    return np.clip(np.round(images + noise), 0, 255).astype(np.uint8)
+
+
+def reference_of(images, features):
+    return measurement.Reference(images, None, features, batch_size=50, heldout_count=0)
+
+
+def assert_rises_with_noise(real, features, count, tmp_path, monkeypatch):
+    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
+    reference = reference_of(take(real("train"), count), features)
+    images = take(real("test"), count).images
+    scores = [score(reference, noisy(images, d), features, ("fid", "kid", "prdc")) for d in NOISE]
+    for column in ("frechet_distance", "kid"):
+        values = [s[column] for s in scores]
+        assert values == sorted(values), f"{column} {values}"
+    for column in ("precision", "density", "coverage"):
+        values = [s[column] for s in scores]
+        assert values[0] > values[-1], f"{column} {values}"
+
+
+def test_train_against_test_is_small_and_falls_with_the_number(real, tmp_path, monkeypatch):
+    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
+    features = feature_function("pixels", (32, 32, 3), "clean")
+    train, test = real("train"), real("test")
+    distances = []
+    for count in (250, 1000, 4000):
+        reference = reference_of(take(train, count), features)
+        found = score(reference, test.images[:count], features, ("fid",))
+        distances.append(found["frechet_distance"])
+    assert distances[0] > distances[1] > distances[2]
+    far = score(reference, 255 - test.images[:4000], features, ("fid",))["frechet_distance"]
+    assert distances[2] < far / 2
+
+
+def test_pixel_scores_rise_with_noise(real, tmp_path, monkeypatch):
+    features = feature_function("pixels", (32, 32, 3), "clean")
+    assert_rises_with_noise(real, features, 400, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_inception_scores_rise_with_noise(real, inception_state, tmp_path, monkeypatch):
+    features = inception_features(inception.to_params(inception_state), "clean")
+    assert_rises_with_noise(real, features, 200, tmp_path, monkeypatch)
