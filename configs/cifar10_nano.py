@@ -1,6 +1,8 @@
 """CIFAR-10 on two CPU cores in about half an hour.
 
     python train.py --config configs/cifar10_nano.py
+
+Two CPU cores: 25 minutes. Frechet distance on pixels of 2,000 samples 28.5 (372 at step 0).
 """
 
 from configs import cifar10

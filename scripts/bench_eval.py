@@ -11,6 +11,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import timing
@@ -19,12 +20,12 @@ from ml_collections import config_flags
 
 from drifting import methods
 from drifting.evaluation import resize
-from drifting.evaluation.collect import Collector
+from drifting.evaluation.collect import Collector, describe
 from drifting.evaluation.features import inception_features
 from drifting.evaluation.frechet import Moments, frechet_distance
 from drifting.evaluation.generation import SampleProgram
 from drifting.weights import inception
-from models.inception import IMAGE_SIZE, POOL_FEATURES, InceptionV3
+from models.inception import IMAGE_SIZE, POOL_FEATURES
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10.py", "Experiment file")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a batch", lower_bound=2)
@@ -91,8 +92,15 @@ def torch_rate(state, images):
     """Images a second of pytorch-fid's network on images in [0, 1]; None where not installed."""
     try:
         import torch
+
+        try:
+            import torchvision  # noqa: F401
+        except RuntimeError:  # a CPU build of PyTorch lacks its operators; the network needs none
+            library = torch.library.Library("torchvision", "DEF")
+            for name in ("nms", "qnms"):
+                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         from pytorch_fid import inception as port
-    except (ImportError, RuntimeError):
+    except ImportError:
         return None
     port.load_state_dict_from_url = lambda *_, **__: {
         k: torch.from_numpy(v) for k, v in state.items()
@@ -110,14 +118,12 @@ def main(_):
     state = jax.jit(method.init)(jax.random.key(0))
     weights = random_weights()
     features = inception_features(inception.to_params(weights), MODE.value)
-    (params,) = features.apply.args
     labels = np.arange(batch * (BATCHES.value + 1), dtype=np.int32) % 10
     program = SampleProgram(lambda s, key, y: method.sample(s, key, y, config.eval.cfg_scale))
 
     images = next(iter(program.batches(state, jax.random.key(0), labels[:batch], batch))).images
     resized = jax.jit(lambda x: resize.resize(x, MODE.value, IMAGE_SIZE))
-    ready = resize.to_network_range(resized(images), MODE.value)
-    network = jax.jit(lambda p, x: InceptionV3().apply({"params": p}, x)["pool"])
+    ready = resized(images).astype(jnp.uint8)  # of the network's size: its resize is the identity
 
     def generate():
         return next(iter(program.batches(state, jax.random.key(0), labels[:batch], batch))).images
@@ -125,7 +131,7 @@ def main(_):
     rates = {
         "generation": rate("generation", generate),
         "resize": rate("resize", lambda: resized(images)),
-        "inception": rate("inception", lambda: network(params, ready)),
+        "inception": rate("inception", lambda: describe(features.apply, ready)),
     }
     collector = Collector(features.dimension, keep_vectors=False)
     times = []

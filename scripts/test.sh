@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Sets up as quickstart.sh does, then lints and runs the tests. Arguments go to pytest.
+# Sets up as quickstart.sh does, then lints and runs the tests, two at a
+# time. Arguments go to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 ruff check .
-python -m pytest "$@"
+python -m pytest -n 2 --dist worksteal "$@"

@@ -28,6 +28,9 @@ class Described(NamedTuple):
     logits: jax.Array | None
 
 
+CPU_IMAGES = 4  # through the Inception network at once on a CPU
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureFunction:
     """A named map from images to feature vectors.
@@ -91,11 +94,22 @@ def _inception(image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:
 
 
 def _apply_inception(mode: str) -> Callable[[dict, jax.Array], Described]:
-    def apply(params: dict, images: jax.Array) -> Described:
+    def whole(params: dict, images: jax.Array) -> Described:
         x = resize.resize(images, mode, inception.IMAGE_SIZE)
         x = resize.to_network_range(x, mode)
         found = inception.InceptionV3().apply({"params": params}, x)
         return Described(found["pool"], found["logits"])
+
+    def in_parts(params: dict, images: jax.Array) -> Described:
+        """A few images at a time: their activations stay in a CPU's cache, and memory is small."""
+        count = len(images)
+        padded = jnp.pad(images, ((0, -count % CPU_IMAGES), (0, 0), (0, 0), (0, 0)))
+        parts = padded.reshape(-1, CPU_IMAGES, *images.shape[1:])
+        found = jax.lax.map(lambda part: whole(params, part), parts)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1])[:count], found)
+
+    def apply(params: dict, images: jax.Array) -> Described:
+        return jax.lax.platform_dependent(params, images, cpu=in_parts, default=whole)
 
     return apply
 

@@ -8,6 +8,7 @@ from jax.tree_util import Partial
 
 from drifting.evaluation import collect
 from drifting.evaluation.features import Described, FeatureFunction, feature_function
+from drifting.evaluation.frechet import Moments, frechet_distance
 from drifting.training.sharding import batch_sharding
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (130, 4, 4, 1), np.uint8)
@@ -69,14 +70,20 @@ def test_moments_of_floats_are_refused():
         described(np.zeros((4, 4, 4, 1)), PIXELS, 2)
 
 
-def test_fifty_thousand_far_from_zero_lose_nothing():
-    """A mean of 1,000 deviations at Inception's size, against float64."""
+@pytest.mark.parametrize("dimension", [256, pytest.param(2048, marks=pytest.mark.slow)])
+def test_fifty_thousand_far_from_zero_lose_nothing(dimension):
+    """A mean of 1,000 deviations, against float64 in moments and in Frechet distance."""
     generator = np.random.default_rng(0)
-    blocks = [generator.standard_normal((5000, 256), np.float32) + 1000.0 for _ in range(10)]
-    collector = collect.Collector(256, keep_vectors=False)
-    for block in blocks:
+    rows = generator.standard_normal((50_000, dimension), np.float32) + 1000.0
+    collector = collect.Collector(dimension, keep_vectors=False)
+    for block in collect.split(rows, 5000):
         collector.add(Described(jax.device_put(block), None))
-    moments = collector.collected().moments
-    rows = np.concatenate(blocks).astype(np.float64)
-    np.testing.assert_allclose(moments.mean, rows.mean(0), rtol=1e-9)
-    np.testing.assert_allclose(moments.covariance, np.cov(rows.T), atol=1e-5)
+    found = collector.collected().moments
+    rows = rows.astype(np.float64)
+    exact = Moments(len(rows), rows.mean(0), np.cov(rows.T))
+    np.testing.assert_allclose(found.mean, exact.mean, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance, exact.covariance, atol=1e-5)
+    scale = np.linspace(0.5, 2.0, dimension)
+    other = Moments(100, exact.mean + 0.1, np.diag(scale))
+    expected = frechet_distance(other, exact)
+    np.testing.assert_allclose(frechet_distance(other, found), expected, rtol=1e-4)

@@ -37,7 +37,7 @@ def class_loss(g, scales, temperatures, field=None):
                 target = kernel.Target(jax.lax.stop_gradient(x) + v[None], target.scale, norm)
             losses.append(kernel.regression_loss(x, target)[0])
             metrics.append(target.metrics)
-    mean = {k: np.mean([m[k] for m in metrics]) for k in metrics[0]}
+    mean = {k: jnp.mean(jnp.stack([m[k] for m in metrics])) for k in metrics[0]}
     return jnp.mean(jnp.stack(losses)), mean
 
 
@@ -57,7 +57,7 @@ def test_flat_features(g, case, temperatures, dtype):
             return class_loss(g, [(generated, positives)], temperatures)[0]
 
         loss, metrics = class_loss(g, [(generated, positives)], temperatures)
-        grad = jax.grad(loss_of)(generated)
+        grad = jax.jit(jax.grad(loss_of))(generated)
     np.testing.assert_allclose(loss, g[f"{kind}.flat.{case}.loss"], rtol=1e-5)
     np.testing.assert_allclose(grad, g[f"{kind}.flat.{case}.grad_feat_gen"], rtol=0, atol=2e-6)
     for name in ("drift_norm", "feature_dist_mean", "feature_dist_var"):
@@ -78,7 +78,7 @@ def test_feature_maps_of_two_scales(g):
     np.testing.assert_allclose(loss, g["out.maps.loss"], rtol=1e-5)
     for name in ("drift_norm", "feature_dist_mean"):
         np.testing.assert_allclose(metrics[name], g[f"out.maps.{name}"], rtol=1e-5)
-    for i, grad in enumerate(jax.grad(loss_of)(maps)):
+    for i, grad in enumerate(jax.jit(jax.grad(loss_of))(maps)):
         np.testing.assert_allclose(grad, g[f"out.maps.grad_gen{i}"], rtol=0, atol=2e-6)
 
 

@@ -40,7 +40,7 @@ def test_loss_and_gradient(g, variant):
         value, target = loss(generated, **arguments(g, variant))
         return jnp.sum(value * jnp.asarray(g["in.cotangent"])), (value, target)
 
-    grad, (value, target) = jax.grad(scalar, has_aux=True)(jnp.asarray(g["in.gen"]))
+    grad, (value, target) = jax.jit(jax.grad(scalar, has_aux=True))(jnp.asarray(g["in.gen"]))
     np.testing.assert_allclose(value, g[f"out.{variant}.loss"], rtol=2e-5)
     np.testing.assert_allclose(grad, g[f"out.{variant}.grad_gen"], rtol=0, atol=2e-6)
     info = {k.rsplit("info.", 1)[1]: v for k, v in g.items() if k.startswith(f"out.{variant}.info")}

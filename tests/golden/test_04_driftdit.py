@@ -180,7 +180,7 @@ def test_gradients(case):
         _, labels, scale, style = inputs(g)
         return jnp.sum(model.apply(variables, noise, labels, scale, style) * cotangent)
 
-    grads, grad_noise = jax.grad(scalar, argnums=(0, 1))(variables, inputs(g)[0])
+    grads, grad_noise = jax.jit(jax.grad(scalar, argnums=(0, 1)))(variables, inputs(g)[0])
     grads = grads["params"]
     relative(nchw(grad_noise), g["grad.noise"])
     relative(

@@ -46,7 +46,7 @@ def test_micro_batches_are_exact(digits, normalization, chunks):
     whole, parts = (
         make(normalization=normalization, micro_batches=m) for m in (1, chunks)
     )
-    params = whole.init(jax.random.key(0)).params["generator"]
+    params = jax.jit(whole.init)(jax.random.key(0)).params["generator"]
     params = jax.tree.map(lambda x: x + 0.1, params)
     keys = drifting.Keys(*jax.random.split(jax.random.key(3), len(drifting.Keys._fields)))
     classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
@@ -108,18 +108,18 @@ def test_guided_samples_are_not_plain_ones(digits, normalization):
     state, _ = steps(method, digits, n=3)
     state = state.replace(params=jax.tree.map(lambda x: x + 0.05, state.params))
     labels = jnp.arange(10, dtype=jnp.int32)
-    plain, guided = (
-        method.sample(state, jax.random.key(0), labels, scale, ema=False) for scale in (1.0, 3.0)
-    )
+    sample = jax.jit(method.sample, static_argnames=("cfg_scale", "ema"))
+    key = jax.random.key(0)
+    plain, guided = (sample(state, key, labels, scale, ema=False) for scale in (1.0, 3.0))
     assert plain.shape == (10, 8, 8, 1)
     assert jnp.abs(plain - guided).max() > 1e-3
-    averaged = method.sample(state, jax.random.key(0), labels, 1.0)
+    averaged = sample(state, key, labels, 1.0)
     assert jnp.abs(plain - averaged).max() > 1e-3
 
 
 def test_extrapolation_needs_a_trained_null_class():
     method = make(normalization="sphere", label_dropout=0.0)
-    state = method.init(jax.random.key(0))
+    state = jax.jit(method.init)(jax.random.key(0))
     with pytest.raises(ValueError, match="label_dropout = 0"):
         method.sample(state, jax.random.key(0), jnp.zeros(2, jnp.int32), 1.5)
 
