@@ -2,7 +2,7 @@
 
     python train.py --config configs/digits.py
 
-Two CPU cores: 2 minutes. Of 1,000 samples 99.6 % are labelled as asked by a 3-nearest-neighbour
+Two CPU cores: 2 minutes. Of 1,000 samples 99.4 % are labelled as asked by a 3-nearest-neighbour
 classifier; their Frechet distance on pixels is 0.11 (12.2 at step 0).
 """
 

@@ -211,21 +211,20 @@ def evaluate(
     """
     run = Run(workdir)
     values = base.get_config().eval.to_dict() | run.config.eval.to_dict()
-    cfg_scales = cfg_scales or [values.pop("cfg_scale")]
-    seeds = seeds or [values.pop("seed")]
     values |= {k: v for k, v in given.items() if v is not None}
     values["metrics"] = tuple(values["metrics"])
     images = run.images
     if split not in (None, run.config.data.split):
         images = load_images(run.config, split)
     heldout = _heldout(run.config, images) if "neighbours" in values["metrics"] else None
-    scorers = [
-        scoring.Scorer(
-            run, images, heldout, scoring.Settings(**values | {"cfg_scale": scale, "seed": seed})
-        )
-        for scale in cfg_scales
-        for seed in seeds
-    ]
+    scorers = scoring.make_scorers(
+        run,
+        images,
+        heldout,
+        scoring.Settings(**values),
+        cfg_scales or [values["cfg_scale"]],
+        seeds or [values["seed"]],
+    )
     session = scoring.Session(run, scorers, skip_existing or watch)
     session.score(which)
     if watch:

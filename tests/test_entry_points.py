@@ -164,6 +164,11 @@ def test_an_evaluation_killed_half_way_is_taken_up(start, train, tmp_path):
         ("evaluate.py", [], "give either --workdir, or --real and --fake"),
         ("evaluate.py", ["--real", "{empty}", "--fake", "{empty}"], "no images in"),
         ("scripts/fetch_inception.py", ["--from", "{empty}/w.pth"], "no weights at"),
+        (
+            "scripts/fetch_inception.py",
+            ["--from", "configs/digits.py", "--sha256", "6726825d"],
+            "expected 6726825d...: it is damaged",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line(start, tmp_path, script, arguments, message):

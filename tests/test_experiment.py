@@ -189,6 +189,10 @@ def test_a_workdir_that_cannot_be_evaluated(train, tmp_path):
         evaluate(workdir, features="pixel")
     with pytest.raises(ConfigError, match="needs two samples or more"):
         evaluate(workdir, num_samples=1)
+    with pytest.raises(ConfigError, match="needs a classifier's features; pixels are none"):
+        evaluate(workdir, metrics=["is"])
+    with pytest.raises(ConfigError, match="--metrics prdc needs 4 samples or more, not 3"):
+        evaluate(workdir, metrics=["prdc"], num_samples=3)
     step = truncate_newest(workdir)
     with pytest.raises(CheckpointError, match=f"{step} cannot be used: .* truncated or changed"):
         evaluate(workdir, "last")

@@ -13,6 +13,8 @@ import numpy as np
 
 from drifting.evaluation import pairwise
 
+NEIGHBOURS = 3
+
 
 class Manifold(NamedTuple):
     """What each point says, before the mean is taken.
@@ -39,7 +41,7 @@ class Manifold(NamedTuple):
         }
 
 
-def compare(real: np.ndarray, fake: np.ndarray, k: int = 3) -> Manifold:
+def compare(real: np.ndarray, fake: np.ndarray, k: int = NEIGHBOURS) -> Manifold:
     """The manifolds of features real [N, D] and fake [M, D].
 
     A point's ball reaches to the k-th nearest other point of its own set.

@@ -17,12 +17,21 @@ from tqdm import tqdm
 
 from drifting import pictures
 from drifting.config import ConfigError
-from drifting.evaluation import collect, features, generation, report
+from drifting.evaluation import (
+    collect,
+    features,
+    generation,
+    inception_score,
+    manifold,
+    report,
+)
+from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.measurement import METRICS, OF_VECTORS, Measurement, Reference
 from input_pipeline.sources import ImageSet
 
 log = logging.getLogger(__name__)
 
+LEAST_SAMPLES = {"is": inception_score.SPLITS, "prdc": manifold.NEIGHBOURS + 1}
 PREVIEW_ROWS = 8
 PREVIEW_COLUMNS = 10
 
@@ -79,6 +88,11 @@ class Settings:
                 "a score needs two samples or more"
             )
         require_metrics(self.metrics)
+        for name, least in LEAST_SAMPLES.items():
+            if name in self.metrics and self.num_samples < least:
+                raise ConfigError(
+                    f"--metrics {name} needs {least} samples or more, not {self.num_samples}"
+                )
         if self.save_samples and self.cleanup_samples:
             raise ConfigError("--save_samples and --cleanup_samples exclude each other")
 
@@ -87,42 +101,73 @@ class Settings:
         return bool(OF_VECTORS & set(self.metrics))
 
 
-class Scorer:
-    """Scores checkpoints of one run with one setting.
+def make_scorers(
+    run: Scorable,
+    images: ImageSet,
+    heldout: ImageSet | None,
+    settings: Settings,
+    cfg_scales: Sequence[float],
+    seeds: Sequence[int],
+) -> list["Scorer"]:
+    """A scorer for each guidance scale and seed; features, reference and programs are shared.
 
     Raises:
       ConfigError, WeightsError: the settings cannot be met.
     """
+    settings.check()
+    function = features.feature_function(
+        settings.features, images.images.shape[1:], settings.fid_mode
+    )
+    if "is" in settings.metrics:
+        _require_logits(function, images.images[:1])
+    if settings.num_samples <= function.dimension:
+        log.warning(
+            "%d samples for %d feature dimensions: the covariance is singular and the "
+            "Frechet distance biased; compare it only with scores of as many samples",
+            settings.num_samples,
+            function.dimension,
+        )
+    sharding = run.batch_sharding(settings.batch_size)
+    reference = Reference(
+        images,
+        heldout,
+        function,
+        batch_size=settings.batch_size,
+        heldout_count=settings.num_samples,
+        sharding=sharding,
+        statistics=settings.statistics,
+    )
+    scorers = []
+    for scale in cfg_scales:
+        program = generation.SampleProgram(run.sampler(scale, settings.ema), sharding)
+        for seed in seeds:
+            one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
+            scorers.append(Scorer(run, reference, function, program, one))
+    return scorers
+
+
+def _require_logits(function: FeatureFunction, images: np.ndarray) -> None:
+    """Before anything is generated: the Inception Score needs a classifier."""
+    if jax.eval_shape(function.apply, images).logits is None:
+        raise ConfigError(f"--metrics is needs a classifier's features; {function.name} are none")
+
+
+class Scorer:
+    """Scores checkpoints of one run with one setting; see `make_scorers`."""
 
     def __init__(
-        self, run: Scorable, images: ImageSet, heldout: ImageSet | None, settings: Settings
+        self,
+        run: Scorable,
+        reference: Reference,
+        function: FeatureFunction,
+        program: generation.SampleProgram,
+        settings: Settings,
     ):
-        settings.check()
         self._run, self._settings = run, settings
-        self._features = features.feature_function(
-            settings.features, images.images.shape[1:], settings.fid_mode
-        )
-        sharding = run.batch_sharding(settings.batch_size)
-        self._reference = Reference(
-            images,
-            heldout,
-            self._features,
-            batch_size=settings.batch_size,
-            heldout_count=settings.num_samples,
-            sharding=sharding,
-            statistics=settings.statistics,
-        )
-        sampler = run.sampler(settings.cfg_scale, settings.ema)
-        self._program = generation.SampleProgram(sampler, sharding)
+        self._reference, self._features, self._program = reference, function, program
+        images = reference.images
         counts = np.bincount(images.labels, minlength=images.num_classes)
         self._labels = generation.class_balanced_labels(settings.num_samples, counts)
-        if settings.num_samples <= self._features.dimension:
-            log.warning(
-                "%d samples for %d feature dimensions: the covariance is singular and the "
-                "Frechet distance biased; compare it only with scores of as many samples",
-                settings.num_samples,
-                self._features.dimension,
-            )
 
     @property
     def cfg_scale(self) -> float:
@@ -287,12 +332,21 @@ class Session:
         log.info("watching %s until step %d", self._run.workdir, total_steps)
         seen = set(self._run.steps())
         while max(seen) < total_steps:
-            new = set(self._run.steps()) - seen
-            if new:
-                self.score(",".join(map(str, sorted(new))))
-                seen |= new
-            else:
+            new = sorted(set(self._run.steps()) - seen)
+            for step in new:
+                self._score_while_it_is_there(step)
+            seen.update(new)
+            if not new:
                 time.sleep(poll_seconds)
+
+    def _score_while_it_is_there(self, step: int) -> None:
+        """A running job may remove a checkpoint, by its keep policy, before its turn comes."""
+        try:
+            self.score(str(step))
+        except (ConfigError, RuntimeError):
+            if step in self._run.steps():
+                raise
+            log.warning("step %d was removed before it was scored", step)
 
     def _choose(self, which: str) -> list[int]:
         steps = self._run.steps()
@@ -369,6 +423,8 @@ def score_folders(
         )
     began = time.perf_counter()
     function = features.feature_function(feature_name, real.images.shape[1:], mode)
+    if "is" in metrics:
+        _require_logits(function, fake.images[:1])
     reference = Reference(
         real, None, function, batch_size=batch_size, heldout_count=0, sharding=sharding
     )

@@ -1,9 +1,11 @@
 """The whole score beside pytorch-fid's, on the same images and the same random weights."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from drifting.evaluation import scoring
+from drifting.evaluation import collect, scoring
+from drifting.evaluation.features import inception_features
 from drifting.training.sharding import batch_sharding
 from drifting.weights import inception
 from input_pipeline import sources
@@ -45,21 +47,39 @@ def folders(tmp_path_factory, tfds_data_dir):
     return found
 
 
-@pytest.mark.slow
-def test_frechet_distance_of_two_folders(
-    pytorch_fid, inception_state, folders, tmp_path, monkeypatch
-):
+@pytest.fixture
+def their_model(pytorch_fid, inception_state, monkeypatch):
+    """pytorch-fid's network with our weights."""
     import torch
 
-    fid_score, network = pytorch_fid
+    _, network = pytorch_fid
     monkeypatch.setattr(
         network, "load_state_dict_from_url",
         lambda *_, **__: {k: torch.from_numpy(v) for k, v in inception_state.items()},
     )  # fmt: skip
-    model = network.InceptionV3([network.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
+    return network.InceptionV3([network.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
+
+
+def test_features_of_images(their_model, inception_state):
+    import torch
+
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    features = inception_features(inception.to_params(inception_state), "legacy_pytorch")
+    ours = np.asarray(collect.describe(features.apply, images).features)
+    with torch.inference_mode():
+        x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)) / 255.0).float()
+        theirs = their_model(x)[0][:, :, 0, 0].numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.slow
+def test_frechet_distance_of_two_folders(
+    pytorch_fid, their_model, inception_state, folders, tmp_path, monkeypatch
+):
+    fid_score, _ = pytorch_fid
     theirs = [
         fid_score.calculate_activation_statistics(
-            sorted(folder.iterdir()), model, batch_size=32, num_workers=0
+            sorted(folder.iterdir()), their_model, batch_size=32, num_workers=0
         )
         for folder in folders
     ]
