@@ -23,7 +23,8 @@ def main(_):
     config = CONFIG.value
     config_lib.choose_units(config, config_flags.get_override_values(holder))
     backend.configure(config.deterministic)
-    name = pathlib.Path(holder.config_filename.partition(":")[0]).stem
+    path, _, argument = holder.config_filename.partition(":")
+    name = "_".join(filter(None, (pathlib.Path(path).stem, argument)))
     experiment.train(config, WORKDIR.value or pathlib.Path("runs") / name)
 
 

@@ -10,57 +10,58 @@ from ml_collections import ConfigDict, config_dict
 
 
 def get_config() -> ConfigDict:
+    """A drifting run."""
+    config = _common()
+    config.method = _drifting()
+    config.model = _drift_dit()
+    config.optimizer = _adamw()
+    return config.lock()
+
+
+def classifier() -> ConfigDict:
+    """A classifier, validated on images that are kept out of training."""
+    config = _common()
+    config.method = _classifier()
+    config.model = _classifier_network()
+    config.optimizer = _sgd()
+    config.ema_decay = 0.0
+    config.data.num_val = 5000
+    config.data.flip = True
+    return config.lock()
+
+
+def masked_autoencoder() -> ConfigDict:
+    """A masked autoencoder, validated on images that are kept out of training."""
+    config = _common()
+    config.method = _masked_autoencoder()
+    config.model = _masked_autoencoder_network()
+    config.optimizer = _adamw()
+    config.optimizer.schedule = "cosine"
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 0.05
+    config.data.num_val = 5000
+    config.data.flip = True
+    return config.lock()
+
+
+def _common() -> ConfigDict:
     config = ConfigDict()
     config.seed = 42
     config.precision = "float32"  # or bfloat16: compute only, parameters stay float32
     config.deterministic = False  # bit-reproducible also on GPUs, at some speed (README)
-    config.ema_decay = 0.999
+    config.ema_decay = 0.999  # of the averaged weights that are scored; 0: the weights themselves
 
     config.data = ConfigDict()
-    config.data.source = "digits"  # tfds:<name>, folder:<path>, npz:<path>, digits
+    config.data.source = "digits"  # input_pipeline/sources.py lists them
     config.data.split = "train"
     config.data.test_split = "test"  # real images never trained on, for evaluation
+    config.data.num_val = 0  # of `split`, kept out of training: fixed, stratified (splits.py)
+    config.data.split_seed = 42
     config.data.image_size = 8
     config.data.channels = 1
     config.data.fit = "resize"  # or pad: how images of another size are brought to image_size
     config.data.on_corrupt = "error"  # or skip: unreadable images of a folder are left out
     config.data.flip = False  # mirror real images at random
-
-    config.method = ConfigDict()
-    config.method.name = "drifting"
-    config.method.field = "kernel"
-    # distance: as released by the paper's authors, guidance by unconditional negatives.
-    # sphere: on L2-normalised features, guidance by extrapolation from the null class.
-    config.method.normalization = "distance"
-    config.method.temperatures = (0.02, 0.05, 0.2)
-    config.method.classes_per_step = 0  # 0: all classes
-    config.method.num_generated = 32  # a class and step
-    config.method.num_positives = 32  # a class and step
-    config.method.num_unconditional = 16  # real negatives of any class, a class and step (distance)
-    config.method.scale_per_label = False  # distance scale of each class, not of the whole batch
-    config.method.drop_self_pairs = False  # a sample's affinity to itself is 0, not 1e-3
-    config.method.cfg_min = 1.0
-    config.method.cfg_max = 3.0
-    config.method.cfg_power = 3.0  # p(s) ~ s^-power
-    config.method.cfg_share_at_one = 0.5
-    config.method.label_dropout = 0.1
-    config.method.queue_size = 0  # images a class in a sample queue (128 originally); 0: whole set
-    config.method.queue_push = 64  # fresh images a step into the queue
-    config.method.micro_batches = 1  # exact; more saves memory and costs one more forward pass
-
-    config.model = ConfigDict()
-    config.model.name = "drift_dit"
-    config.model.size = "tiny"  # nano, tiny, small (models/dit.py)
-    config.model.patch_size = 4
-    config.model.num_registers = 8
-
-    config.optimizer = ConfigDict()
-    config.optimizer.learning_rate = 2e-4
-    config.optimizer.warmup_steps = 1000
-    config.optimizer.beta1 = 0.9
-    config.optimizer.beta2 = 0.95
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.clip_norm = 2.0  # 0: gradients are not clipped
 
     config.train = ConfigDict()
     for name, steps in (("total", 50_000), ("log", 50), ("sample", 1000), ("checkpoint", 2000)):
@@ -70,7 +71,7 @@ def get_config() -> ConfigDict:
         config.train[f"{name}_examples"] = config_dict.placeholder(int)
     config.train.steps_per_epoch = 0  # 0: images of the data set / real images a step
     config.train.steps_per_call = 10  # steps a dispatch; the host looks in between
-    config.train.keep_checkpoints = 3  # the newest that stay
+    config.train.keep_checkpoints = 3  # the newest that stay; the best of a classifier stays too
     config.train.keep_every_steps = 0  # checkpoints at multiples of this stay as well; 0: none
     config.train.tensorboard = True
 
@@ -83,8 +84,119 @@ def get_config() -> ConfigDict:
     config.eval.batch_size = 256
     config.eval.cfg_scale = 1.5
     config.eval.seed = 42
-    config.eval.features = "inception"  # or pixels
+    config.eval.features = "inception"  # or pixels, or encoder:<workdir>
     config.eval.fid_mode = "clean"  # or legacy_tensorflow, legacy_pytorch: how images are resized
     # fid, kid, is, prdc (precision, recall, density, coverage), mifid, neighbours (of pixels)
     config.eval.metrics = ("fid",)
-    return config.lock()
+    return config
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+def _drifting() -> ConfigDict:
+    method = ConfigDict()
+    method.name = "drifting"
+    method.field = "kernel"
+    # distance: as released by the paper's authors, guidance by unconditional negatives.
+    # sphere: on L2-normalised features, guidance by extrapolation from the null class.
+    method.normalization = "distance"
+    method.temperatures = (0.02, 0.05, 0.2)
+    # The network whose features drift: the workdir of a classifier or masked autoencoder, or
+    # torch:<network>:<file> with torchvision's weights. None: pixels.
+    method.encoder = config_dict.placeholder(str)
+    # pooled: the mean of each stage's map, the seed's way. locations: every place of the maps,
+    # their means and deviations over patches, and the pixels, the paper's way.
+    method.encoder_features = "pooled"
+    method.encoder_every_block = 2  # locations: maps of every k-th block as well; 0: of none
+    method.classes_per_step = 0  # 0: all classes
+    method.num_generated = 32  # a class and step
+    method.num_positives = 32  # a class and step
+    method.num_unconditional = 16  # real negatives of any class, a class and step (distance)
+    method.scale_per_label = False  # distance scale of each class, not of the whole batch
+    method.drop_self_pairs = False  # a sample's affinity to itself is 0, not 1e-3
+    method.cfg_min = 1.0
+    method.cfg_max = 3.0
+    method.cfg_power = 3.0  # p(s) ~ s^-power
+    method.cfg_share_at_one = 0.5
+    method.label_dropout = 0.1
+    method.queue_size = 0  # images a class in a sample queue (128 originally); 0: whole set
+    method.queue_push = 64  # fresh images a step into the queue
+    method.micro_batches = 1  # exact; more saves memory and costs one more forward pass
+    return method
+
+
+def _classifier() -> ConfigDict:
+    method = ConfigDict()
+    method.name = "classifier"
+    method.batch_size = 128
+    method.micro_batches = 1  # parts of a batch whose gradients add up; exact, so no batch norm
+    method.crop_padding = 4  # black pixels on each side before a random crop; 0: no crop
+    method.label_smoothing = 0.0
+    return method
+
+
+def _masked_autoencoder() -> ConfigDict:
+    method = ConfigDict()
+    method.name = "mae"
+    method.batch_size = 256
+    method.crop_padding = 4
+    method.mask_patch = 4  # side of a masked square, in pixels
+    method.mask_ratio_min = 0.5  # the share of masked squares is drawn for each image
+    method.mask_ratio_max = 0.75
+    method.classification_weight = 0.0  # of a classification loss; reconstruction weighs the rest
+    return method
+
+
+# --- networks ------------------------------------------------------------------------------------
+
+
+def _drift_dit() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "drift_dit"
+    model.size = "tiny"  # nano, tiny, small (models/dit.py)
+    model.patch_size = 4
+    model.num_registers = 8
+    return model
+
+
+def _classifier_network() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "resnet18"  # mobilenetv2, resnet18, resnet50, convnext_tiny
+    model.norm = "batch"  # or group; ConvNeXt has its own
+    model.width = 1.0  # times the published number of channels
+    model.stem = config_dict.placeholder(str)  # small, medium, imagenet; None: by the image size
+    return model
+
+
+def _masked_autoencoder_network() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "mae_resnet"
+    model.size = "mae_resnet"  # models/mae_resnet.py
+    return model
+
+
+# --- optimisers ----------------------------------------------------------------------------------
+
+
+def _optimizer(name: str, **values: float) -> ConfigDict:
+    optimizer = ConfigDict()
+    optimizer.name = name
+    optimizer.schedule = "constant"  # after the warm-up; or cosine, to 0 at the end
+    optimizer.warmup_steps = 1000
+    optimizer.clip_norm = 0.0  # 0: gradients are not clipped
+    optimizer.update(values)
+    return optimizer
+
+
+def _adamw() -> ConfigDict:
+    return _optimizer(
+        "adamw", learning_rate=2e-4, beta1=0.9, beta2=0.95, weight_decay=0.01, clip_norm=2.0
+    )
+
+
+def _sgd() -> ConfigDict:
+    """Nesterov momentum, half a cosine to 0."""
+    optimizer = _optimizer("sgd", learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+    optimizer.schedule = "cosine"
+    return optimizer

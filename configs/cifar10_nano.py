@@ -1,4 +1,4 @@
-"""CIFAR-10 on two CPU cores in about half an hour.
+"""CIFAR-10 on pixels, on two CPU cores in about half an hour.
 
     python train.py --config configs/cifar10_nano.py
 
@@ -10,6 +10,7 @@ from configs import cifar10
 
 def get_config():
     config = cifar10.get_config()
+    config.method.encoder = None
     config.model.size = "nano"
     config.model.patch_size = 8
     config.model.num_registers = 4

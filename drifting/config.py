@@ -1,8 +1,10 @@
 """Configs: durations in any unit, JSON in the workdir, and what may change between runs."""
 
+import difflib
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,6 +17,20 @@ FIXED = ("model", "data")
 
 class ConfigError(ValueError):
     """A config that cannot be used; the message names the keys."""
+
+
+def one_of(key: str, value: str, known: Iterable[str]) -> str:
+    """`value`, which must be one of `known`.
+
+    Raises:
+      ConfigError: it is not; the key, all known values and the nearest are named.
+    """
+    known = sorted(known)
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"config.{key} = {value!r} is not one of {known}{hint}")
+    return value
 
 
 def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:

@@ -3,7 +3,9 @@
 The only module that knows all rooms: data, methods, training and checkpoints.
 """
 
+import dataclasses
 import functools
+import json
 import logging
 import pathlib
 import subprocess
@@ -15,11 +17,11 @@ import numpy as np
 
 from configs import base
 from drifting import config as config_lib
-from drifting import methods, pictures
+from drifting import encoders, methods, pictures
 from drifting.evaluation import generation, reference, report, scoring
-from drifting.training import checkpoints, loop, sharding
-from drifting.weights import inception as weights
-from input_pipeline import sources
+from drifting.training import checkpoints, loop, sharding, validation, writers
+from drifting.weights.files import WeightsError
+from input_pipeline import sources, splits
 from input_pipeline.sources import ImageSet
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ USER_ERRORS = (
     generation.NonFiniteSamples,
     report.TableError,
     reference.StatisticsError,
-    weights.WeightsError,
+    WeightsError,
 )
 
 
@@ -57,35 +59,115 @@ def load_images(config: Any, split: str) -> ImageSet:
     )
 
 
-def make_method(config: Any, image_set: ImageSet) -> Any:
-    """The config's method for the shape and classes of a data set."""
-    return methods.create(config, image_set.images.shape[1:], image_set.num_classes)
+def facts_of(image_set: ImageSet) -> methods.DataFacts:
+    """What a method must know of the images that it is trained on."""
+    mean, std = splits.channel_statistics(image_set)
+    return methods.DataFacts(
+        image_shape=image_set.images.shape[1:],
+        num_classes=image_set.num_classes,
+        num_images=len(image_set),
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+    )
+
+
+def make_method(config: Any, facts: methods.DataFacts) -> tuple[Any, Any]:
+    """The config's method with its encoder, and the encoder's parameters (None without one)."""
+    encoder = config.method.get("encoder")
+    if not encoder:
+        return methods.create(config, facts), None
+    loaded = encoders.load(encoder, facts.image_shape, config.precision)
+    features = encoders.features(
+        loaded, config.method.encoder_features, config.method.encoder_every_block
+    )
+    log.info("features of the encoder %s (%s)", encoder, loaded.identity)
+    return methods.create(config, facts, features=features), loaded.parameters
 
 
 def train(config: Any, workdir: str | pathlib.Path) -> None:
-    """Trains a config in a workdir, fresh or resumed.
+    """Trains a config in a workdir, fresh or resumed, and scores what can be on its test split.
 
     Raises:
       one of USER_ERRORS.
     """
     workdir = pathlib.Path(workdir)
     _check_workdir(workdir, config)
-    image_set = load_images(config, config.data.split)
-    method = make_method(config, image_set)
+    whole = load_images(config, config.data.split)
+    image_set, held_out = _divide(config, whole)
+    facts = facts_of(image_set)
+    method, frozen = make_method(config, facts)
+    schedule = _schedule(config, method, len(image_set))
+    method.check_data(image_set)  # nothing is written for a run that cannot start
+    if held_out is not None:
+        _write_split(workdir / "split.json", config, whole)
+    config_lib.write(workdir / "config.json", config, _record(image_set, facts))
+    hparams = config_lib.flatten(config)
+    loop.train(method, image_set, config, schedule, workdir, hparams, held_out, frozen)
+    if hasattr(method, "tally"):
+        _test(workdir, schedule.total)
+
+
+def _divide(config: Any, whole: ImageSet) -> tuple[ImageSet, ImageSet | None]:
+    """The part to train on, and the part kept out of it to validate on, if any."""
+    if not config.data.num_val:
+        return whole, None
+    return splits.make(whole, config.data.num_val, config.data.split_seed).apply(whole)
+
+
+def _write_split(path: pathlib.Path, config: Any, whole: ImageSet) -> None:
+    """Says which images were kept out; refuses a workdir whose file says otherwise."""
+    splits.load_or_make(path, whole, config.data.num_val, config.data.split_seed)
+
+
+def _schedule(config: Any, method: Any, num_images: int) -> loop.Schedule:
     convert = functools.partial(
         config_lib.to_steps,
         config.train,
         images_per_step=method.images_per_step,
-        num_images=len(image_set),
+        num_images=num_images,
     )
-    per_epoch = config_lib.steps_per_epoch(
-        config.train, method.images_per_step, len(image_set)
-    )
-    schedule = loop.steps_of(config, convert, per_epoch)
-    method.check_data(image_set)  # nothing is written for a run that cannot start
-    config_lib.write(workdir / "config.json", config, _facts(image_set))
-    hparams = config_lib.flatten(config)
-    loop.train(method, image_set, config, schedule, workdir, hparams)
+    per_epoch = config_lib.steps_per_epoch(config.train, method.images_per_step, num_images)
+    return loop.steps_of(config, convert, per_epoch)
+
+
+def _test(workdir: pathlib.Path, total_steps: int) -> None:
+    """Scores the best checkpoint on the test split: test.json, and confusion.png of a classifier.
+
+    Done again where a job died in it, and where the run went on since.
+    """
+    path = workdir / "test.json"
+    if path.exists() and json.loads(path.read_text())["trained_steps"] == total_steps:
+        log.info("scored already: %s", path)
+        return
+    run = Run(workdir)
+    images = load_images(run.config, run.config.data.test_split)
+    step = run.best_step()
+    state, metrics = run.restore(step)
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    held_out = validation.Validation(run.method, images, run.config.eval.batch_size, where)
+    sums = held_out.sums(state)
+    scores = run.method.scores(sums)
+    epochs = [r["epoch_seconds"] for r in _rows(workdir) if "epoch_seconds" in r]
+    found = {
+        **scores,
+        **{k: v for k, v in metrics.items() if k.startswith("val_")},
+        "step": step,
+        "trained_steps": total_steps,
+        "num_images": len(images),
+        "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+        "epoch_seconds": float(np.median(epochs)),
+        "split": f"{images.source} {images.split}",
+    }
+    if "confusion" in sums:
+        found["confusion"] = sums["confusion"]
+        pictures.plot_confusion(sums["confusion"], images.class_names, workdir / "confusion.png")
+    report.write_json(path, found)
+    shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
+    log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)
+
+
+def _rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    return writers.read_metrics(workdir / "metrics.jsonl")
 
 
 def _check_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -108,8 +190,8 @@ def _check_workdir(workdir: pathlib.Path, config: Any) -> None:
         log.warning("resuming with a changed %s", line)
 
 
-def _facts(image_set: ImageSet) -> dict[str, Any]:
-    """What a reader of config.json needs to repeat the run."""
+def _record(image_set: ImageSet, facts: methods.DataFacts) -> dict[str, Any]:
+    """What a reader of config.json needs to repeat the run, or to use its network elsewhere."""
     import importlib.metadata
 
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -119,6 +201,8 @@ def _facts(image_set: ImageSet) -> dict[str, Any]:
         "device_count": jax.device_count(),
         "git_commit": _git_commit(),
         "data_fingerprint": image_set.fingerprint,
+        "data": dataclasses.asdict(facts),
+        "class_names": image_set.class_names,
     }
 
 
@@ -148,7 +232,7 @@ class Run:
                 "`python train.py`"
             )
         self.images = load_images(self.config, self.config.data.split)
-        self.method = make_method(self.config, self.images)
+        self.method = methods.create(self.config, encoders.read_facts(self.workdir))
         folder = self.workdir / "checkpoints"
         self._checkpoints = checkpoints.Checkpoints(folder, read_only=True)
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -160,6 +244,13 @@ class Run:
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints, read anew."""
         return checkpoints.valid_steps(self.workdir / "checkpoints")
+
+    def best_step(self) -> int:
+        """The step with the best held-out score; the last one where nothing was scored."""
+        best = None
+        if self.method.best_score:
+            best = checkpoints.best_step(self.workdir / "checkpoints", self.method.best_score)
+        return self.steps()[-1] if best is None else best
 
     def restore(self, step: int) -> tuple[Any, dict[str, float]]:
         """The state at `step` on one device, and the metrics saved beside it."""
@@ -181,6 +272,14 @@ class Run:
             return self.method.sample(state, key, labels, cfg_scale, ema)
 
         return generate
+
+    def require_generator(self) -> None:
+        """Raises WorkdirError for a run of a method that has nothing to sample."""
+        if not hasattr(self.method, "sample"):
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
+                "no images; its scores are in test.json"
+            )
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
         """How a batch of samples is spread over the devices."""
@@ -210,6 +309,7 @@ def evaluate(
       one of USER_ERRORS.
     """
     run = Run(workdir)
+    run.require_generator()
     values = base.get_config().eval.to_dict() | run.config.eval.to_dict()
     values |= {k: v for k, v in given.items() if v is not None}
     values["metrics"] = tuple(values["metrics"])
@@ -286,6 +386,7 @@ def sample(
       one of USER_ERRORS.
     """
     run = Run(workdir)
+    run.require_generator()
     out = pathlib.Path(out) if out else run.workdir / "samples.png"
     _check_out(out)
     chosen = np.asarray(labels if labels else range(run.images.num_classes), np.int32)

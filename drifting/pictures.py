@@ -17,7 +17,9 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plo
 
 _GRID_WIDTH = 400  # pixels, at least
 _FONT_SIZE = 13
+_MOST_LABELS = 20  # classes of a confusion matrix with names and numbers
 _INK = (60, 60, 60)
+_MOST_DOTS = 60  # of a line
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -140,16 +142,34 @@ def plot_metric_vs_step(rows: Iterable[Mapping[str, str]], path: str | os.PathLi
             groups[_group_name(row)].append((float(row["step"]), float(row["frechet_distance"])))
     if not groups:
         raise ValueError("no row has a step and a Frechet distance: score a checkpoint first")
+    series = {name: tuple(zip(*points, strict=True)) for name, points in sorted(groups.items())}
+    plot_lines(series, path, "Frechet distance", log_scale=True)
+
+
+def plot_lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    path: str | os.PathLike,
+    ylabel: str,
+    log_scale: bool = False,
+) -> None:
+    """Draws each named (steps [N], values [N]) as a line of one plot, through the mean of a step.
+
+    The values themselves are dots, unless they are so many that dots would be a band. Values that
+    are not finite leave a gap.
+    """
     figure = _figure(7.0, 4.2)
     axes = figure.add_subplot()
-    for name, points in sorted(groups.items()):
-        steps, distances = np.array(points).T
-        ticks = np.unique(steps)
-        means = [distances[steps == tick].mean() for tick in ticks]
-        (line,) = axes.plot(ticks, means, ".-", linewidth=1.6, markersize=2, label=name)
-        axes.plot(steps, distances, ".", color=line.get_color(), markersize=6)
-    axes.set(xlabel="training step", ylabel="Frechet distance", yscale="log")
-    _plain_log_ticks(axes)
+    for name, points in series.items():
+        steps, values = np.asarray(points, np.float64)
+        values = np.where(np.isfinite(values), values, np.nan)
+        ticks, where = np.unique(steps, return_inverse=True)
+        means = np.bincount(where, values) / np.bincount(where)
+        (line,) = axes.plot(ticks, means, linewidth=1.6, label=name)
+        if len(steps) <= _MOST_DOTS:
+            axes.plot(steps, values, ".", color=line.get_color(), markersize=6)
+    axes.set(xlabel="training step", ylabel=ylabel, yscale="log" if log_scale else "linear")
+    if log_scale:
+        _plain_log_ticks(axes)
     _tidy(axes)
     figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     _save_figure(figure, path)
@@ -168,23 +188,117 @@ def plot_curves(
 ) -> None:
     """Draws each named (steps [N], values [N]) in a small panel of its own, side by side.
 
-    Values that are not finite leave a gap. Raises ValueError for no series.
+    `val_<name>`, measured on held-out images, shares the panel of `<name>`. Values that are not
+    finite leave a gap. Raises ValueError for no series.
     """
     if not series:
         raise ValueError("no series to draw")
-    columns = min(3, len(series))
-    rows = math.ceil(len(series) / columns)
+    panels: dict[str, list[str]] = defaultdict(list)
+    for name in series:
+        panels[name.removeprefix("val_")].append(name)
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
     figure = _figure(3.4 * columns, 2.4 * rows)
-    for place, (name, (steps, values)) in enumerate(series.items(), start=1):
+    for place, (title, names) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, place)
-        values = np.asarray(values, np.float64)
-        axes.plot(steps, np.where(np.isfinite(values), values, np.nan), linewidth=1.2)
-        axes.set_title(name, fontsize=9, loc="left")
+        for name in names:
+            steps, values = np.asarray(series[name], np.float64)
+            label = "held out" if name.startswith("val_") else "training"
+            axes.plot(steps, np.where(np.isfinite(values), values, np.nan), linewidth=1.2,
+                      label=label)  # fmt: skip
+        axes.set_title(title, fontsize=9, loc="left")
         axes.tick_params(labelsize=8)
-        if place > len(series) - columns:  # no panel below
+        if place > len(panels) - columns:  # no panel below
             axes.set_xlabel("training step", fontsize=8)
         _tidy(axes)
+        if any(name.startswith("val_") for name in names):
+            axes.legend(fontsize=7, frameon=False)
     _save_figure(figure, path)
+
+
+def plot_confusion(
+    counts: np.ndarray, class_names: Sequence[str], path: str | os.PathLike
+) -> None:
+    """Draws counts [K, K], true class by predicted class, as shares of each true class in %.
+
+    The shares are written into the cells, and the classes beside them, where there is room: up to
+    20 classes.
+    """
+    counts = np.asarray(counts)
+    shares = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    few = len(counts) <= _MOST_LABELS
+    side = 1.6 + 0.42 * len(counts) if few else 6.0
+    figure = _figure(side, side)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=100.0)
+    axes.set(xlabel="predicted", ylabel="true class")
+    hits = np.trace(counts) / max(counts.sum(), 1)
+    axes.set_title(f"accuracy {hits:.1%}, % of each true class", fontsize=9, loc="left")
+    if few:
+        axes.set_xticks(range(len(counts)), class_names, fontsize=8, rotation=45, ha="right")
+        axes.set_yticks(range(len(counts)), class_names, fontsize=8)
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 60 else "black"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7,
+                      color=colour)  # fmt: skip
+    _save_figure(figure, path)
+
+
+def plot_spread(
+    panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]],
+    path: str | os.PathLike,
+    ylabel: str,
+) -> None:
+    """Draws values [N] by panel, series (a colour each) and category (along x), such as seeds.
+
+    Each value is a pale dot, their mean a diamond with an error bar of one sample standard
+    deviation. Every panel has its own scale.
+    """
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    labels = [label for panel in panels.values() for series in panel.values() for label in series]
+    room = 0.12 + max(0.45 * len(names), *(0.08 * len(label) for label in labels))  # inches
+    columns, widest = min(3, len(panels)), max(len(next(iter(p.values()))) for p in panels.values())
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure(columns * max(2.6, 0.7 + room * widest), 0.5 + 2.9 * rows)
+    for place, (title, panel) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        _draw_spread(axes, panel, names)
+        axes.set_title(title, fontsize=9, loc="left")
+        if place % columns == 1 % columns:
+            axes.set_ylabel(ylabel, fontsize=8)
+    handles = {h.get_label(): h for axes in figure.axes for h in axes.containers}
+    figure.legend(
+        handles.values(), handles, loc="outside lower center", fontsize=8, frameon=False,
+        ncols=len(handles), title="mean ± standard deviation", title_fontsize=8,
+    )  # fmt: skip
+    _save_figure(figure, path)
+
+
+def _draw_spread(
+    axes: "Axes", panel: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str]
+) -> None:
+    """One panel; `names` of all series give each its colour and its place beside the others."""
+    categories = list(dict.fromkeys(label for series in panel.values() for label in series))
+    apart = 0.6 / len(names)
+    for series, by_category in panel.items():
+        turn = names.index(series)
+        places = [(categories.index(c), v) for c, v in by_category.items() if len(v)]
+        shift = (turn - (len(names) - 1) / 2) * apart
+        for x, values in places:
+            seeds = np.full(len(values), x + shift - 0.15 * apart)  # beside their mean
+            axes.plot(seeds, values, ".", color=f"C{turn}", alpha=0.5, markersize=5)
+        x = [x + shift + 0.15 * apart for x, _ in places]
+        means = [np.mean(values) for _, values in places]
+        spreads = [np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in places]
+        axes.errorbar(
+            x, means, spreads, fmt="D", color=f"C{turn}", markersize=4, capsize=3, linewidth=1.2,
+            label=series,
+        )  # fmt: skip
+    _tidy(axes)
+    axes.set_xticks(range(len(categories)), categories, fontsize=8)
+    axes.set_xlim(-0.5, len(categories) - 0.5)
+    axes.tick_params(labelsize=8)
+    axes.grid(visible=False, axis="x")
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from drifting.config import ConfigError, one_of
+
 PyTree = Any
 
 
@@ -40,33 +42,59 @@ class TrainState:
         )
 
 
-def warmup_schedule(learning_rate: float, warmup_steps: int) -> optax.Schedule:
-    """Linear warm-up: step k (from 0) has learning_rate * min(1, (k + 1) / warmup_steps).
+def learning_rates(optimizer: Any, total_steps: int) -> optax.Schedule:
+    """The learning rate at each step (from 0) of a config.optimizer.
 
-    The first step is neither at 0 nor, as in some references, at the full rate.
+    Step k of a linear warm-up over W steps has learning_rate * (k + 1) / W: the first step is
+    neither at 0 nor, as in some references, at the full rate. `constant` stays at learning_rate.
+    `cosine` falls from learning_rate at step W by half a cosine (Loshchilov and Hutter,
+    arXiv:1608.03983) to exactly 0 at step total_steps, which is the first one not taken.
+
+    Raises:
+      ConfigError: an unknown schedule, or a warm-up that takes the whole run.
     """
+    peak, warmup = optimizer.learning_rate, optimizer.warmup_steps
+    one_of("optimizer.schedule", optimizer.schedule, ("constant", "cosine"))
+    cosine = optimizer.schedule == "cosine"
+    if cosine and warmup >= total_steps:
+        raise ConfigError(
+            f"config.optimizer.warmup_steps = {warmup} leaves nothing of the {total_steps} steps "
+            "for the cosine"
+        )
 
     def schedule(step: jax.Array) -> jax.Array:
-        ramp = (jnp.asarray(step, jnp.float32) + 1.0) / max(warmup_steps, 1)
-        return learning_rate * jnp.minimum(1.0, ramp)
+        step = jnp.asarray(step, jnp.float32)
+        rate = peak * jnp.minimum(1.0, (step + 1.0) / max(warmup, 1))
+        if not cosine:
+            return rate
+        done = jnp.clip((step - warmup) / (total_steps - warmup), 0.0, 1.0)
+        return jnp.where(step < warmup, rate, 0.5 * peak * (1.0 + jnp.cos(jnp.pi * done)))
 
     return schedule
 
 
-def adamw(
-    learning_rate: float,
-    warmup_steps: int,
-    beta1: float,
-    beta2: float,
-    weight_decay: float,
-    clip_norm: float,
-) -> optax.GradientTransformation:
-    """AdamW with linear warm-up; gradients are first clipped to a global norm (0: not clipped)."""
+def make_optimizer(
+    optimizer: Any, total_steps: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimiser of a config.optimizer (configs/base.py says what its keys mean), and its rate.
+
+    Gradients are first clipped to the global norm clip_norm (0: not clipped). `sgd` has Nesterov
+    momentum, and weight decay added to the gradient before it, as PyTorch's; `adamw` decouples it.
+
+    Raises:
+      ConfigError: an unknown name or schedule.
+    """
+    one_of("optimizer.name", optimizer.name, ("adamw", "sgd"))
+    schedule = learning_rates(optimizer, total_steps)
+    clip_norm, decay = optimizer.clip_norm, optimizer.weight_decay
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm > 0 else optax.identity()
-    schedule = warmup_schedule(learning_rate, warmup_steps)
-    return optax.chain(
-        clip, optax.adamw(schedule, b1=beta1, b2=beta2, weight_decay=weight_decay)
-    )
+    if optimizer.name == "adamw":
+        b1, b2 = optimizer.beta1, optimizer.beta2
+        return optax.chain(
+            clip, optax.adamw(schedule, b1=b1, b2=b2, weight_decay=decay)
+        ), schedule
+    momentum = optax.sgd(schedule, momentum=optimizer.momentum, nesterov=True)
+    return optax.chain(clip, optax.add_decayed_weights(decay), momentum), schedule
 
 
 def apply_gradients(
@@ -90,6 +118,8 @@ def apply_gradients(
 
 def ema_update(average: PyTree, params: PyTree, decay: float) -> PyTree:
     """decay * average + (1 - decay) * params, in the average's own float32."""
+    if decay == 0.0:
+        return params
     return jax.tree.map(lambda a, p: a + (1.0 - decay) * (p - a), average, params)
 
 

@@ -27,6 +27,12 @@ def digest(values: object) -> str:
     return hashlib.sha256(text).hexdigest()[:20]
 
 
+def stamp(path: pathlib.Path) -> tuple[int, int]:
+    """A file's size and time of change, to identify it without reading it."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def decoded(
     key: str, decode: Callable[[], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from input_pipeline import pixels
-from input_pipeline.sources import DataError, ImageSet
+from input_pipeline import pixels, shuffle
+from input_pipeline.image_set import DataError, ImageSet
 
 
 @flax.struct.dataclass
@@ -93,3 +93,47 @@ def batch(data: Resident, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]
     rows = distinct_integers(key_rows, n, jnp.asarray(data.images.shape[0], jnp.int32))
     rows = jax.random.permutation(key_order, rows)
     return pixels.to_unit(data.images[rows]), data.labels[rows]
+
+
+def epoch_batch(
+    data: Resident, key: jax.Array, step: jax.Array, n: int
+) -> tuple[jax.Array, jax.Array]:
+    """Batch number `step` of an endless stream of epochs, each in its own random order.
+
+    The stream's positions step * n to step * n + n - 1; position p is in epoch p // N, and the
+    order of an epoch depends on `key` and the epoch alone. So every image is seen exactly once an
+    epoch, none is dropped at its end, and a run resumed at step k goes on with the same stream.
+
+    Args:
+      step: int32, traced, 0 to 2^31 - 1, whatever n and N are; the orders of the epochs repeat
+        after 2^32 epochs.
+
+    Returns:
+      float32 [n, H, W, C] in [-1, 1] and int32 [n].
+    """
+    size = data.images.shape[0]
+    epoch, place = _stream_position(step, n, size)
+    ahead = place + jnp.arange(n, dtype=jnp.uint32)
+    # The batch may reach into that many epochs, so their keys are drawn once, not for each image.
+    epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
+    keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
+    rows = shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
+    return pixels.to_unit(data.images[rows]), data.labels[rows]
+
+
+def _stream_position(step: jax.Array, n: int, size: int) -> tuple[jax.Array, jax.Array]:
+    """Epoch and place of position step * n, both uint32; the product may pass 32 bits.
+
+    step is a number of two digits, the lower one to the base `size`; it is multiplied by n bit by
+    bit, and the lower digit stays below 2 * size < 2^32.
+    """
+    base = jnp.uint32(size)
+    step = step.astype(jnp.uint32)
+    digits = step // base, step % base
+    epoch = place = jnp.uint32(0)
+    for bit in f"{n:b}":
+        for add in ((epoch, place), digits) if bit == "1" else ((epoch, place),):
+            epoch, place = epoch + add[0], place + add[1]
+            carry = place >= base
+            epoch, place = epoch + carry.astype(jnp.uint32), jnp.where(carry, place - base, place)
+    return epoch, place

@@ -114,7 +114,8 @@ def torch_rate(state, images):
 def main(_):
     config, batch = CONFIG.value, BATCH_SIZE.value
     size = config.data.image_size
-    method = methods.create(config, (size, size, config.data.channels), 10)
+    shape = (size, size, config.data.channels)
+    method = methods.create(config, methods.DataFacts(shape, 10, 50_000, (), ()))
     state = jax.jit(method.init)(jax.random.key(0))
     weights = random_weights()
     features = inception_features(inception.to_params(weights), MODE.value)

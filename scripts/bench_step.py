@@ -19,7 +19,7 @@ import timing
 from absl import app, flags
 from ml_collections import config_flags
 
-from drifting import methods
+from drifting import experiment, methods
 from drifting.training import backend, flops, loop
 from input_pipeline import resident
 from input_pipeline.sources import ImageSet
@@ -47,32 +47,35 @@ def random_images(config, per_class=256):
 def model_flop(config, data):
     """Of one step without recomputation: micro-batches run the forward pass twice."""
     config = config.copy_and_resolve_references()
-    config.method.micro_batches = 1
-    method = make_method(config)
+    if "micro_batches" in config.method:
+        config.method.micro_batches = 1
+    method, frozen = experiment.make_method(config, facts_of(data))
     state = jax.eval_shape(method.init, jax.random.key(0))
-    return flops.count(method.train_step, state, data, jax.random.key(0))
+    return flops.count(method.train_step, state, data, jax.random.key(0), frozen)
 
 
-def make_method(config):
-    size = config.data.image_size
-    return methods.create(config, (size, size, config.data.channels), CLASSES.value)
+def facts_of(data):
+    count, *shape = data.images.shape
+    channels = (0.0,) * shape[2], (1.0,) * shape[2]
+    return methods.DataFacts(tuple(shape), len(data.class_counts), count, *channels)
 
 
-def compile_step(method, data, key):
+def compile_step(method, data, key, frozen):
     state = jax.jit(method.init)(key)
     began = time.perf_counter()
     program = jax.jit(loop.make_program(method), donate_argnums=0)
-    compiled = program.lower(state, data, key, jnp.int32(STEPS.value)).compile()
+    count = jnp.int32(STEPS.value)
+    compiled = program.lower(state, data, key, count, frozen).compile()
     return compiled, state, time.perf_counter() - began
 
 
-def time_steps(compiled, state, data, key):
+def time_steps(compiled, state, data, key, frozen):
     """Seconds a step of each call."""
     count = jnp.int32(STEPS.value)
     holder = [state]
 
     def call():
-        holder[0], report = compiled(holder[0], data, key, count)
+        holder[0], report = compiled(holder[0], data, key, count, frozen)
         return report
 
     times = []
@@ -101,18 +104,18 @@ def main(_):
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
     say(f"{timing.machine()}")
     data, key = random_images(config), jax.random.key(0)
-    method = make_method(config)
-    compiled, state, compile_seconds = compile_step(method, data, key)
+    method, frozen = experiment.make_method(config, facts_of(data))
+    compiled, state, compile_seconds = compile_step(method, data, key, frozen)
     say(f"compiled in {compile_seconds:.1f} s")
     peak = timing.matmul_rate(config.precision)
-    times = time_steps(compiled, state, data, key)
+    times = time_steps(compiled, state, data, key, frozen)
     step = statistics.median(times)
     flop = model_flop(config, data)
     result = {
         "config": flags.FLAGS["config"].config_filename,
         **timing.machine(),
         "precision": config.precision,
-        "images_generated_per_step": method.batch_size,
+        "images_per_step": method.batch_size,
         "compile_seconds": round(compile_seconds, 2),
         "steps_per_call": STEPS.value,
         "step_ms": round(1000 * step, 3),

@@ -14,8 +14,8 @@ from absl import flags
 from tqdm import tqdm
 
 from drifting import cli
-from drifting.weights import inception
-from drifting.weights.inception import WeightsError
+from drifting.weights import files, inception
+from drifting.weights.files import WeightsError
 
 FROM = flags.DEFINE_string("from", None, "File to take instead of a download")
 SHA256 = flags.DEFINE_string("sha256", None, "What the file's SHA-256 has to begin with")
@@ -63,7 +63,7 @@ def main(_):
             require_hash(path, expected)
         state = inception.read(path)
     out = pathlib.Path(OUT.value or inception.default_path())
-    inception.write(state, out)
+    files.write(state, out)
     print(f"{out}\nSHA-256 of the parameters: {inception.digest(inception.to_params(state))}")
 
 

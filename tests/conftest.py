@@ -14,10 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from configs import digits
+from configs import classifier_digits, digits
 from drifting import experiment
 from drifting.weights import inception
-from models import dit
+from models import classifiers, dit
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -81,6 +81,38 @@ def small_config(one_block):
             "train.sample_steps": 6,
             "train.checkpoint_steps": 4,
             "train.steps_per_call": 4,
+            "train.tensorboard": False,
+        }
+        config.update_from_flattened_dict(values | changed)
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def two_stages():
+    """ResNet-18 is cut to two stages of one block."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = dict(blocks=(1, 1), bottleneck=False, width=64)
+        patch.setitem(classifiers.RESNETS, "resnet18", small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_classifier(two_stages):
+    """small_classifier(**values by dotted key) -> a run of seconds, on 8x8 digits."""
+
+    def make(**changed):
+        config = classifier_digits.get_config()
+        values = {
+            "mesh.data": 1,
+            "model.width": 0.125,
+            "method.batch_size": 32,
+            "optimizer.warmup_steps": 2,
+            "train.total_steps": 12,
+            "train.log_steps": 1,
+            "train.sample_steps": 12,
+            "train.checkpoint_steps": 4,
             "train.tensorboard": False,
         }
         config.update_from_flattened_dict(values | changed)

@@ -20,8 +20,10 @@ NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", 
 def test_every_config_builds_its_method(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert config.is_locked
-    shape = (config.data.image_size, config.data.image_size, config.data.channels)
-    method = methods.create(config, shape, 10)
+    channels = config.data.channels
+    shape = (config.data.image_size, config.data.image_size, channels)
+    facts = methods.DataFacts(shape, 10, 45_000, (0.0,) * channels, (1.0,) * channels)
+    method = methods.create(config, facts)
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     assert shapes.step.shape == ()
     for duration in config_lib.DURATIONS:

@@ -16,7 +16,7 @@ from drifting.evaluation import measurement, scoring
 from drifting.experiment import WorkdirError
 from drifting.training import checkpoints, writers
 from drifting.training.checkpoints import CheckpointError
-from drifting.weights import inception
+from drifting.weights import files, inception
 from input_pipeline.sources import DataError
 
 
@@ -243,7 +243,7 @@ def test_a_running_job_is_watched_to_its_end(train, monkeypatch):
 
 def test_every_metric_on_inception_features(train, inception_state, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path / "cache"))
-    inception.write(inception_state, inception.default_path())
+    files.write(inception_state, inception.default_path())
     images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
     np.savez(tmp_path / "few.npz", images=images, labels=np.arange(30) % 10)
     few = {"method.num_generated": 3, "method.num_positives": 3}

@@ -6,21 +6,32 @@ import numpy as np
 import optax
 import pytest
 
+from configs import base
 from drifting import state as state_lib
 
 
+def section(name, **changed):
+    """A config.optimizer."""
+    config = {"adamw": base.get_config, "sgd": base.classifier}[name]().optimizer
+    config.update(dict(learning_rate=0.1, warmup_steps=10) | changed)
+    return config
+
+
+def rates(total=100, **changed):
+    return state_lib.learning_rates(section("adamw", **changed), total)
+
+
 def test_the_first_step_is_already_warming_up():
-    schedule = state_lib.warmup_schedule(2e-4, 1000)
+    schedule = rates(learning_rate=2e-4, warmup_steps=1000)
     np.testing.assert_allclose(schedule(0), 2e-7, rtol=1e-6)
     np.testing.assert_allclose(schedule(499), 1e-4, rtol=1e-6)
     np.testing.assert_allclose([schedule(999), schedule(5000)], 2e-4, rtol=1e-6)
-    np.testing.assert_allclose(state_lib.warmup_schedule(0.1, 0)(0), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(rates(learning_rate=0.1, warmup_steps=0)(0), 0.1, rtol=1e-6)
 
 
 def adamw(**changed):
-    values = dict(learning_rate=0.1, warmup_steps=10, beta1=0.9, beta2=0.95, weight_decay=0.0,
-                  clip_norm=0.0)
-    return state_lib.adamw(**(values | changed))
+    values = dict(weight_decay=0.0, clip_norm=0.0)
+    return state_lib.make_optimizer(section("adamw", **(values | changed)), 100)[0]
 
 
 def step(optimizer, grads, params):
@@ -44,7 +55,7 @@ def test_average_of_the_parameters():
 
 def test_gradients_are_clipped_by_their_global_norm():
     optimizer = adamw(clip_norm=1.0)
-    reference = optax.adamw(state_lib.warmup_schedule(0.1, 10), b1=0.9, b2=0.95, weight_decay=0.0)
+    reference = optax.adamw(rates(warmup_steps=10), b1=0.9, b2=0.95, weight_decay=0.0)
     params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
     grads = {"a": jnp.full(1, 3.0), "b": jnp.full(1, 4.0)}
     s, r = optimizer.init(params), reference.init(params)

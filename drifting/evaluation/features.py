@@ -4,15 +4,17 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
+from drifting import encoders
 from drifting.config import ConfigError
 from drifting.evaluation import resize
 from drifting.weights import inception as inception_weights
+from input_pipeline import pixels
 from models import inception
 
 
@@ -60,13 +62,17 @@ def feature_function(name: str, image_shape: tuple[int, int, int], mode: str) ->
       mode: one of resize.MODES, for features that resize.
 
     Raises:
-      ConfigError: an unknown name or mode; the known ones and the nearest are named.
+      ConfigError: an unknown name or mode, of which the known ones and the nearest are named; or
+        an encoder that is not there or is for other images.
       WeightsError: its weights are not there; how to get them is said.
     """
+    if name.startswith("encoder:"):
+        return encoder_features(encoders.load(name.removeprefix("encoder:"), image_shape))
     if name not in _MAKERS:
         nearest = difflib.get_close_matches(name, _MAKERS, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ConfigError(f"unknown features {name!r}, known: {', '.join(sorted(_MAKERS))}{hint}")
+        known = ", ".join((*sorted(_MAKERS), "encoder:<workdir>"))
+        raise ConfigError(f"unknown features {name!r}, known: {known}{hint}")
     return _MAKERS[name](image_shape, resize.require_mode(mode))
 
 
@@ -85,6 +91,19 @@ def inception_features(params: dict, mode: str) -> FeatureFunction:
     apply = Partial(_INCEPTION[mode], jax.device_put(params))
     identity = f"inception:{mode}:{inception_weights.digest(params)}"
     return FeatureFunction("inception", inception.POOL_FEATURES, apply, identity, mode)
+
+
+def encoder_features(encoder: encoders.Encoder) -> FeatureFunction:
+    """What the last layer of a trained network sees, and its logits; images keep their size."""
+
+    def apply(parameters: Any, images: jax.Array) -> Described:
+        found = encoder.encode(parameters, pixels.to_unit(images))
+        return Described(found.pooled, found.logits)
+
+    one = jax.ShapeDtypeStruct((1, *encoder.image_shape), jnp.uint8)
+    dimension = jax.eval_shape(apply, encoder.parameters, one).features.shape[-1]
+    apply_to = Partial(apply, encoder.parameters)
+    return FeatureFunction(f"encoder:{encoder.name}", dimension, apply_to, encoder.identity)
 
 
 def _inception(image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:

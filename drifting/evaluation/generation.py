@@ -12,6 +12,7 @@ from tqdm import tqdm
 from drifting.evaluation import collect
 from drifting.evaluation.features import Described
 from input_pipeline.pixels import to_uint8
+from input_pipeline.splits import apportion
 
 
 class NonFiniteSamples(ValueError):
@@ -21,22 +22,13 @@ class NonFiniteSamples(ValueError):
 def class_balanced_labels(num: int, class_counts: Sequence[int]) -> np.ndarray:
     """`num` labels in the proportions of `class_counts`, int32 [num]; no randomness.
 
-    Each class gets its exact share rounded down, and the places left over go to the largest
-    remainders (Hamilton's method; of equal remainders, the lower label's). Classes are spread
-    evenly over the order, so that any first part of the labels is nearly in proportion as well.
+    The shares are exact (`splits.apportion`). Classes are spread evenly over the order, so that
+    any first part of the labels is nearly in proportion as well.
 
     Raises ValueError for a negative num, negative counts, or no images at all.
     """
-    # Python integers: num * count may pass 2^63, and exact remainders make the ties exact.
-    counts = [int(count) for count in class_counts]
-    total = sum(counts)
-    if num < 0 or total == 0 or min(counts) < 0:
-        raise ValueError(f"need num >= 0 and some images to copy, got num={num}, counts={counts}")
-    shares = np.array([num * count // total for count in counts])
-    remainders = [num * count % total for count in counts]
-    by_remainder = sorted(range(len(counts)), key=lambda label: -remainders[label])
-    shares[by_remainder[: num - shares.sum()]] += 1
-    labels = np.repeat(np.arange(len(counts), dtype=np.int32), shares)
+    shares = apportion(num, class_counts)
+    labels = np.repeat(np.arange(len(shares), dtype=np.int32), shares)
     # The i-th of n images of a class stands at (i + 1/2) / n of the way.
     place = np.concatenate([(np.arange(share) + 0.5) / max(share, 1) for share in shares])
     return labels[np.argsort(place, kind="stable")]

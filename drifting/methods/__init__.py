@@ -3,34 +3,70 @@
 A method is a frozen dataclass with pure functions (see DESIGN in the README):
 
     init(key) -> TrainState
-    train_step(state, data, key) -> (state, metrics)
-    sample(state, key, labels, cfg_scale, ema) -> images [B, H, W, C] in [-1, 1]
-    summaries(state, key) -> {name: images [rows, columns, H, W, C]}
+    train_step(state, data, key, frozen) -> (state, metrics); `frozen` are the parameters of
+        networks that are not trained (an encoder's), None where there are none
+    summaries(state, key, data) -> {name: images [rows, columns, H, W, C]}
     images_per_step, batch_size: ints, for rates and for the division over devices
     check_data(image_set): raises where a data set cannot serve the method
+
+A generator also has
+
+    sample(state, key, labels, cfg_scale, ema) -> images [B, H, W, C] in [-1, 1]
+
+and what can be scored on held-out images has
+
+    tally(state, images, labels, weight, key) -> sums over a batch; weight 0 is padding
+    scores(sums) -> {name: float}
+    best_score: the name of the score, as `val_<name>`, whose largest value marks the best
+        checkpoint; None where there is none
+
+and what can serve as an encoder has
+
+    encoder(state) -> parameters, all that `encode` needs
+    encode(parameters, images) -> models.activations.Activations
 
 A new one is a file here, a line in METHODS and a config.
 """
 
+import dataclasses
 import importlib
 from typing import Any
 
-from drifting.config import ConfigError
+from drifting.config import one_of
 
 METHODS = {
     "drifting": ("drifting.methods.drifting", "Drifting"),
+    "classifier": ("drifting.methods.classifier", "Classifier"),
+    "mae": ("drifting.methods.mae", "MaskedAutoencoding"),
 }
 
 
-def create(config: Any, image_shape: tuple[int, int, int], num_classes: int) -> Any:
-    """The method that `config.method.name` names, for images [H, W, C] of `num_classes` classes.
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What a method must know of its training data before it sees any.
+
+    Attributes:
+      image_shape: [H, W, C].
+      num_classes, num_images: of the part that is trained on.
+      mean, std: of each channel, over pixels in [-1, 1].
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    num_images: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def create(config: Any, facts: DataFacts, **given: Any) -> Any:
+    """The method that `config.method.name` names.
+
+    Args:
+      given: what else its from_config takes, such as an encoder's feature function.
 
     Raises:
-      ConfigError: no method has that name.
+      ConfigError: no method has that name, or a value of the config cannot be.
     """
-    name = config.method.name
-    if name not in METHODS:
-        raise ConfigError(f"config.method.name = {name!r} is not one of {sorted(METHODS)}")
-    module, attribute = METHODS[name]
+    module, attribute = METHODS[one_of("method.name", config.method.name, METHODS)]
     method = getattr(importlib.import_module(module), attribute)
-    return method.from_config(config, image_shape, num_classes)
+    return method.from_config(config, facts, **given)

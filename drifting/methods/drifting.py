@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from drifting import config as config_lib
 from drifting import state as state_lib
-from drifting.config import ConfigError
+from drifting.config import ConfigError, one_of
 from drifting.fields import kernel
 from drifting.state import TrainState
 from input_pipeline import augment, pixels, resident
@@ -24,8 +25,8 @@ from models import dit
 
 NORMALIZATIONS = ("sphere", "distance")
 
-# (feature parameters, images [B, H, W, C] in [-1, 1]) -> stacks [S, B, D], a stack for each
-# dimension D: feature scales of equal dimension go through the field together.
+# (feature parameters, images [B, H, W, C] in [-1, 1]) -> stacks [S, B, D], one a feature: S places
+# of it (one, for a whole image) with vectors of D values.
 FeatureFunction = Callable[[Any, jax.Array], tuple[jax.Array, ...]]
 
 
@@ -144,41 +145,39 @@ class Drifting:
 
     @classmethod
     def from_config(
-        cls,
-        config: Any,
-        image_shape: tuple[int, int, int],
-        num_classes: int,
-        features: FeatureFunction = pixel_features,
+        cls, config: Any, facts: Any, features: FeatureFunction = pixel_features
     ) -> "Drifting":
         """Builds the method; `features` is where an encoder's feature function is handed in.
 
         Raises:
           ConfigError: a value of the config is outside what it can be; the key is named.
         """
-        size, _, channels = image_shape
+        size, _, channels = facts.image_shape
         model = config.model.to_dict()
         model.pop("name")
-        preset = dit.SIZES[_one_of(model.pop("size"), dit.SIZES, "model.size")]
+        preset = dit.SIZES[one_of("model.size", model.pop("size"), dit.SIZES)]
         generator = dit.DriftDiT(
             image_size=size,
             channels=channels,
-            num_classes=num_classes,
+            num_classes=facts.num_classes,
             dtype=jnp.dtype(config.precision),
             **preset,
             **model,
         )
+        one_of("method.field", config.method.field, ("kernel",))
+        one_of("method.normalization", config.method.normalization, NORMALIZATIONS)
         values = config.method.to_dict()
-        for key in ("name", "field"):
+        for key in ("name", "field", "encoder", "encoder_features", "encoder_every_block"):
             values.pop(key)
-        _one_of(config.method.field, ("kernel",), "method.field")
-        _one_of(config.method.normalization, NORMALIZATIONS, "method.normalization")
         values["temperatures"] = tuple(values["temperatures"])
-        values["classes_per_step"] = values["classes_per_step"] or num_classes
-        optimizer = config.optimizer
+        values["classes_per_step"] = values["classes_per_step"] or facts.num_classes
+        images_per_step = values["classes_per_step"] * values["num_positives"]
+        total = config_lib.to_steps(config.train, "total", images_per_step, facts.num_images)
+        optimizer, schedule = state_lib.make_optimizer(config.optimizer, total)
         method = cls(
             generator=generator,
-            optimizer=state_lib.adamw(**optimizer),
-            schedule=state_lib.warmup_schedule(optimizer.learning_rate, optimizer.warmup_steps),
+            optimizer=optimizer,
+            schedule=schedule,
             ema_decay=config.ema_decay,
             flip=config.data.flip,
             features=features,
@@ -267,14 +266,15 @@ class Drifting:
         state: TrainState,
         data: resident.Resident | Batch,
         key: jax.Array,
-        feature_params: Any = None,
+        frozen: Any = None,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One step of algorithm 1. Metrics are scalars.
 
         Args:
           data: a resident data set, or a batch of a stream (which needs `queue_size`).
           key: this step's own, fold_in(base_key, step).
-          feature_params: of the feature function; an argument, so never a constant of the trace.
+          frozen: parameters of the feature function; an argument, so never a constant of the
+            trace.
         """
         keys = Keys(*jax.random.split(key, len(Keys._fields)))
         classes = self._draw_classes(keys.classes)
@@ -285,7 +285,7 @@ class Drifting:
         )
         inputs = self._draw_inputs(keys, classes, cfg_scale)
         loss, grads, metrics = self._loss_and_grads(
-            state.params["generator"], feature_params, inputs, real, cfg_scale
+            state.params["generator"], frozen, inputs, real, cfg_scale
         )
         metrics = {
             "loss": loss,
@@ -361,11 +361,12 @@ class Drifting:
         targets, metrics = [], []
         for generated, positive, negative in zip(phi, positives, negatives, strict=True):
             sets = [self._by_class(x) for x in (generated, positive, negative)]
-            target = jax.vmap(lambda *s: self._field(*s, cfg_scale), in_axes=0)(*sets)
+            target = self._field(*sets, cfg_scale)
             metrics.append(target.metrics)
+            goal = target.goal.reshape(generated.shape)
             scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))
-            targets.append(kernel.Target(_merge(target.goal), _merge(scale), {}))
-        mean = jax.tree.map(lambda *m: jnp.mean(jnp.concatenate(m)), *metrics)
+            targets.append(kernel.Target(goal, scale.reshape(*generated.shape[:-1], 1), {}))
+        mean = jax.tree.map(lambda *m: jnp.mean(jnp.stack(m)), *metrics)
         return tuple(targets), mean
 
     def _field(
@@ -375,12 +376,16 @@ class Drifting:
         negatives: jax.Array | None,
         cfg_scale: jax.Array,
     ) -> kernel.Target:
-        """The target of one feature scale, sets [C, N, D]."""
+        """The target of one feature: sets [S * C, N, D], a group for each of its S places.
+
+        As released, a feature's places share the scale of their distances and their force norms.
+        """
         if self.normalization == "sphere":
             return kernel.sphere_target(generated, positives, self.temperatures)
         weight = None
         if negatives is not None:
             each = kernel.guidance_weight(cfg_scale, self.num_generated, negatives.shape[1])
+            each = jnp.tile(each, negatives.shape[0] // self.classes_per_step)
             weight = jnp.broadcast_to(each[:, None], negatives.shape[:2])
         return kernel.distance_target(
             generated,
@@ -393,11 +398,12 @@ class Drifting:
         )
 
     def _by_class(self, stack: jax.Array | None) -> jax.Array | None:
-        """[S, C * N, D] to [S, C, N, D]."""
+        """[S, C * N, D] to groups [S * C, N, D]."""
         if stack is None:
             return None
-        scales, _, dimension = stack.shape
-        return stack.reshape(scales, self.classes_per_step, -1, dimension)
+        places, _, dimension = stack.shape
+        groups = places * self.classes_per_step
+        return stack.reshape(groups, -1, dimension)
 
     def _loss_and_grads(
         self, params: Any, feature_params: Any, inputs: Inputs, real: Real, cfg_scale: jax.Array
@@ -487,19 +493,14 @@ class Drifting:
         return extrapolate(generate, noise, labels, self.num_classes, scale, style, null_style)
 
     def summaries(
-        self, state: TrainState, key: jax.Array, cfg_scale: float = 1.0, rows: int = 8
+        self, state: TrainState, key: jax.Array, data: Any, cfg_scale: float = 1.0, rows: int = 8
     ) -> dict[str, jax.Array]:
         """A grid of samples, a column for each of the first ten classes: [rows, columns, ...]."""
+        del data
         columns = min(self.num_classes, 10)
         labels = jnp.tile(jnp.arange(columns, dtype=jnp.int32), rows)
         images = self.sample(state, key, labels, cfg_scale)
         return {"samples": images.reshape(rows, columns, *self.image_shape)}
-
-
-def _one_of(value: str, known: Any, key: str) -> str:
-    if value not in known:
-        raise ConfigError(f"config.{key} = {value!r} is not one of {sorted(known)}")
-    return value
 
 
 def _is_one(cfg_scale: float | jax.Array) -> bool:
@@ -525,11 +526,6 @@ def _flat(images: jax.Array) -> jax.Array:
     return state_lib.shard_batch(images.reshape(-1, *images.shape[2:]))
 
 
-def _merge(stack: jax.Array) -> jax.Array:
-    """[S, C, N, D] to [S, C * N, D]."""
-    return stack.reshape(stack.shape[0], -1, stack.shape[-1])
-
-
 def _unchunk(stack: jax.Array) -> jax.Array:
     """[M, S, B / M, D] to [S, B, D]."""
     return jnp.moveaxis(stack, 0, 1).reshape(stack.shape[1], -1, stack.shape[-1])
@@ -538,10 +534,13 @@ def _unchunk(stack: jax.Array) -> jax.Array:
 def _regression(
     phi: tuple[jax.Array, ...], targets: tuple[kernel.Target, ...], weight: jax.Array
 ) -> jax.Array:
-    """The mean over all scales of sum_b weight_b mean_d (phi / scale - goal)^2."""
-    scales = sum(f.shape[0] for f in phi)
+    """The mean over features of sum_b weight_b mean_{s, d} (phi / scale - goal)^2.
+
+    A feature of many places weighs as much as one of a single place. (The released code sums over
+    features; the mean differs by a factor alone, which Adam does not see.)
+    """
     total = jnp.zeros(())
     for f, target in zip(phi, targets, strict=True):
-        error = jnp.mean(jnp.square(f / target.scale - target.goal), axis=-1)  # [S, B]
-        total += jnp.sum(error * weight[None, :])
-    return total / scales
+        error = jnp.mean(jnp.square(f / target.scale - target.goal), axis=(0, 2))  # [B]
+        total += jnp.sum(error * weight)
+    return total / len(phi)

@@ -5,6 +5,7 @@ It has no checksum: a truncated file fails to restore and a flipped bit does not
 manifest of SHA-256 hashes is written last; a step without a matching one is not restored.
 """
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -70,6 +71,41 @@ def _write_manifest(step: pathlib.Path) -> None:
     os.replace(temporary, step / MANIFEST)
 
 
+def best_step(folder: str | os.PathLike, score: str) -> int | None:
+    """The finished checkpoint with the largest `score` beside it, the latest of equal ones.
+
+    None where no checkpoint has that score.
+    """
+    folder = pathlib.Path(folder)
+    scored = [(_saved_metrics(folder / str(s)).get(score), s) for s in valid_steps(folder)]
+    scored = [(value, step) for value, step in scored if value is not None]
+    return max(scored)[1] if scored else None
+
+
+def _saved_metrics(step_folder: pathlib.Path) -> dict[str, float]:
+    try:
+        return json.loads((step_folder / "metrics" / "metrics").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+@dataclasses.dataclass
+class _Best(checkpoint_managers.PreservationPolicy):
+    """Keeps the step that `best_step` names.
+
+    Orbax's own BestN knows only what it saved with a metric of its kind. This reads what is on the
+    disk, so a resumed run has the same best.
+    """
+
+    folder: pathlib.Path
+    score: str
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        del context
+        best = best_step(self.folder, self.score)
+        return [checkpoint.step == best for checkpoint in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of one workdir.
 
@@ -77,6 +113,7 @@ class Checkpoints:
       folder: `<workdir>/checkpoints`.
       keep: how many of the newest stay.
       keep_every: multiples of this stay as well; 0 for none.
+      best_score: a metric saved beside checkpoints; the one where it is largest stays as well.
       read_only: for evaluation beside a running job.
     """
 
@@ -85,12 +122,15 @@ class Checkpoints:
         folder: str | os.PathLike,
         keep: int = 1,
         keep_every: int = 0,
+        best_score: str | None = None,
         read_only: bool = False,
     ):
         self.folder = pathlib.Path(folder).absolute()
         policies = [checkpoint_managers.LatestN(max(keep, 1))]
         if keep_every:
             policies.append(checkpoint_managers.EveryNSteps(keep_every))
+        if best_score:
+            policies.append(_Best(self.folder, best_score))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             read_only=read_only,

@@ -1,4 +1,4 @@
-"""Counts the floating-point operations of a function's matrix products and convolutions."""
+"""Matrix products and convolutions of a traced function: how many operations, and whether any."""
 
 import math
 from collections.abc import Callable
@@ -18,6 +18,15 @@ def count(function: Callable, *args: Any) -> int:
       ValueError: a while loop holds products; how often it runs is not known.
     """
     return _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def convolves(jaxpr: core.Jaxpr) -> bool:
+    """Whether a traced program holds a convolution, at any depth."""
+    return any(
+        equation.primitive.name == "conv_general_dilated"
+        or any(convolves(inner) for inner in _sub_jaxprs(equation.params))
+        for equation in jaxpr.eqns
+    )
 
 
 def _of_jaxpr(jaxpr: core.Jaxpr) -> int:

@@ -17,8 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from drifting.config import ConfigError
-from drifting.training import sharding
+from drifting.training import flops, sharding
 from drifting.training.checkpoints import Checkpoints
+from drifting.training.validation import Validation
 from drifting.training.writers import Writers
 from input_pipeline import pixels, resident
 from input_pipeline.sources import ImageSet
@@ -77,30 +78,32 @@ class Preemption:
         signal.signal(signal.SIGTERM, self._before)
 
 
-def make_program(method: Any) -> Callable:
-    """The jittable program (state, data, key, count) -> (state, report) of `count` steps.
+def make_program(method: Any, looped: bool = True) -> Callable:
+    """The jittable program (state, data, key, count, frozen) -> (state, report) of `count` steps.
 
     `count` is a traced number, so one compilation serves every length of a call. The report holds
     sums and last values of the metrics and the first step (from 1) with a non-finite loss or
-    gradient, or 0.
+    gradient, or 0. Not `looped`, the program is one step, and the count has to be 1.
     """
 
-    def program(state, data, key, count):
+    def program(state, data, key, count, frozen):
         def step_key(state):
             return jax.random.fold_in(key, state.step)
 
         def body(_, carry):
             state, report = carry
-            state, metrics = method.train_step(state, data, step_key(state))
+            state, metrics = method.train_step(state, data, step_key(state), frozen)
             finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
             first_bad = jnp.where(finite, 0, state.step)
             bad = jnp.where(report["bad_step"] > 0, report["bad_step"], first_bad)
             sums = jax.tree.map(jnp.add, report["sum"], metrics)
             return state, {"sum": sums, "last": metrics, "bad_step": bad}
 
-        shapes = jax.eval_shape(lambda s: method.train_step(s, data, step_key(s))[1], state)
+        shapes = jax.eval_shape(lambda s: method.train_step(s, data, step_key(s), frozen)[1], state)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         report = {"sum": zeros, "last": zeros, "bad_step": jnp.zeros((), jnp.int32)}
+        if not looped:
+            return body(0, (state, report))
         return jax.lax.fori_loop(0, count, body, (state, report))
 
     return program
@@ -125,15 +128,26 @@ class Window:
         means = {name: total / self.steps for name, total in self.sums.items()}
         return means | {n: float(self.last[n]) for n in LAST_VALUE if n in means}
 
-    def rates(self, images_per_step: int) -> dict[str, float]:
+    def rates(self, images_per_step: int, steps_per_epoch: float) -> dict[str, float]:
         seconds = (time.perf_counter() - self.began) / self.steps
-        return {"images_per_second": images_per_step / seconds, "step_ms": 1000 * seconds}
+        return {
+            "images_per_second": images_per_step / seconds,
+            "step_ms": 1000 * seconds,
+            "epoch_seconds": steps_per_epoch * seconds,
+        }
 
 
 class Trainer:
     """One run of a method on a resident data set; see `train`."""
 
-    def __init__(self, method: Any, config: Any, schedule: Schedule, workdir: pathlib.Path):
+    def __init__(
+        self,
+        method: Any,
+        config: Any,
+        schedule: Schedule,
+        workdir: pathlib.Path,
+        frozen: Any = None,
+    ):
         self.method, self.config, self.schedule = method, config, schedule
         self.workdir = workdir
         self.mesh = sharding.make_mesh(
@@ -141,8 +155,12 @@ class Trainer:
         )
         self.everywhere = sharding.replicated(self.mesh)
         self.checkpoints = Checkpoints(
-            workdir / "checkpoints", config.train.keep_checkpoints, config.train.keep_every_steps
+            workdir / "checkpoints",
+            config.train.keep_checkpoints,
+            config.train.keep_every_steps,
+            best_score=getattr(method, "best_score", None),
         )
+        self.frozen = jax.device_put(frozen, self.everywhere)
         # Reports in flight: (steps of the call, step after it, report on the device).
         self.pending: list[tuple[int, int, dict]] = []
         self.window = Window()
@@ -154,7 +172,7 @@ class Trainer:
     #   2. the newest usable checkpoint, or a state made in place by the jitted init;
     #   3. the program, compiled ahead of time so that nothing can recompile in the loop;
     #   4. a fresh run samples and saves at step 0, so that curves have their beginning.
-    def start(self, image_set: ImageSet) -> None:
+    def start(self, image_set: ImageSet, held_out: ImageSet | None = None) -> None:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
         shapes = jax.eval_shape(self.method.init, init_key)
@@ -173,21 +191,36 @@ class Trainer:
             self.saved_step = self.step
             log.info("resumed %s at step %d", self.workdir, self.step)
         self.data = resident.to_device(image_set, self.everywhere)
+        self.validation = None
+        if held_out is not None and hasattr(self.method, "tally"):
+            size = self.config.eval.batch_size
+            self.validation = Validation(self.method, held_out, size, self.everywhere)
         self._compile()
 
     def _compile(self) -> None:
         began = time.perf_counter()
-        count = self._count(1)
+        arguments = (self.state, self.data, self.key, self._count(1), self.frozen)
+        traced = self._trace(arguments, looped=True)
+        if jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
+            # Inside a loop XLA's CPU backend leaves the gradients of convolutions to a path that
+            # is ten times slower (github.com/jax-ml/jax/issues/12868).
+            traced = self._trace(arguments, looped=False)
+            self.schedule = dataclasses.replace(self.schedule, per_call=1)
+        self.program = traced.lower().compile()
+        log.info("compiled the train step in %.1f s", time.perf_counter() - began)
+
+        def summarize(state, key, data):
+            return jax.tree.map(pixels.to_uint8, self.method.summaries(state, key, data))
+
+        self.summarize = jax.jit(summarize)
+
+    def _trace(self, arguments: tuple, looped: bool) -> Any:
         program = jax.jit(
-            make_program(self.method),
+            make_program(self.method, looped),
             donate_argnums=0,
             out_shardings=(self.shardings, self.everywhere),
         )
-        self.program = program.lower(self.state, self.data, self.key, count).compile()
-        log.info("compiled the train step in %.1f s", time.perf_counter() - began)
-        self.summarize = jax.jit(
-            lambda state, key: jax.tree.map(pixels.to_uint8, self.method.summaries(state, key))
-        )
+        return program.trace(*arguments)
 
     def _count(self, n: int) -> jax.Array:
         return jax.device_put(np.int32(n), self.everywhere)
@@ -227,7 +260,9 @@ class Trainer:
         count = self.schedule.next_stop(self.step) - self.step
         # Explicit transfers alone: a hidden one would cost a host round trip each call.
         with jax.transfer_guard("disallow"):
-            self.state, report = self.program(self.state, self.data, self.key, self._count(count))
+            self.state, report = self.program(
+                self.state, self.data, self.key, self._count(count), self.frozen
+            )
         self.step += count
         self.pending.append((count, self.step, report))
         if len(self.pending) > 1:
@@ -260,7 +295,7 @@ class Trainer:
         self._collect()
         if not self.window.steps:
             return
-        rates = self.window.rates(self.method.images_per_step)
+        rates = self.window.rates(self.method.images_per_step, self.schedule.per_epoch)
         means = self.window.means()
         self.last_row = {"epoch": self.step / self.schedule.per_epoch, **means}
         self.writers.scalars(self.step, {**self.last_row, **rates})
@@ -271,7 +306,8 @@ class Trainer:
 
     def _sample(self) -> None:
         began = time.perf_counter()
-        grids = self.summarize(self.state, jax.device_put(self.summary_key, self.everywhere))
+        key = jax.device_put(self.summary_key, self.everywhere)
+        grids = self.summarize(self.state, key, self.data)
         for name, images in jax.device_get(grids).items():
             self.writers.grid(self.step, name, images)
         self.window.began += time.perf_counter() - began  # rates are the train step's own
@@ -283,9 +319,20 @@ class Trainer:
             "epoch": self.step / self.schedule.per_epoch, **self.window.means()
         }
         if self.saved_step != self.step:
-            self.checkpoints.save(self.state, self.step, row)
+            self.checkpoints.save(self.state, self.step, row | self._validate())
             self.saved_step = self.step
         self.window.began += time.perf_counter() - began
+
+    def _validate(self) -> dict[str, float]:
+        """Scores of the held-out images as val_<name>, which stay with the checkpoint."""
+        if self.validation is None:
+            return {}
+        scores = self.validation.scores(self.state)
+        scores = {f"val_{name}": value for name, value in scores.items()}
+        self.writers.scalars(self.step, {"epoch": self.step / self.schedule.per_epoch, **scores})
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        log.info("step %d: %s", self.step, shown)
+        return scores
 
     def _stop_early(self) -> None:
         self._save()
@@ -306,18 +353,21 @@ def train(
     schedule: Schedule,
     workdir: pathlib.Path,
     hparams: dict[str, Any],
+    held_out: ImageSet | None = None,
+    frozen: Any = None,
 ) -> None:
     """Trains `method` to schedule.total steps, going on from the workdir's newest checkpoint.
 
-    The data set has passed method.check_data.
+    The data set has passed method.check_data. Each checkpoint is scored on `held_out`, where the
+    method can be. `frozen` goes to each train step: parameters of networks that are not trained.
 
     Raises:
       CheckpointError, MeshError, TrainingDiverged: one clear line each.
     """
-    trainer = Trainer(method, config, schedule, workdir)
+    trainer = Trainer(method, config, schedule, workdir, frozen)
     try:
         with jax.set_mesh(trainer.mesh):
-            trainer.start(image_set)
+            trainer.start(image_set, held_out)
             if trainer.step >= schedule.total:
                 log.info("already at step %d of %d", trainer.step, schedule.total)
                 return

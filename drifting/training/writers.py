@@ -12,7 +12,7 @@ from drifting import pictures
 
 log = logging.getLogger(__name__)
 
-NOT_DRAWN = ("step", "epoch", "images_per_second")
+NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -78,14 +78,19 @@ class Writers:
     def close(self) -> None:
         """Ends the files and draws curves.png of all that was logged."""
         self._file.close()
-        rows = read_metrics(self._workdir / "metrics.jsonl")
-        names = [n for n in (rows[0] if rows else ()) if n not in NOT_DRAWN]
-        if names:
-            series = {n: ([r["step"] for r in rows], [r.get(n) for r in rows]) for n in names}
-            pictures.plot_curves(series, self._workdir / "curves.png")
+        curves = _curves(read_metrics(self._workdir / "metrics.jsonl"))
+        if curves:
+            pictures.plot_curves(curves, self._workdir / "curves.png")
         if self._board:
             self._board.flush()
             self._board.close()
+
+
+def _curves(rows: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+    """(steps, values) of each metric over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in NOT_DRAWN)
+    having = {name: [row for row in rows if name in row] for name in names}
+    return {n: ([r["step"] for r in rs], [r[n] for r in rs]) for n, rs in having.items()}
 
 
 def _summary_writer(workdir: pathlib.Path):

@@ -9,18 +9,16 @@ import functools
 import hashlib
 import os
 import pathlib
-import pickle
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from flax import traverse_util
 
-from drifting.weights import tensorflow_graph
+from drifting.weights import files, tensorflow_graph
+from drifting.weights.files import WeightsError
 from input_pipeline.cache import cache_dir
 from models import inception
 
@@ -33,10 +31,6 @@ URL = (
 URL_SHA256_PREFIX = "6726825d"  # torch.hub's convention: the name ends in the hash's beginning
 
 _BATCH_NORM = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-
-
-class WeightsError(ValueError):
-    """Weights that are missing or cannot be used; the message says what to do."""
 
 
 def default_path() -> pathlib.Path:
@@ -102,20 +96,12 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       WeightsError: there is no such file, or it cannot be read.
     """
-    path = pathlib.Path(path)
-    readers = {".pth": _read_torch, ".pb": _read_graph, ".safetensors": _read_safetensors}
-    if path.suffix not in readers:
-        raise WeightsError(f"{path}: weights are files {', '.join(readers)}")
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}; {HOW}")
-    try:
-        state = readers[path.suffix](path)
-    except WeightsError:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, pickle.UnpicklingError,
-            safetensors.SafetensorError) as error:  # fmt: skip
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is truncated or no file of weights: {reason}") from error
+    readers = {
+        ".pth": files.read_torch,
+        ".pb": _read_graph,
+        ".safetensors": files.read_safetensors,
+    }
+    state = files.read(path, readers, HOW)
     to_params(state)
     return {key: np.asarray(state[key], np.float32) for key in state_shapes()}
 
@@ -124,32 +110,6 @@ HOW = (
     "get them with `python scripts/fetch_inception.py`, or from a file with its --from FILE; "
     "without them `--features pixels` can be scored"
 )
-
-
-def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise WeightsError(
-            f"{path} needs PyTorch to be read: pip install -e '.[torch]', or convert it on "
-            "another machine and take the .safetensors file"
-        ) from error
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {key: value.numpy() for key, value in state.items()}
-
-
-def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    return safetensors.numpy.load_file(path)
-
-
-def write(state: dict[str, np.ndarray], path: str | os.PathLike) -> None:
-    """Writes a state as safetensors, whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    state = {key: np.ascontiguousarray(value, np.float32) for key, value in state.items()}
-    safetensors.numpy.save_file(state, temporary)
-    os.replace(temporary, path)
 
 
 def digest(params: Any) -> str:

@@ -7,7 +7,7 @@ from PIL import Image
 from drifting.evaluation import collect, scoring
 from drifting.evaluation.features import inception_features
 from drifting.training.sharding import batch_sharding
-from drifting.weights import inception
+from drifting.weights import files, inception
 from input_pipeline import sources
 
 COUNT = 96
@@ -86,7 +86,7 @@ def test_frechet_distance_of_two_folders(
     expected = fid_score.calculate_frechet_distance(*theirs[0], *theirs[1])
 
     monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
-    inception.write(inception_state, inception.default_path())
+    files.write(inception_state, inception.default_path())
     row = scoring.score_folders(
         sources.load_as_they_are(folders[0]),
         sources.load_as_they_are(folders[1]),

@@ -4,7 +4,7 @@ import pytest
 
 from drifting.config import ConfigError
 from drifting.evaluation.features import feature_function
-from drifting.weights.inception import WeightsError
+from drifting.weights.files import WeightsError
 
 
 def test_pixels_are_flat_and_in_unit_range():

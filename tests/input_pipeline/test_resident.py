@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from input_pipeline import augment, pixels, resident
+from input_pipeline import pixels, resident
 from input_pipeline.sources import DataError, ImageSet
 
 
@@ -95,9 +95,55 @@ def test_a_class_with_too_few_images_is_named(image_set):
         resident.require_class_counts(image_set, 32)
 
 
-def test_flips_mirror_about_half():
-    images = jnp.arange(400 * 4, dtype=jnp.float32).reshape(2, 200, 1, 4, 1)
-    flipped = augment.random_flip(jax.random.key(0), images)
-    mirrored = np.all(np.asarray(flipped) == np.asarray(images)[..., ::-1, :], axis=(2, 3, 4))
-    same = np.all(np.asarray(flipped) == np.asarray(images), axis=(2, 3, 4))
-    assert np.all(mirrored ^ same) and 150 < mirrored.sum() < 250
+def numbered(count):
+    """A resident set whose labels are the rows."""
+    images = np.zeros((count, 1, 1, 1), np.uint8)
+    index = np.zeros((1, 1), np.int32)
+    return resident.Resident(*map(jnp.asarray, (images, np.arange(count), index, index[0])))
+
+
+@pytest.mark.parametrize("count,n", [(120, 30), (10, 4), (5, 12), (7, 1), (1, 4)])
+def test_every_epoch_holds_every_image_once_whatever_the_batch(count, n):
+    traces = []
+
+    @jax.jit
+    def draw(data, key, step):
+        traces.append(step)
+        return resident.epoch_batch(data, key, step, n)
+
+    data, key = numbered(count), jax.random.key(3)
+    steps = -(-4 * count // n)
+    stream = [draw(data, key, jnp.asarray(step, jnp.int32))[1] for step in range(steps)]
+    assert len(traces) == 1  # one program for all steps
+    epochs = np.concatenate(stream)[: 4 * count].reshape(4, count)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(count), (4, 1)))
+    if count > 6:
+        assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4  # orders differ
+
+
+def test_the_stream_does_not_depend_on_the_batch_size_and_resumes_anywhere():
+    data, key = numbered(11), jax.random.key(4)
+    draw = jax.jit(resident.epoch_batch, static_argnums=3)
+    by_four = np.concatenate([draw(data, key, jnp.asarray(s), 4)[1] for s in range(11)])
+    by_eleven = np.concatenate([draw(data, key, jnp.asarray(s), 11)[1] for s in range(4)])
+    np.testing.assert_array_equal(by_four, by_eleven)
+    # Step 2 holds positions 8 to 11: the end of one epoch and the start of the next.
+    np.testing.assert_array_equal(draw(data, key, jnp.asarray(2), 4)[1], by_eleven[8:12])
+
+
+def test_epoch_batches_are_images_in_range_with_their_labels(image_set):
+    data = resident.to_device(image_set)
+    draw = jax.jit(resident.epoch_batch, static_argnums=3)
+    images, labels = draw(data, jax.random.key(0), jnp.asarray(3), 50)
+    assert images.dtype == jnp.float32 and labels.dtype == jnp.int32
+    np.testing.assert_array_equal(labels, image_set.labels[rows_of(images)])
+
+
+@pytest.mark.parametrize("count,n", [(45_000, 128), (1_281_167, 4096), (2**31 - 1, 4096), (3, 256)])
+def test_positions_of_long_runs_do_not_overflow(count, n):
+    place_of = jax.jit(resident._stream_position, static_argnums=(1, 2))
+    # 5,625 batches of 128 are 16 epochs of 45,000: the place is back at 0.
+    for step in (0, 1, 351, 5625, 2**20 + 7, 2**31 // n, 2**31 - 1):
+        epoch, place = place_of(jnp.asarray(step, jnp.int32), n, count)
+        expected = divmod(step * n, count)
+        assert (int(epoch), int(place)) == (expected[0] % 2**32, expected[1])

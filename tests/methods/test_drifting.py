@@ -13,6 +13,8 @@ from drifting.config import ConfigError
 from drifting.methods import drifting
 from input_pipeline import resident, sources
 
+FACTS = methods.DataFacts((8, 8, 1), 10, 1497, (0.0,), (1.0,))
+
 
 def make(features=drifting.pixel_features, **changed):
     """A one-block method on 8x8 digits, 4 images a class and step."""
@@ -20,7 +22,7 @@ def make(features=drifting.pixel_features, **changed):
     config.model.size = "nano"
     config.model.num_registers = 2
     config.method.update(dict(num_generated=4, num_positives=6, num_unconditional=3) | changed)
-    method = drifting.Drifting.from_config(config, (8, 8, 1), 10, features)
+    method = drifting.Drifting.from_config(config, FACTS, features)
     small = dataclasses.replace(method.generator, depth=1, hidden_size=16, num_heads=1)
     return dataclasses.replace(method, generator=small)
 
@@ -193,5 +195,5 @@ def test_values_out_of_range_name_their_key(changed, message):
 def test_an_unknown_method_is_named():
     config = base.get_config()
     config.method.name = "drift"
-    with pytest.raises(ConfigError, match=r"'drift' is not one of \['drifting'\]"):
-        methods.create(config, (8, 8, 1), 10)
+    with pytest.raises(ConfigError, match=r"'drift' is not one of .*did you mean 'drifting'"):
+        methods.create(config, FACTS)

@@ -20,6 +20,10 @@ def state_of(workdir, step):
     return jax.device_get(run.restore(step)[0])
 
 
+def make_method(config, images):
+    return experiment.make_method(config, experiment.facts_of(images))[0]
+
+
 def test_calls_end_at_events():
     schedule = Schedule(total=25, log=10, sample=7, checkpoint=20, per_call=6, per_epoch=5.0)
     stops, step = [], 0
@@ -81,7 +85,7 @@ def test_losses_do_not_depend_on_the_mesh(train, mesh):
 def test_parameters_are_split_over_fsdp(small_config, tmp_path):
     config = small_config(**{"mesh.data": 2, "mesh.fsdp": 4})
     images = experiment.load_images(config, "train")
-    method = experiment.make_method(config, images)
+    method = make_method(config, images)
     schedule = Schedule(1, 1, 1, 1, 1, 1.0)
     trainer = loop.Trainer(method, config, schedule, tmp_path)
     with jax.set_mesh(trainer.mesh):
@@ -135,7 +139,7 @@ def test_nothing_is_traced_or_compiled_after_the_second_step(
     config = small_config(**{"train.total_steps": 21, "train.log_steps": 2,
                              "train.sample_steps": 5, "train.checkpoint_steps": 7})
     images = experiment.load_images(config, "train")
-    method = Counted(experiment.make_method(config, images))
+    method = Counted(make_method(config, images))
     compiled, seen = [], {}
 
     def on_event(name, seconds, **_):
@@ -161,15 +165,15 @@ def test_nothing_is_traced_or_compiled_after_the_second_step(
 def test_a_hidden_transfer_in_the_loop_is_an_error(small_config, tmp_path):
     config = small_config()
     images = experiment.load_images(config, "train")
-    method = experiment.make_method(config, images)
+    method = make_method(config, images)
     trainer = loop.Trainer(method, config, Schedule(4, 1, 4, 4, 1, 1.0), tmp_path)
     with jax.set_mesh(trainer.mesh):
         trainer.start(images)
         program = trainer.program
 
-        def careless(state, data, key, count):
+        def careless(*given):
             jnp.sin(np.ones(3))  # a host array slips into a device computation
-            return program(state, data, key, count)
+            return program(*given)
 
         trainer.program = careless
         output = writers.Writers(tmp_path, 0, False, {})

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from drifting.weights import inception
-from drifting.weights.inception import WeightsError
+from drifting.weights import files, inception
+from drifting.weights.files import WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def state():
 @pytest.fixture(scope="module")
 def file(state, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    inception.write(state, path)
+    files.write(state, path)
     return path
 
 
@@ -110,10 +110,10 @@ def test_damaged_files_are_refused(file, tmp_path, content, message):
 
 def test_other_weights_are_refused(state, tmp_path):
     path = tmp_path / "w.safetensors"
-    inception.write(state | {"fc.weight": state["fc.weight"][:1000]}, path)
+    files.write(state | {"fc.weight": state["fc.weight"][:1000]}, path)
     with pytest.raises(WeightsError, match=r"fc.weight has shape \(1000, 2048\).*\(1008, 2048\)"):
         inception.read(path)
-    inception.write({k: v for k, v in state.items() if "Mixed_7c" not in k}, path)
+    files.write({k: v for k, v in state.items() if "Mixed_7c" not in k}, path)
     with pytest.raises(WeightsError, match="45 of 472 arrays are missing, Mixed_7c"):
         inception.read(path)
     with pytest.raises(WeightsError, match="no weights at"):

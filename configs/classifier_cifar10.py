@@ -1,0 +1,36 @@
+"""A classifier of CIFAR-10; also the encoder in whose features drifting works.
+
+    python train.py --config configs/classifier_cifar10.py:resnet18 --workdir runs/encoder
+    python train.py --config configs/classifier_cifar10.py:resnet18_nano
+
+After the colon: mobilenetv2, resnet18 (the default), resnet50, convnext_tiny, or resnet18_nano, a
+narrow one for two CPU cores.
+"""
+
+from configs import base
+
+NANO = "resnet18_nano"
+
+
+def get_config(network="resnet18"):
+    config = base.classifier()
+    config.data.source = "tfds:cifar10"
+    config.data.image_size = 32
+    config.data.channels = 3
+    config.model.name = "resnet18" if network == NANO else network
+    config.optimizer.warmup_steps = 1758  # 5 epochs of 45,000 images
+    config.train.total_steps = None
+    config.train.total_epochs = 100.0
+    config.train.sample_steps = None
+    config.train.sample_epochs = 10.0
+    config.train.checkpoint_steps = None
+    config.train.checkpoint_epochs = 1.0
+    config.train.keep_checkpoints = 1
+    if network == NANO:
+        config.model.width = 0.25
+        config.model.stem = "medium"  # 16x16 maps: a quarter of the time
+        config.method.batch_size = 64
+        config.method.crop_padding = 2
+        config.optimizer.warmup_steps = 703
+        config.train.total_epochs = 12.0
+    return config

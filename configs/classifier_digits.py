@@ -1,0 +1,23 @@
+"""A classifier of scikit-learn's 8x8 digits: seconds on a CPU, to see how a run goes.
+
+    python train.py --config configs/classifier_digits.py
+"""
+
+from configs import base
+
+
+def get_config(network="resnet18"):
+    config = base.classifier()
+    config.data.num_val = 200
+    config.data.flip = False
+    config.model.name = network
+    config.model.width = 0.25
+    config.method.batch_size = 64
+    config.method.crop_padding = 1
+    config.optimizer.warmup_steps = 20
+    config.train.total_steps = 200
+    config.train.sample_steps = 100
+    config.train.checkpoint_steps = 40
+    config.train.keep_checkpoints = 1
+    config.eval.batch_size = 100
+    return config

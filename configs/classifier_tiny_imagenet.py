@@ -1,0 +1,19 @@
+"""A classifier of Tiny-ImageNet, 64x64, 200 classes, from the official folder.
+
+    python train.py --config configs/classifier_tiny_imagenet.py:resnet50 \\
+        --config.data.source=tiny_imagenet:tiny-imagenet-200
+
+After the colon as in classifier_cifar10.py. Tested on the official validation images, as the
+official test images have no labels; 10,000 training images are kept out to validate on.
+"""
+
+from configs import classifier_cifar10
+
+
+def get_config(network="resnet18"):
+    config = classifier_cifar10.get_config(network)
+    config.data.source = "tiny_imagenet:tiny-imagenet-200"
+    config.data.image_size = 64
+    config.data.num_val = 10_000
+    config.optimizer.warmup_steps = 3516  # 5 epochs of 90,000 images
+    return config

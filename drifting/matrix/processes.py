@@ -1,0 +1,118 @@
+"""A run as a process, on a GPU of its own where there are any."""
+
+import dataclasses
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+from drifting.matrix.plan import ROOT, MatrixError, MatrixRun
+
+TRAIN = (sys.executable, "train.py")
+_TAIL = 65536  # bytes of a log, more than any last line
+
+
+def visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may be set to for each GPU; empty on CPUs."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return []
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    gpus = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(i) for i in range(len(gpus))]
+
+
+def choose_slots(jobs: int | None) -> list[str | None]:
+    """A GPU, or None for the CPU, for each of the runs at a time.
+
+    Raises:
+      MatrixError: there are fewer GPUs than jobs.
+    """
+    gpus = visible_gpus()
+    if not gpus:
+        return [None] * (jobs or 1)
+    if jobs and jobs > len(gpus):
+        raise MatrixError(
+            f"--jobs {jobs}: a run takes a GPU of its own, and {len(gpus)} can be seen "
+            f"({', '.join(gpus)})"
+        )
+    return list(gpus[:jobs])
+
+
+@dataclasses.dataclass(frozen=True)
+class Child:
+    """A run at work.
+
+    Attributes:
+      slot: its GPU, or None for the CPU.
+      output: where its own part of the log begins, in bytes.
+      began: by time.monotonic(), seconds.
+    """
+
+    run: MatrixRun
+    process: subprocess.Popen
+    slot: str | None
+    log: pathlib.Path
+    output: int
+    began: float
+
+    @classmethod
+    def start(
+        cls, run: MatrixRun, command: Sequence[str], slot: str | None, log: pathlib.Path, lock: int
+    ) -> "Child":
+        """Starts `command`; it and its output are added to the log, its `lock` is inherited."""
+        with open(log, "ab") as file:
+            file.write(f"$ {shlex.join(command)}\n".encode())
+            file.flush()
+            output = file.tell()
+            process = _spawn(command, slot, file, lock)
+        return cls(run, process, slot, log, output, time.monotonic())
+
+    def outcome(self, finished: bool) -> dict[str, Any]:
+        """How it ended, as cells of the table."""
+        code = self.process.returncode
+        if finished:
+            return {"status": "finished", "exit_code": code, "error": ""}
+        if code in (128 + signal.SIGTERM, -signal.SIGTERM):
+            return {"status": "stopped", "exit_code": code, "error": ""}
+        error = self._last_line()
+        if code < 0:
+            error = f"{signal.Signals(-code).name}: {error}"
+        elif code == 0:
+            error = f"it ended without a readable test.json: {error}"
+        return {"status": "failed", "exit_code": code, "error": error}
+
+    def _last_line(self) -> str:
+        """The last line of its output, where programs say what went wrong."""
+        with open(self.log, "rb") as file:
+            file.seek(max(self.output, self.log.stat().st_size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+
+
+def _spawn(command: Sequence[str], slot: str | None, output: IO, lock: int) -> subprocess.Popen:
+    """Starts a run in the repository; both its streams go to `output`, in the order of writing."""
+    # By default JAX's errors end in a note of hidden frames, which is not what went wrong.
+    environment = {**os.environ, "JAX_TRACEBACK_FILTERING": "off", "PYTHONUNBUFFERED": "1"}
+    if slot is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = slot
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=(lock,),
+        process_group=0,  # Ctrl-C reaches the matrix alone, which passes on a SIGTERM
+    )

@@ -1,0 +1,229 @@
+"""Masked autoencoding: an encoder learns by filling in squares cut out of its images.
+
+As Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770), pretrain the encoder in whose
+features they drift: a share of squares drawn for each image, reconstruction of what was masked, and
+optionally a classification loss beside it.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from drifting import config as config_lib
+from drifting import state as state_lib
+from drifting.config import ConfigError, one_of
+from drifting.methods.classifier import augmented, cross_entropy, require_batch
+from drifting.state import TrainState
+from input_pipeline import resident
+from models import mae_resnet
+from models.activations import Activations
+
+SHOWN = 8  # images of the visual summary
+
+
+def square_mask(
+    key: jax.Array, shape: tuple[int, int, int], patch: int, low: float, high: float
+) -> jax.Array:
+    """Which pixels are hidden, 0 or 1: float32 [B, H, W, 1] for images of `shape` [B, H, W].
+
+    Each image has a share of its own, uniform on [low, high]; each square of side `patch` is hidden
+    with that probability, independently.
+    """
+    batch, height, width = shape
+    key_share, key_squares = jax.random.split(key)
+    share = jax.random.uniform(key_share, (batch, 1, 1), minval=low, maxval=high)
+    draws = jax.random.uniform(key_squares, (batch, height // patch, width // patch))
+    squares = (draws < jnp.broadcast_to(share, draws.shape)).astype(jnp.float32)
+    return jnp.repeat(jnp.repeat(squares, patch, axis=1), patch, axis=2)[..., None]
+
+
+def reconstruction_loss(images: jax.Array, filled: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean squared error over the hidden values of each image: [B]. 0 where nothing is hidden."""
+    error = jnp.mean(jnp.square(filled - images), axis=-1, keepdims=True)
+    return jnp.sum(mask * error, axis=(1, 2, 3)) / jnp.maximum(jnp.sum(mask, axis=(1, 2, 3)), 1.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MaskedAutoencoding:
+    """See `from_config` for where each value comes from and configs/base.py for what it means."""
+
+    network: mae_resnet.MaskedAutoencoder
+    image_shape: tuple[int, int, int]
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    ema_decay: float
+    seed: int
+    flip: bool
+    batch_size: int
+    crop_padding: int
+    mask_patch: int
+    mask_ratio_min: float
+    mask_ratio_max: float
+    classification_weight: float
+
+    best_score = None  # the loss goes on falling: the newest checkpoint is the one to take
+
+    @classmethod
+    def from_config(cls, config: Any, facts: Any) -> "MaskedAutoencoding":
+        """Builds the method.
+
+        Raises:
+          ConfigError: a value of the config is outside what it can be; the key is named.
+        """
+        one_of("model.name", config.model.name, ("mae_resnet",))
+        preset = mae_resnet.SIZES[one_of("model.size", config.model.size, mae_resnet.SIZES)]
+        network = mae_resnet.MaskedAutoencoder(
+            num_classes=facts.num_classes,
+            channels=facts.image_shape[2],
+            dtype=jnp.dtype(config.precision),
+            **preset,
+        )
+        values = config.method.to_dict()
+        values.pop("name")
+        total = config_lib.to_steps(
+            config.train, "total", config.method.batch_size, facts.num_images
+        )
+        optimizer, schedule = state_lib.make_optimizer(config.optimizer, total)
+        method = cls(
+            network=network,
+            image_shape=facts.image_shape,
+            optimizer=optimizer,
+            schedule=schedule,
+            ema_decay=config.ema_decay,
+            seed=config.seed,
+            flip=config.data.flip,
+            **values,
+        )
+        method._check()
+        return method
+
+    def _check(self) -> None:
+        size = self.image_shape[0]
+        if self.mask_patch < 1 or size % self.mask_patch:
+            raise ConfigError(
+                f"config.method.mask_patch = {self.mask_patch} does not divide "
+                f"config.data.image_size = {size}"
+            )
+        if not 0.0 <= self.mask_ratio_min <= self.mask_ratio_max <= 1.0:
+            raise ConfigError(
+                f"config.method.mask_ratio_min and mask_ratio_max = {self.mask_ratio_min}, "
+                f"{self.mask_ratio_max}: needs 0 <= min <= max <= 1"
+            )
+        if not 0.0 <= self.classification_weight <= 1.0:
+            raise ConfigError(
+                f"config.method.classification_weight = {self.classification_weight} is not in "
+                "[0, 1]"
+            )
+
+    @property
+    def images_per_step(self) -> int:
+        return self.batch_size
+
+    @property
+    def optimizers(self) -> dict[str, optax.GradientTransformation]:
+        return {"autoencoder": self.optimizer}
+
+    def check_data(self, image_set: Any) -> None:
+        """Raises ConfigError where the training part is smaller than a batch."""
+        require_batch(image_set, self.batch_size)
+
+    # --- training --------------------------------------------------------------------------------
+
+    def init(self, key: jax.Array) -> TrainState:
+        """A fresh state at step 0."""
+        images = jnp.zeros((1, *self.image_shape))
+        variables = self.network.init(key, images, train=False, method="reconstruct")
+        return TrainState.create({"autoencoder": variables["params"]}, self.optimizers)
+
+    def train_step(
+        self, state: TrainState, data: resident.Resident, key: jax.Array, frozen: Any = None
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One step on the next batch of an endless stream of shuffled epochs."""
+        del frozen
+        key_augment, key_mask = jax.random.split(key)
+        order = jax.random.key(self.seed)  # of an epoch, so that of the run
+        images, labels = resident.epoch_batch(data, order, state.step, self.batch_size)
+        images = augmented(key_augment, images, self.crop_padding, self.flip)
+
+        def mean_loss(params):
+            losses = self._losses(params, images, labels, key_mask)
+            means = jax.tree.map(jnp.mean, losses)
+            return means["loss"], means
+
+        grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params["autoencoder"])
+        metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
+        grads = {"autoencoder": grads}
+        state = state_lib.apply_gradients(
+            state, grads, self.optimizers, self.ema_decay, state.extra
+        )
+        return state, metrics
+
+    def _losses(
+        self, params: Any, images: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Each loss and the accuracy of each image: [B]."""
+        images = state_lib.shard_batch(images)
+        mask = self._mask(key, images)
+        filled, activations = self._fill(params, images, mask)
+        reconstruction = reconstruction_loss(images, filled, mask)
+        weight = self.classification_weight
+        if not weight:
+            return {"loss": reconstruction}
+        classification = cross_entropy(activations.logits, labels, 0.0)
+        return {
+            "loss": weight * classification + (1.0 - weight) * reconstruction,
+            "reconstruction": reconstruction,
+            "classification": classification,
+            "accuracy": (jnp.argmax(activations.logits, axis=-1) == labels).astype(jnp.float32),
+        }
+
+    def _mask(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        shape = images.shape[:3]
+        return square_mask(key, shape, self.mask_patch, self.mask_ratio_min, self.mask_ratio_max)
+
+    def _fill(self, params: Any, images: jax.Array, mask: jax.Array) -> Any:
+        """Hidden values are 0, the middle grey, as released."""
+        seen = images * (1.0 - mask)
+        return self.network.apply({"params": params}, seen, train=True, method="reconstruct")
+
+    # --- scores and pictures ---------------------------------------------------------------------
+
+    def tally(
+        self,
+        state: TrainState,
+        images: jax.Array,
+        labels: jax.Array,
+        weight: jax.Array,
+        key: jax.Array,
+    ) -> dict[str, jax.Array]:
+        """Sums of each loss over images [B, H, W, C] of weight [B], by the averaged weights."""
+        losses = self._losses(state.ema_params["autoencoder"], images, labels, key)
+        return {"count": jnp.sum(weight), **{k: jnp.sum(weight * v) for k, v in losses.items()}}
+
+    def scores(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        """The mean of each loss."""
+        return {k: float(v / sums["count"]) for k, v in sums.items() if k != "count"}
+
+    def summaries(self, state: TrainState, key: jax.Array, data: Any) -> dict[str, jax.Array]:
+        """Rows of images, what the network sees of them, and how it fills them in."""
+        key_draw, key_mask = jax.random.split(key)
+        images, _ = resident.batch(data, key_draw, SHOWN)
+        mask = self._mask(key_mask, images)
+        filled, _ = self._fill(state.ema_params["autoencoder"], images, mask)
+        seen = images * (1.0 - mask)
+        return {"reconstructions": jnp.stack([images, seen, seen + mask * filled])}
+
+    # --- as an encoder ---------------------------------------------------------------------------
+
+    def encoder(self, state: TrainState) -> Any:
+        """Averaged weights, without the decoder's."""
+        averaged = state.ema_params["autoencoder"]
+        return {k: v for k, v in averaged.items() if k != "decoder"}
+
+    def encode(self, parameters: Any, images: jax.Array) -> Activations:
+        """Activations for whole images [B, H, W, C] in [-1, 1]."""
+        return self.network.apply({"params": parameters}, images, train=False)

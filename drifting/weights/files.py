@@ -1,0 +1,69 @@
+"""Weights in files: flat dicts of NumPy arrays, from PyTorch's or our own format."""
+
+import os
+import pathlib
+import pickle
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+Reader = Callable[[pathlib.Path], dict[str, np.ndarray]]
+
+
+class WeightsError(ValueError):
+    """Weights that are missing or cannot be used; the message says what to do."""
+
+
+def read(path: str | os.PathLike, readers: Mapping[str, Reader], advice: str) -> dict:
+    """The arrays of a file, by the reader of its ending.
+
+    Args:
+      readers: by ending, as ".pth".
+      advice: how to get the file, for the message where there is none.
+
+    Raises:
+      WeightsError: there is no such file, it has another ending, or it cannot be read.
+    """
+    path = pathlib.Path(path)
+    if path.suffix not in readers:
+        raise WeightsError(f"{path}: weights are files {', '.join(readers)}")
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}; {advice}")
+    try:
+        return readers[path.suffix](path)
+    except WeightsError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError,
+            pickle.UnpicklingError, safetensors.SafetensorError) as error:  # fmt: skip
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{path} is truncated or no file of weights: {reason}") from error
+
+
+def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """A state dict of tensors; nothing but tensors is unpickled."""
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} needs PyTorch to be read: pip install -e '.[torch]', or convert it on "
+            "another machine and take the .safetensors file"
+        ) from error
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: value.numpy() for key, value in state.items()}
+
+
+def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file."""
+    return safetensors.numpy.load_file(path)
+
+
+def write(state: dict[str, np.ndarray], path: str | os.PathLike) -> None:
+    """Writes a state as safetensors, whole or not at all."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    state = {key: np.ascontiguousarray(value, np.float32) for key, value in state.items()}
+    safetensors.numpy.save_file(state, temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,83 @@
+"""What a source finds, how it is asked to decode it, and the decoded images that it gives."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from tqdm import tqdm
+
+from input_pipeline import fit
+
+
+class DataError(ValueError):
+    """Data that is missing or cannot be used; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """A split of a source, decoded.
+
+    Attributes:
+      images: uint8 [N, H, W, C].
+      labels: int32 [N].
+      class_names: one for each label.
+      source, split: as they were asked for.
+      fingerprint: changes with the data and with how they were decoded.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    source: str
+    split: str
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How images are brought to one shape: see `sources.load`."""
+
+    size: int
+    channels: int
+    fit: str
+    on_corrupt: str
+
+    def keeps(self, shape: tuple[int, ...]) -> bool:
+        """Whether images of `shape` (H, W, C) stay as they are."""
+        return tuple(shape) == (self.size, self.size, self.channels)
+
+    def fit_arrays(self, images: np.ndarray, source: str) -> np.ndarray:
+        """uint8 [N, H, W, C] as uint8 [N, size, size, channels]; DataError names the source."""
+        try:
+            return fit.fit_array(images, self.size, self.channels, self.fit)
+        except ValueError as error:
+            raise DataError(f"{source}: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A located but not yet decoded split: what identifies it, and how to decode it."""
+
+    identity: object  # JSON values that change with the data
+    class_names: tuple[str, ...]
+    decode: Callable[[], tuple[np.ndarray, np.ndarray]]
+    cached: bool = True  # false where decoding costs no more than reading the cache
+
+
+def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
+    """Raises DataError unless `split` is one of `known`."""
+    if split not in known:
+        raise DataError(f"{source} has no split {split!r}; it has {', '.join(known)}")
+
+
+def progress(items, what: str) -> Iterable:
+    """The items, with a bar on the terminal where there are enough to wait for."""
+    few = len(items) < 5000
+    return tqdm(items, desc=what, unit="img", unit_scale=True, mininterval=2.0, disable=few)

@@ -1,0 +1,249 @@
+"""Fixed stratified splits of a training set, and the statistics of its training part."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from input_pipeline import cache
+from input_pipeline.image_set import DataError, ImageSet
+
+HISTOGRAM_CHUNK = 1024  # images at a time: a count casts pixels to 8 bytes each
+
+
+def apportion(num: int, counts: Sequence[int]) -> np.ndarray:
+    """`num` places shared out in the proportions of `counts` [K], int64 [K].
+
+    Each class gets its exact share rounded down, and the places left over go to the largest
+    remainders (Hamilton's method; of equal remainders, the lower label's).
+
+    Raises ValueError for a negative num, negative counts, or no images at all.
+    """
+    # Python integers: num * count may pass 2^63, and exact remainders make the ties exact.
+    counts = [int(count) for count in counts]
+    total = sum(counts)
+    if num < 0 or total == 0 or min(counts) < 0:
+        raise ValueError(f"need num >= 0 and some images to share, got num={num}, counts={counts}")
+    shares = np.array([num * count // total for count in counts], np.int64)
+    remainders = [num * count % total for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda label: -remainders[label])
+    shares[by_remainder[: num - shares.sum()]] += 1
+    return shares
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Which images of a set are held out for validation.
+
+    Attributes:
+      source, split: of the image set, as they were asked for.
+      content_sha256: of its shape, labels and pixels; the same on every machine.
+      seed: of the order of the rows.
+      num_images: N, of both parts together.
+      val_indices: int64, sorted.
+    """
+
+    source: str
+    split: str
+    content_sha256: str
+    seed: int
+    num_images: int
+    val_indices: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Split) and _text(self) == _text(other)
+
+    @property
+    def train_indices(self) -> np.ndarray:
+        """The other rows, int64, sorted."""
+        held_out = np.zeros(self.num_images, bool)
+        held_out[self.val_indices] = True
+        return np.flatnonzero(~held_out)
+
+    def apply(self, image_set: ImageSet) -> tuple[ImageSet, ImageSet]:
+        """The part to train on and the part to validate on, `train[fit]` and `train[val]`.
+
+        Raises:
+          DataError: the split was made for other data.
+        """
+        given = len(image_set), content_sha256(image_set)
+        if given != (self.num_images, self.content_sha256):
+            raise DataError(
+                f"the split was made for other images or labels than {image_set.source} has now; "
+                "make it again for these"
+            )
+        digest = hashlib.sha256(_text(self).encode()).hexdigest()
+
+        def part(name: str, rows: np.ndarray) -> ImageSet:
+            return dataclasses.replace(
+                image_set,
+                images=image_set.images[rows],
+                labels=image_set.labels[rows],
+                split=f"{image_set.split}[{name}]",
+                fingerprint=cache.digest([image_set.fingerprint, digest, name]),
+            )
+
+        return part("fit", self.train_indices), part("val", self.val_indices)
+
+
+def content_sha256(image_set: ImageSet) -> str:
+    """SHA-256 of the shape as text, the labels as little-endian int32, and the pixels."""
+    digest = hashlib.sha256(f"uint8 {list(map(int, image_set.images.shape))}\n".encode())
+    digest.update(np.ascontiguousarray(image_set.labels, "<i4"))
+    digest.update(np.ascontiguousarray(image_set.images))
+    return digest.hexdigest()
+
+
+def make(image_set: ImageSet, num_val: int, seed: int = 42) -> Split:
+    """Holds out num_val images, of every class its share to within one image (`apportion`).
+
+    The rows of a class stand in the order of SHA-256("<seed> <row>"), and the first are held out:
+    membership depends on seed, rows and labels alone, on no generator and on no pixel.
+
+    Raises:
+      DataError: num_val is not in 1 to N - 1, or a class has fewer than 2 images.
+    """
+    if not 1 <= num_val < len(image_set):
+        raise DataError(
+            f"cannot hold out {num_val} of the {len(image_set)} images of {image_set.source}; "
+            f"ask for 1 to {len(image_set) - 1}"
+        )
+    counts = np.bincount(image_set.labels, minlength=image_set.num_classes)
+    few = [f"{image_set.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < 2)]
+    if few:
+        raise DataError(
+            f"{image_set.source} has classes with fewer than the 2 images that a split needs: "
+            f"{', '.join(few)}. Add images or drop the class"
+        )
+    order = np.asarray(sorted(range(len(image_set)), key=lambda row: _place(seed, row)))
+    labels = image_set.labels[order]
+    held_out = [
+        order[labels == label][:share] for label, share in enumerate(apportion(num_val, counts))
+    ]
+    return Split(
+        source=image_set.source,
+        split=image_set.split,
+        content_sha256=content_sha256(image_set),
+        seed=int(seed),
+        num_images=len(image_set),
+        val_indices=np.sort(np.concatenate(held_out)),
+    )
+
+
+def _place(seed: int, row: int) -> bytes:
+    return hashlib.sha256(b"%d %d" % (seed, row)).digest()
+
+
+def load_or_make(
+    path: str | os.PathLike, image_set: ImageSet, num_val: int, seed: int = 42
+) -> Split:
+    """The split of the file, verified to be the one asked for, or a new one, written there.
+
+    Raises:
+      DataError: as `make`, or the file is damaged or of other data, another seed or another size.
+    """
+    made = make(image_set, num_val, seed)
+    if not pathlib.Path(path).exists():
+        write(path, made)
+        return made
+    found = read(path)
+    for what, theirs, ours in (
+        ("data with SHA-256", found.content_sha256, made.content_sha256),
+        ("seed", found.seed, made.seed),
+        ("validation size", len(found.val_indices), num_val),
+    ):
+        if theirs != ours:
+            raise DataError(
+                f"{path} is a split of {what} {theirs}, not {ours}: name another file, or remove "
+                "this one to have it made again"
+            )
+    rows_agree = np.array_equal(found.val_indices, made.val_indices)
+    if found.num_images != made.num_images or not rows_agree:
+        raise DataError(f"{path} is damaged: rows were changed. Remove it to have it made again")
+    return found
+
+
+def write(path: str | os.PathLike, split: Split) -> None:
+    """Writes the split as JSON text, whole or not at all; equal splits give equal bytes."""
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(_text(split).encode())
+        os.replace(file.name, path)
+    except OSError as error:
+        raise DataError(f"cannot write the split {path}: {error}; name another file") from error
+
+
+def read(path: str | os.PathLike) -> Split:
+    """The split that `write` wrote.
+
+    Raises:
+      DataError: the file is missing or damaged.
+    """
+    try:
+        values = json.loads(pathlib.Path(path).read_bytes())
+        rows = np.asarray(values.pop("val_indices"), np.int64)
+        split = Split(**values, val_indices=rows)
+        _check(split)
+        return split
+    except FileNotFoundError as error:
+        raise DataError(f"no split file {path}; load_or_make makes one") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise DataError(
+            f"{path} is damaged and cannot be read as a split: {error}. Remove it to have it made "
+            "again"
+        ) from error
+
+
+def _check(split: Split) -> None:
+    if not all(isinstance(x, str) for x in (split.source, split.split, split.content_sha256)):
+        raise ValueError("source, split and content_sha256 must be text")
+    if not all(isinstance(x, int) for x in (split.seed, split.num_images)):
+        raise ValueError("seed and num_images must be integers")
+    rows = split.val_indices
+    if rows.ndim != 1 or not 1 <= len(rows) < split.num_images:
+        raise ValueError(f"val_indices must list 1 to {split.num_images - 1} rows")
+    if rows[0] < 0 or rows[-1] >= split.num_images or np.any(np.diff(rows) <= 0):
+        raise ValueError(f"val_indices must be sorted and within 0 to {split.num_images - 1}")
+
+
+def _text(split: Split) -> str:
+    """The bytes of the file depend on this layout: sorted keys, one row a line."""
+    values = {f.name: getattr(split, f.name) for f in dataclasses.fields(split)}
+    values["val_indices"] = split.val_indices.tolist()
+    return json.dumps(values, sort_keys=True, indent=1) + "\n"
+
+
+def channel_statistics(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population standard deviation of the pixels in [-1, 1], each float64 [C].
+
+    Exact but for the last rounding: integer sums over 256-bin histograms. To be called with the
+    training part alone, for the validation images must not shape what the model sees.
+    """
+    counts = _histograms(image_set.images)  # [C, 256]
+    values = range(256)
+    means, deviations = [], []
+    for row in counts.tolist():
+        n = sum(row)
+        first = sum(c * v for c, v in zip(row, values, strict=True))
+        second = sum(c * v * v for c, v in zip(row, values, strict=True))
+        means.append((2 * first - 255 * n) / (255 * n))
+        # Python integers have no overflow, so the variance suffers no cancellation.
+        deviations.append(((n * second - first * first) / (n * n)) ** 0.5 / 127.5)
+    return np.asarray(means), np.asarray(deviations)
+
+
+def _histograms(images: np.ndarray) -> np.ndarray:
+    """int64 [C, 256] of uint8 [N, H, W, C]."""
+    counts = np.zeros((images.shape[-1], 256), np.int64)
+    for start in range(0, len(images), HISTOGRAM_CHUNK):
+        chunk = images[start : start + HISTOGRAM_CHUNK]
+        for channel, row in enumerate(counts):
+            row += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    return counts

@@ -1,0 +1,72 @@
+"""TensorFlow Datasets folders in array_record format, read without TensorFlow."""
+
+import difflib
+import functools
+import hashlib
+import os
+import pathlib
+import socket
+
+import numpy as np
+
+from input_pipeline.image_set import DataError, Decoding, Found, progress, require_split
+
+
+def find(name: str, split: str, options: Decoding) -> Found:
+    """A TensorFlow Datasets folder in array_record format, read without TensorFlow."""
+    builder = _builder(name)
+    known = tuple(builder.info.splits)
+    require_split(f"tfds:{name}", split, known)
+    label = builder.info.features["label"]
+    names = tuple(label.names) if label.names else tuple(map(str, range(label.num_classes)))
+    folder = pathlib.Path(builder.data_dir)
+    info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
+    files = sorted((f.name, f.stat().st_size) for f in folder.iterdir() if f.is_file())
+    decode = functools.partial(_decode, builder, split, options)
+    return Found([str(builder.info.version), info, files], names, decode)
+
+
+def _builder(name: str):
+    """A prepared builder; prepares it here where there is a network."""
+    # TFDS reads TFDS_DATA_DIR only when it is imported, so the folder is always passed on.
+    import tensorflow_datasets as tfds
+
+    data_dir = os.environ.get("TFDS_DATA_DIR") or None
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+    except tfds.core.DatasetNotFoundError as error:
+        near = difflib.get_close_matches(name, tfds.list_builders(), 3)
+        hint = f"; near names: {', '.join(near)}" if near else ""
+        raise DataError(f"TensorFlow Datasets has no data set {name!r}{hint}") from error
+    except ValueError as error:
+        raise DataError(f"tfds:{name} cannot be read as array_record: {error}") from error
+    if not builder.is_prepared():
+        _prepare(builder, name)
+    return builder
+
+
+def _prepare(builder, name: str) -> None:
+    where = pathlib.Path(builder.data_dir).parent.parent
+    advice = (
+        f"tfds:{name} is not prepared in {where}. Run once with a network, which prepares it "
+        "there, or set TFDS_DATA_DIR to a folder that holds a prepared array_record copy"
+    )
+    try:
+        socket.getaddrinfo("storage.googleapis.com", 443)  # TFDS itself retries for minutes
+    except OSError as error:
+        raise DataError(f"{advice} (there is no network here)") from error
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # whatever a mirror, a disk or a builder raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{advice} (preparing failed: {reason})") from error
+
+
+def _decode(builder, split: str, options: Decoding) -> tuple[np.ndarray, np.ndarray]:
+    rows = builder.as_data_source(split=split)
+    images, labels = [], []
+    for i in progress(range(len(rows)), f"decoding {builder.name} {split}"):
+        row = rows[i]
+        images.append(options.fit_arrays(row["image"][None], f"tfds:{builder.name}")[0])
+        labels.append(row["label"])
+    return np.stack(images), np.asarray(labels)

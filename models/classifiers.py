@@ -1,0 +1,79 @@
+"""Classifiers by name; the only place that knows them all."""
+
+import difflib
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from models import convnext
+from models.convnext import ConvNeXt
+from models.mobilenet_v2 import MobileNetV2
+from models.resnet import ResNet
+
+RESNETS = {
+    # name: blocks of each stage, bottleneck, channels of the first stage
+    "resnet18": dict(blocks=(2, 2, 2, 2), bottleneck=False, width=64),
+    "resnet50": dict(blocks=(3, 4, 6, 3), bottleneck=True, width=64),
+}
+STEMS = ("small", "medium", "imagenet")
+NAMES = ("mobilenetv2", *RESNETS, "convnext_tiny")
+
+
+def stem_for(image_size: int) -> str:
+    """The stem that leaves small images a map to work on: 'small', 'medium' or 'imagenet'."""
+    if image_size <= 32:
+        return "small"
+    return "medium" if image_size <= 64 else "imagenet"
+
+
+def require_known(name: str) -> None:
+    """Raises ValueError, with the nearest name, where there is no such classifier."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no classifier {name!r}; there are {', '.join(NAMES)}{hint}")
+
+
+def create(
+    name: str,
+    num_classes: int,
+    image_size: int,
+    norm: str = "batch",
+    width: float = 1.0,
+    stem: str | None = None,
+    dtype: Any = jnp.float32,
+) -> nn.Module:
+    """The network `name`, called as `network(images [B, S, S, C], train) -> Activations`.
+
+    Args:
+      name: one of NAMES.
+      image_size: chooses the stem, see `stem_for`, unless `stem` does.
+      norm: 'batch' or 'group'; ConvNeXt keeps its LayerNorm whichever is given.
+      width: multiplies the number of channels everywhere; MobileNetV2 rounds the products to
+        eights, as published, of the others they have to be whole.
+      dtype: of the computation; parameters, norms, pooled features and logits are float32.
+
+    Raises:
+      ValueError: there is no such network, or the width leaves no whole number of channels.
+    """
+    require_known(name)
+    common = dict(num_classes=num_classes, stem=stem or stem_for(image_size), dtype=dtype)
+    if name in RESNETS:
+        sizes = RESNETS[name]
+        scaled = _scale(sizes["width"], width)
+        return ResNet(**common, **sizes | {"width": scaled}, norm=norm)
+    if name == "mobilenetv2":
+        return MobileNetV2(**common, width=width, norm=norm)
+    return ConvNeXt(**common, widths=tuple(_scale(c, width) for c in convnext.WIDTHS))
+
+
+def _scale(channels: int, width: float) -> int:
+    """channels * width, which has to be a whole number."""
+    scaled = round(channels * width)
+    if scaled < 1 or abs(scaled - channels * width) > 1e-6:
+        raise ValueError(
+            f"width {width} makes {channels} channels {channels * width:g}; "
+            f"choose a multiple of 1/{channels}"
+        )
+    return scaled

@@ -1,0 +1,164 @@
+"""Draws one metric of several runs over training and prints its final values.
+
+    python scripts/plot_runs.py runs/a runs/b --out comparison.png            # Frechet distance
+    python scripts/plot_runs.py runs/a runs/b --out loss.png --metric loss --labels old,new
+
+Scores come from a run's eval/fid_metrics.csv, everything else from its metrics.jsonl.
+"""
+
+import logging
+import pathlib
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from drifting import cli, pictures
+from drifting.config import ConfigError
+from drifting.evaluation import report
+from drifting.training import writers
+
+log = logging.getLogger("drifting")
+
+OUT = flags.DEFINE_string("out", None, "The picture, a PNG file")
+METRIC = flags.DEFINE_string(
+    "metric", "frechet_distance", "Column of eval/fid_metrics.csv or key of metrics.jsonl"
+)
+LABELS = flags.DEFINE_list("labels", None, "A name for each run; its folder's if not given")
+
+# The columns that measure samples; training logs none of them.
+SCORES = report.COLUMNS[
+    report.COLUMNS.index("frechet_distance") : report.COLUMNS.index("num_samples")
+]
+# Scores that differ in one of these are not comparable.
+SETTINGS = tuple(key for key in report.KEY if key not in ("step", "seed"))
+
+Points = list[tuple[float, float]]
+
+
+class ComparisonError(ConfigError):
+    """Runs that cannot be compared; the message says what there is."""
+
+
+def read_points(run: pathlib.Path, metric: str) -> dict[tuple[str, ...], Points]:
+    """(step, value) of a run's metric, for scores by their SETTINGS, otherwise under ().
+
+    Raises:
+      ComparisonError: the run or the metric does not exist; those that do are named.
+    """
+    scores = report.read_rows(run / "eval" / "fid_metrics.csv")
+    logged = writers.read_metrics(run / "metrics.jsonl")
+    if not scores and not logged:
+        raise ComparisonError(f"{run} is not the folder of a run{_near(run)}")
+    groups = defaultdict(list)
+    if metric in SCORES:
+        for row in scores:
+            if row["step"] and row[metric]:
+                group = tuple(_plain(row[key]) for key in SETTINGS)
+                groups[group].append((float(row["step"]), float(row[metric])))
+    else:
+        points = [(row["step"], row[metric]) for row in logged if _is_number(row.get(metric))]
+        groups.update({(): points} if points else {})
+    if not groups:
+        scored = {key for row in scores for key in SCORES if row[key]}
+        there = scored | {key for row in logged for key in row if _is_number(row[key])} - {"step"}
+        raise ComparisonError(f"{run} has no {metric}; it has {', '.join(sorted(there))}")
+    return groups
+
+
+def _near(run: pathlib.Path) -> str:
+    files = ("metrics.jsonl", "eval/fid_metrics.csv")
+    others = sorted(run.parent.glob("*"))
+    runs = [str(other) for other in others if any((other / file).exists() for file in files)]
+    return f"; runs beside it: {', '.join(runs)}" if runs else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _plain(cell: str) -> str:
+    """1.5 for "1.50": equal numbers are one setting."""
+    try:
+        return f"{float(cell):.10g}"
+    except ValueError:
+        return cell
+
+
+def name_lines(
+    runs: dict[str, dict[tuple[str, ...], Points]],
+) -> tuple[dict[str, Points], list[str]]:
+    """A line for each run and group, named by the run and the settings that are not all equal.
+
+    Returns:
+      The points by name, and the settings that differ.
+    """
+    groups = [group for by_group in runs.values() for group in by_group]
+    differing = [i for i, values in enumerate(zip(*groups, strict=True)) if len(set(values)) > 1]
+    lines = {}
+    for label, by_group in runs.items():
+        for group, points in sorted(by_group.items()):
+            parts = [f"{SETTINGS[i]} {group[i] or 'none'}" for i in differing]
+            lines[", ".join([label, *parts])] = points
+    return lines, [SETTINGS[i] for i in differing]
+
+
+def final_table(lines: dict[str, Points], metric: str) -> str:
+    """Markdown: the last step of each line and the mean of its values (over seeds) there."""
+    rows = [f"| run | step | {metric} |", "| --- | --- | --- |"]
+    for name, points in lines.items():
+        last = max(step for step, _ in points)
+        value = np.mean([value for step, value in points if step == last])
+        rows.append(f"| {name} | {last:.0f} | {value:.5g} |")
+    return "\n".join(rows)
+
+
+def choose_labels(runs: list[str], labels: list[str] | None) -> list[str]:
+    """A different name for each run: those given, else folder names, else whole paths.
+
+    Raises:
+      ComparisonError: too few or too many are given, or equal ones.
+    """
+    if labels and len(labels) != len(runs):
+        raise ComparisonError(f"--labels {','.join(labels)}: {len(labels)} for {len(runs)} runs")
+    names = [pathlib.Path(run).resolve().name for run in runs]
+    chosen = labels or (names if len(set(names)) == len(names) else runs)
+    twice = [name for name in chosen if chosen.count(name) > 1]
+    if twice:
+        raise ComparisonError(f"two runs would be called {twice[0]}; give different ones")
+    return chosen
+
+
+def compare(
+    runs: list[str], out: str, metric: str = "frechet_distance", labels: list[str] | None = None
+) -> None:
+    """Draws the metric of all runs and prints its final values.
+
+    Raises:
+      ComparisonError: nothing is written.
+    """
+    if not runs:
+        raise ComparisonError("name the folders of runs: plot_runs.py runs/a runs/b --out FILE")
+    chosen = choose_labels(runs, labels)
+    points = {n: read_points(pathlib.Path(r), metric) for n, r in zip(chosen, runs, strict=True)}
+    lines, differing = name_lines(points)
+    if differing:
+        log.warning("scores of different %s are not comparable", ", ".join(differing))
+    series = {name: tuple(zip(*sorted(values), strict=True)) for name, values in lines.items()}
+    try:
+        pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+        label = metric.replace("_", " ").replace("frechet", "Frechet")
+        pictures.plot_lines(series, out, label, log_scale=metric == "frechet_distance")
+    except OSError as error:
+        raise ComparisonError(f"cannot write --out {out}: {error.strerror}") from error
+    print(final_table(lines, metric))
+
+
+def main(argv):
+    compare(argv[1:], OUT.value, METRIC.value, LABELS.value)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("out")
+    cli.run(main)

@@ -1,0 +1,112 @@
+"""Masked autoencoding: what is hidden, what the loss looks at, and that it falls."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from drifting import methods
+from drifting.config import ConfigError
+from drifting.methods import mae
+from input_pipeline import resident, sources
+from models import mae_resnet
+
+FACTS = methods.DataFacts((8, 8, 1), 10, 1497, (0.0,), (1.0,))
+
+
+@pytest.fixture
+def make(monkeypatch):
+    small = dict(base_channels=8, blocks=(1, 1), stage_norm=False)
+    monkeypatch.setitem(mae_resnet.SIZES, "mae_nano", small)
+
+    def method(**changed):
+        config = base.masked_autoencoder()
+        values = {"model.size": "mae_nano", "method.batch_size": 32, "method.mask_patch": 2,
+                  "method.crop_padding": 0, "optimizer.warmup_steps": 5,
+                  "train.total_steps": 1000}
+        config.update_from_flattened_dict(values | changed)
+        return methods.create(config, FACTS)
+
+    return method
+
+
+@pytest.fixture(scope="module")
+def data():
+    return resident.to_device(sources.load("digits", image_size=8, channels=1))
+
+
+def test_squares_are_hidden_whole_and_as_often_as_asked():
+    mask = np.asarray(mae.square_mask(jax.random.key(0), (500, 8, 12), 4, 0.5, 0.75))
+    squares = mask.reshape(500, 2, 4, 3, 4)
+    np.testing.assert_array_equal(squares, squares[:, :, :1, :, :1] + np.zeros((1, 1, 4, 1, 4)))
+    assert set(np.unique(mask)) == {0.0, 1.0}
+    # The share is uniform on [0.5, 0.75]; 3,000 squares.
+    assert abs(mask.mean() - 0.625) < 4 * np.sqrt(0.25 / 3000)
+    full = mae.square_mask(jax.random.key(0), (2, 8, 8), 4, 1.0, 1.0)
+    np.testing.assert_array_equal(full, np.ones((2, 8, 8, 1)))
+
+
+def test_the_loss_looks_at_hidden_values_alone():
+    images, filled = jax.random.normal(jax.random.key(0), (2, 3, 8, 8, 3))
+    mask = mae.square_mask(jax.random.key(1), (3, 8, 8), 2, 0.5, 0.5)
+    loss = mae.reconstruction_loss(images, filled, mask)
+    shown = filled + 100.0 * (1.0 - mask)
+    np.testing.assert_allclose(mae.reconstruction_loss(images, shown, mask), loss, rtol=1e-6)
+    hidden = np.broadcast_to(np.asarray(mask) == 1, images.shape)
+    for i in range(3):
+        error = np.square(np.asarray(filled - images)[i][hidden[i]])
+        np.testing.assert_allclose(loss[i], error.mean(), rtol=1e-5)
+    assert mae.reconstruction_loss(images, filled, jnp.zeros_like(mask)).tolist() == [0, 0, 0]
+
+
+def test_the_loss_falls_and_pictures_show_it(make, data):
+    method = make()
+    state = jax.jit(method.init)(jax.random.key(0))
+    step = jax.jit(method.train_step)
+    losses = []
+    for i in range(30):
+        state, metrics = step(state, data, jax.random.fold_in(jax.random.key(1), i))
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    images, seen, filled = method.summaries(state, jax.random.key(2), data)["reconstructions"]
+    np.testing.assert_array_equal(np.where(seen == 0, 0, images), seen)
+    assert np.abs(filled - images)[seen != 0].max() == 0.0
+    assert np.abs(filled - images)[seen == 0].max() > 0.0
+
+
+def test_the_classification_loss_takes_its_share(make, data):
+    both, one, none = (make(**{"method.classification_weight": w}) for w in (0.25, 1.0, 0.0))
+    state = jax.jit(both.init)(jax.random.key(0))
+    mixed, alone, pixels = (
+        jax.jit(m.train_step)(state, data, jax.random.key(1))[1] for m in (both, one, none)
+    )
+    assert "accuracy" in mixed and "accuracy" not in pixels
+    np.testing.assert_allclose(mixed["loss"], 0.25 * alone["loss"] + 0.75 * pixels["loss"],
+                               rtol=1e-5)
+
+
+def test_an_encoder_is_the_averaged_network_without_its_decoder(make):
+    method = make()
+    state = jax.jit(method.init)(jax.random.key(0))
+    state = state.replace(ema_params=jax.tree.map(lambda x: 2.0 * x, state.ema_params))
+    parameters = method.encoder(state)
+    assert set(parameters) == {"encoder", "classifier"}
+    found = method.encode(parameters, jnp.ones((2, 8, 8, 1)))
+    other = method.encode(state.params["autoencoder"], jnp.ones((2, 8, 8, 1)))
+    assert found.maps["stage2"].shape == (2, 4, 4, 16)
+    assert np.abs(found.maps["stage2"] - other.maps["stage2"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        ({"method.mask_patch": 3}, "mask_patch = 3 does not divide"),
+        ({"method.mask_ratio_min": 0.9}, "mask_ratio_min and mask_ratio_max"),
+        ({"method.classification_weight": 1.5}, "classification_weight"),
+        ({"model.size": "mae_mano"}, "did you mean 'mae_nano'"),
+    ],
+)
+def test_values_that_cannot_be_name_their_key(make, changed, message):
+    with pytest.raises(ConfigError, match=message):
+        make(**changed)

@@ -1,0 +1,388 @@
+import csv
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from drifting import matrix, pictures
+from drifting.matrix import MatrixError, folder, processes, read_matrix, session, workdirs
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# A run of three steps that keeps to what train.py promises. TOY_FOLDER records its starts, and a
+# file <run>.<kill|fail|wait> there says what befalls it.
+TOY = """
+import json, os, pathlib, re, signal, sys, time
+given = dict(re.fullmatch("--(.+?)=(.+)", a).groups() for a in sys.argv[5:])
+data_set, model = pathlib.Path(sys.argv[2]).name.split(".py:")
+workdir, toy = pathlib.Path(sys.argv[4]), pathlib.Path(os.environ["TOY_FOLDER"])
+signal.signal(signal.SIGTERM, lambda *_: (save(step), sys.exit(143)))
+meets = lambda what: (toy / f"{workdir.name}.{what}").exists()
+
+def save(step):
+    folder = workdir / "checkpoints" / str(step)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text("{}")
+
+begin = max([int(p.name) for p in workdir.glob("checkpoints/*")], default=0)
+gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+with open(toy / "starts", "a") as file:
+    file.write(f"{workdir.name} {begin} {os.getpid()} {gpu}\\n")
+if gpu:
+    open(toy / f"gpu{gpu}", "x").close()  # fails beside another run on it
+if begin == 0 and workdir.exists() and any(workdir.iterdir()):
+    sys.exit("the folder holds files but no checkpoint")
+workdir.mkdir(exist_ok=True)
+(workdir / "config.json").write_text("{}")
+print("started")
+if meets("fail"):
+    sys.exit("error: first line\\nerror: no such data set")
+for step in range(begin + 1, 4):
+    save(step)
+    if meets("kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    while meets("wait"):
+        time.sleep(0.01)
+accuracy = 0.5 + 0.01 * int(given["config.seed"]) ** 2 + 0.02 * len(model) + 0.001 * len(data_set)
+result = dict(accuracy=accuracy, macro_f1=accuracy / 2, loss=1.5, step=step, num_images=10,
+              parameters=7, epoch_seconds=2.0 + int(given["config.seed"]), val_accuracy=accuracy)
+if gpu:
+    (toy / f"gpu{gpu}").unlink()
+(workdir / "test.json").write_text(json.dumps(result))
+"""
+NAMES = [
+    f"{data_set}-{model}-float32-seed{seed}"
+    for data_set in ("first", "second") for model in ("small", "large18") for seed in (0, 3)
+]  # fmt: skip
+
+
+def values(**changed):
+    """A 2x2x1x2 matrix; its config files are any two that exist."""
+    configs = {"first": "configs/digits.py", "second": "configs/mnist.py"}
+    axes = {"models": ["small", "large18"], "precisions": ["float32"], "seeds": [0, 3]}
+    return {"configs": configs, **axes, **changed}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(**changed) -> path of a matrix file."""
+
+    def make(**changed):
+        path = tmp_path / "toy_matrix.py"
+        path.write_text(f"def get_matrix():\n    return {values(**changed)!r}\n")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The folder of toy runs; `train.py` in it is their program. Drawing takes longer than they."""
+    monkeypatch.setenv("TOY_FOLDER", str(tmp_path))
+    (tmp_path / "train.py").write_text(TOY)
+    monkeypatch.setattr(session, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(pictures, "plot_spread", lambda *_: None)
+    return tmp_path
+
+
+@pytest.fixture
+def call(toy, write):
+    """call(jobs, **changed) -> (exit code, starts as {name: step that it began at})."""
+
+    def run(jobs=2, **changed):
+        (toy / "starts").write_text("")
+        program = [sys.executable, str(toy / "train.py")]
+        code = matrix.run(write(**changed), toy / "out", jobs, program)
+        return code, {row[0]: int(row[1]) for row in starts(toy)}
+
+    return run
+
+
+def starts(toy):
+    """[name, step it began at, process id, GPU if any] of each start."""
+    return [line.split() for line in (toy / "starts").read_text().splitlines()]
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table(toy):
+    return {row["name"]: row for row in read_csv(toy / "out" / "matrix.csv")}
+
+
+def accuracy_of(config, model, seed):
+    return 0.5 + 0.01 * seed**2 + 0.02 * len(model) + 0.001 * len(config)
+
+
+def test_a_second_call_does_only_what_is_missing(toy, call):
+    killed, failing, finished = NAMES[1], NAMES[6], NAMES[0]
+    (toy / f"{killed}.kill").touch()
+    (toy / f"{failing}.fail").touch()
+    code, began = call()
+    assert code == 1 and began == dict.fromkeys(NAMES, 0)
+    rows = table(toy)
+    assert list(rows) == NAMES
+    assert {n for n, row in rows.items() if row["status"] == "finished"} == (
+        set(NAMES) - {killed, failing}
+    )
+    assert rows[failing]["status"] == "failed" and rows[failing]["exit_code"] == "1"
+    assert rows[failing]["error"] == "error: no such data set"
+    assert rows[killed]["status"] == "failed" and rows[killed]["exit_code"] == "-9"
+    assert rows[killed]["error"] == "SIGKILL: started"
+    assert f"- {failing}: failed (exit code 1) error: no such data set" in (
+        (toy / "out" / "summary.md").read_text()
+    )
+    assert "error: first line" in (toy / "out" / "logs" / f"{failing}.log").read_text()
+
+    (toy / f"{killed}.kill").unlink()
+    (toy / f"{failing}.fail").unlink()
+    code, began = call()
+    assert code == 0 and began == {killed: 1, failing: 0}
+    assert (toy / "out" / f"{failing}.broken-1" / "config.json").exists()
+    assert {row["status"] for row in table(toy).values()} == {"finished"}
+    assert table(toy)[finished] == rows[finished]
+    assert call() == (0, {})
+
+
+def test_the_tables_hold_the_results_and_their_statistics(toy, call, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_spread", lambda *given: drawn.append(given))
+    assert call()[0] == 0
+    for name, row in table(toy).items():
+        config = {"first": "digits", "second": "mnist"}[row["data_set"]]
+        expected = accuracy_of(config, row["model"], int(row["seed"]))
+        assert float(row["accuracy"]) == float(row["val_accuracy"]) == pytest.approx(expected)
+        assert float(row["macro_f1"]) == pytest.approx(expected / 2)
+        numbers = [float(row[k]) for k in ("loss", "parameters", "step", "exit_code")]
+        assert numbers == [1.5, 7, 3, 0]
+        assert row["workdir"] == str(toy / "out" / name)
+    summary = read_csv(toy / "out" / "summary.csv")
+    keys = [(row["data_set"], row["model"], row["precision"], row["n"]) for row in summary]
+    assert keys == [(d, m, "float32", "2") for d in ("first", "second") for m in values()["models"]]
+    accuracies = np.array([accuracy_of("mnist", "small", seed) for seed in (0, 3)])
+    row = summary[2]
+    for key, found in (("accuracy", accuracies), ("macro_f1", accuracies / 2)):
+        expected = [found.mean(), found.std(ddof=1), found.min(), found.max()]
+        parts = [float(row[f"{key}_{part}"]) for part in ("mean", "std", "min", "max")]
+        np.testing.assert_allclose(parts, expected)
+    assert float(row["epoch_seconds_mean"]) == 3.5  # of 2 and 5
+    assert "| second | small | float32 | 2 | 65.00 ± 6.36 (60.50 to 69.50) |" in (
+        (toy / "out" / "summary.md").read_text()
+    )
+    panels, path, _ = drawn[-1]
+    np.testing.assert_allclose(panels["second"]["float32"]["small"], 100 * accuracies)
+    assert len(drawn) == len(NAMES) and path == toy / "out" / "matrix.png"
+
+
+def test_one_seed_has_no_deviation(toy, call):
+    assert call(models=["small"], seeds=[3])[0] == 0
+    assert [row["accuracy_std"] for row in read_csv(toy / "out" / "summary.csv")] == ["", ""]
+
+
+@pytest.fixture
+def start(toy, write):
+    """start(name) -> process of the matrix, one run at a time, that has come to the run `name`."""
+    started = []
+
+    def run(name):
+        (toy / f"{name}.wait").touch()
+        program = (
+            "import sys; from drifting import matrix;"
+            f"sys.exit(matrix.run({str(write())!r}, {str(toy / 'out')!r}, 1,"
+            f" (sys.executable, {str(toy / 'train.py')!r})))"
+        )
+        process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+        started.append(process)
+        wait_until(lambda: (toy / "out" / name / "checkpoints" / "1").exists())
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+    for name in NAMES:
+        (toy / f"{name}.wait").unlink(missing_ok=True)  # what was left behind ends by itself
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_runs_and_leaves_a_true_table(toy, call, start, number, code):
+    process = start(NAMES[2])
+    process.send_signal(number)
+    assert process.wait(20) == code
+    rows = table(toy)
+    assert rows[NAMES[0]]["status"] == "finished"
+    assert rows[NAMES[2]]["status"] == "stopped" and rows[NAMES[2]]["exit_code"] == "143"
+    assert (toy / "out" / "matrix.png").stat().st_size > 1000
+    others = [rows[name]["status"] for name in NAMES if name not in (NAMES[0], NAMES[2])]
+    assert others == ["missing"] * 6
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(starts(toy)[-1][2]), 0)
+    (toy / f"{NAMES[2]}.wait").unlink()
+    code, began = call()
+    assert code == 0 and began == dict.fromkeys(NAMES[1:], 0) | {NAMES[2]: 1}
+
+
+def test_a_killed_matrix_leaves_a_true_table_and_no_second_run_in_a_folder(toy, call, start):
+    process = start(NAMES[2])
+    with pytest.raises(MatrixError, match=f"in use by process {process.pid}"):
+        call()
+    process.kill()
+    process.wait()
+    statuses = {name: row["status"] for name, row in table(toy).items()}
+    assert statuses == dict.fromkeys(NAMES, "missing") | {NAMES[0]: "finished"}
+    with pytest.raises(MatrixError, match="by runs that it left behind"):
+        call(models=["small"])
+    (toy / f"{NAMES[2]}.wait").unlink()  # now the run that was left behind can finish
+    wait_until((toy / "out" / NAMES[2] / "test.json").exists)
+    wait_until(lambda: free(toy / "out"))
+    code, began = call()
+    assert code == 0 and set(began) == set(NAMES) - {NAMES[0], NAMES[2]}
+
+
+def free(out):
+    try:
+        with folder.locked(out):
+            return True
+    except MatrixError:
+        return False
+
+
+def test_each_gpu_has_one_run_at_a_time(toy, call, monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert call(jobs=None)[0] == 0
+    gpus = [row[3] for row in starts(toy)]
+    assert len(gpus) == 8 and set(gpus) == {"4", "7"}
+    assert call(jobs=1, seeds=[5])[0] == 0
+    assert {row[3] for row in starts(toy)} == {"4"}
+    with pytest.raises(MatrixError, match="2 can be seen"):
+        call(jobs=3)
+
+
+def test_gpus_are_those_that_the_driver_lists(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: X'\necho '  MIG 1g.10gb'\necho 'GPU 1: X'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert processes.visible_gpus() == []
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert processes.visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert processes.visible_gpus() == []
+
+
+def test_a_dry_run_only_tells(toy, write, capsys):
+    out = toy / "out"
+    for name, file in ((NAMES[0], "test.json"), (NAMES[1], "checkpoints/2/manifest.json"),
+                       (NAMES[2], "config.json")):  # fmt: skip
+        path = out / name / file
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(dict.fromkeys(workdirs.RESULTS, 1.0)))
+    before = sorted(toy.rglob("*"))
+    matrix.describe(path := write(), out, jobs=2)
+    assert sorted(toy.rglob("*")) == sorted({*before, path})
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line.partition(":")[0].split() for line in lines[:-1]]
+    actions = ["skip", "resume", "restart", *["start"] * 5]
+    assert shown == [list(pair) for pair in zip(actions, NAMES, strict=True)]
+    assert lines[0].endswith(NAMES[0])  # nothing to run
+    assert lines[1].endswith(
+        f"train.py --config configs/digits.py:small --workdir {out / NAMES[1]} "
+        "--config.precision=float32 --config.seed=3"
+    )
+    assert lines[-1] == "8 runs, 1 finished, 7 to do, 2 at a time on CPUs"
+
+
+def test_names_and_numbers_of_the_stages_are_stable():
+    runs = read_matrix(ROOT / "configs/matrices/stage1.py")
+    assert [runs[0].name, runs[-1].name] == [
+        "cifar10-mobilenetv2-float32-seed0", "cifar100-resnet50-float32-seed2",
+    ]  # fmt: skip
+    more = read_matrix(ROOT / "configs/matrices/stage2.py")
+    assert [len(runs), len(more)] == [12, 90]
+    assert more[-1].name == "tiny_imagenet-convnext_tiny-bfloat16-seed4"
+    assert len({run.name for run in more}) == 90
+    assert {run.name for run in runs} < {run.name for run in more}
+
+
+def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
+    epochs = {"train.total_epochs": 30}
+    one = dict(configs={"first": "configs/digits.py"}, models=["small"], seeds=[0])
+    assert call(**one, overrides=epochs)[0] == 0
+    log = toy / "out" / "logs" / "first-small-float32-seed0.log"
+    assert "--config.train.total_epochs=30" in log.read_text()
+    with pytest.raises(MatrixError, match=r"total_epochs=30, now .*=40; set these back"):
+        call(**one, overrides={"train.total_epochs": 40})
+    code, began = call(**one | {"seeds": [0, 1]}, overrides=epochs)  # more runs are no change
+    assert code == 0 and list(began) == ["first-small-float32-seed1"]
+
+
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        ({"precision": ["float32"]}, "unknown key 'precision'; did you mean 'precisions'?"),
+        ({"seeds": []}, "'seeds' is empty"),
+        ({"seeds": [0, 1, 0]}, "'seeds' holds 0 twice"),
+        ({"seeds": ["0"]}, "'seeds' holds '0', not a whole number"),
+        ({"models": "resnet50"}, "'models' is a str, not a list"),
+        ({"models": ["a-b"]}, "'models' holds 'a-b': use letters"),
+        ({"configs": {}}, "'configs' is empty"),
+        ({"configs": {"a": "configs/digits.py", "b": "configs/digits.py"}}, "twice"),
+        ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis of its own"),
+        ({"configs": {"a": "configs/digit.py"}}, "'configs' names configs/digit.py: there is no"),
+        ({"configs": {"a": 3}}, "'configs' names 3: there is no such file"),
+    ],
+)
+def test_bad_matrices_are_refused(write, tmp_path, changed, message):
+    with pytest.raises(MatrixError, match=re.escape(message)):
+        matrix.run(write(**changed), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("def get_matrix():\n    return {'models': ['a']}", "the key 'configs' is missing"),
+        ("def get_matrix(): return 3", "returns a int, not a dict"),
+        ("matrix = {}", "defines no get_matrix"),
+        ("def get_matrix(): return {}['models']", "KeyError: 'models'"),
+        ("def get_matrix(:", "SyntaxError"),
+    ],
+)
+def test_files_that_hold_no_matrix_are_refused(tmp_path, text, message):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    with pytest.raises(MatrixError, match=message):
+        read_matrix(path)
+
+
+def test_the_script_says_mistakes_in_one_line(tmp_path, write):
+    script = ROOT / "scripts/run_matrix.py"
+    command = [sys.executable, script, "--out", tmp_path / "out", "--matrix"]
+    done = subprocess.run([*command, write(seeds=[])], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert re.fullmatch("error: .*toy_matrix.py: 'seeds' is empty\n", done.stderr)
+    done = subprocess.run([*command, write(), "--dry_run"], capture_output=True, text=True)
+    assert done.returncode == 0 and "8 runs, 0 finished" in done.stdout
+
+
+def test_the_matrix_takes_no_accelerator():
+    program = "import sys, drifting.matrix; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
