@@ -19,7 +19,9 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images a batch; the confi
 CFG_SCALE = flags.DEFINE_list("cfg_scale", None, "Guidance scales; the config's if not given")
 SEED = flags.DEFINE_list("seed", None, "Seeds of the samples; the config's if not given")
 SPLIT = flags.DEFINE_string("split", None, "Real images compared with; the config's if not given")
-FEATURES = flags.DEFINE_string("features", None, "inception or pixels; the config's if not given")
+FEATURES = flags.DEFINE_string(
+    "features", None, "inception, pixels or encoder:<workdir>; the config's if not given"
+)
 FID_MODE = flags.DEFINE_string(
     "fid_mode", None, "clean, legacy_tensorflow or legacy_pytorch; the config's if not given"
 )

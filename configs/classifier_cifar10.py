@@ -32,5 +32,5 @@ def get_config(network="resnet18"):
         config.method.batch_size = 64
         config.method.crop_padding = 2
         config.optimizer.warmup_steps = 703
-        config.train.total_epochs = 12.0
+        config.train.total_epochs = 8.0
     return config

@@ -97,14 +97,16 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
     facts = facts_of(image_set)
     method, frozen = make_method(config, facts)
     schedule = _schedule(config, method, len(image_set))
+    test_images = _test_images(config) if hasattr(method, "tally") else None
     method.check_data(image_set)  # nothing is written for a run that cannot start
     if held_out is not None:
-        _write_split(workdir / "split.json", config, whole)
+        data = config.data
+        splits.load_or_make(workdir / "split.json", whole, data.num_val, data.split_seed)
     config_lib.write(workdir / "config.json", config, _record(image_set, facts))
     hparams = config_lib.flatten(config)
     loop.train(method, image_set, config, schedule, workdir, hparams, held_out, frozen)
-    if hasattr(method, "tally"):
-        _test(workdir, schedule.total)
+    if test_images is not None:
+        _test(workdir, test_images, schedule.total)
 
 
 def _divide(config: Any, whole: ImageSet) -> tuple[ImageSet, ImageSet | None]:
@@ -114,9 +116,13 @@ def _divide(config: Any, whole: ImageSet) -> tuple[ImageSet, ImageSet | None]:
     return splits.make(whole, config.data.num_val, config.data.split_seed).apply(whole)
 
 
-def _write_split(path: pathlib.Path, config: Any, whole: ImageSet) -> None:
-    """Says which images were kept out; refuses a workdir whose file says otherwise."""
-    splits.load_or_make(path, whole, config.data.num_val, config.data.split_seed)
+def _test_images(config: Any) -> ImageSet | None:
+    """Before the training, so that their absence is not news at its end."""
+    try:
+        return load_images(config, config.data.test_split)
+    except sources.DataError as error:
+        log.warning("there will be no test.json: %s", error)
+        return None
 
 
 def _schedule(config: Any, method: Any, num_images: int) -> loop.Schedule:
@@ -130,8 +136,8 @@ def _schedule(config: Any, method: Any, num_images: int) -> loop.Schedule:
     return loop.steps_of(config, convert, per_epoch)
 
 
-def _test(workdir: pathlib.Path, total_steps: int) -> None:
-    """Scores the best checkpoint on the test split: test.json, and confusion.png of a classifier.
+def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
+    """Scores the best checkpoint on test images: test.json, and confusion.png of a classifier.
 
     Done again where a job died in it, and where the run went on since.
     """
@@ -140,14 +146,14 @@ def _test(workdir: pathlib.Path, total_steps: int) -> None:
         log.info("scored already: %s", path)
         return
     run = Run(workdir)
-    images = load_images(run.config, run.config.data.test_split)
     step = run.best_step()
     state, metrics = run.restore(step)
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     held_out = validation.Validation(run.method, images, run.config.eval.batch_size, where)
     sums = held_out.sums(state)
     scores = run.method.scores(sums)
-    epochs = [r["epoch_seconds"] for r in _rows(workdir) if "epoch_seconds" in r]
+    rows = writers.read_metrics(workdir / "metrics.jsonl")
+    epochs = [row["epoch_seconds"] for row in rows if "epoch_seconds" in row]
     found = {
         **scores,
         **{k: v for k, v in metrics.items() if k.startswith("val_")},
@@ -164,10 +170,6 @@ def _test(workdir: pathlib.Path, total_steps: int) -> None:
     report.write_json(path, found)
     shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)
-
-
-def _rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    return writers.read_metrics(workdir / "metrics.jsonl")
 
 
 def _check_workdir(workdir: pathlib.Path, config: Any) -> None:

@@ -87,6 +87,18 @@ def test_a_job_that_died_in_the_test_does_it_again(classify, small_classifier):
     assert json.loads((workdir / "test.json").read_text())["confusion"] == before["confusion"]
 
 
+def test_without_a_test_split_it_is_said_and_the_rest_is_done(classify, tmp_path, caplog):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (300, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(300) % 10)
+    with caplog.at_level("WARNING", logger="drifting"):
+        workdir = classify(**{"data.source": f"npz:{tmp_path / 'data.npz'}", "data.num_val": 50,
+                              "train.total_steps": 4})
+    assert "there will be no test.json" in caplog.text
+    assert not (workdir / "test.json").exists()
+    assert len([r for r in rows(workdir) if "val_accuracy" in r]) == 2
+
+
 def test_a_split_file_of_other_data_is_refused(classify, small_classifier):
     workdir = classify()
     text = (workdir / "split.json").read_text()

@@ -8,9 +8,10 @@ import pytest
 
 from configs import base
 from drifting import state as state_lib
+from drifting.config import ConfigError
 
 
-def section(name, **changed):
+def section(name, /, **changed):
     """A config.optimizer."""
     config = {"adamw": base.get_config, "sgd": base.classifier}[name]().optimizer
     config.update(dict(learning_rate=0.1, warmup_steps=10) | changed)
@@ -32,6 +33,41 @@ def test_the_first_step_is_already_warming_up():
 def adamw(**changed):
     values = dict(weight_decay=0.0, clip_norm=0.0)
     return state_lib.make_optimizer(section("adamw", **(values | changed)), 100)[0]
+
+
+def test_the_cosine_ends_where_it_should():
+    schedule = rates(total=110, schedule="cosine", learning_rate=0.4)
+    np.testing.assert_allclose([schedule(0), schedule(9), schedule(10)], [0.04, 0.4, 0.4],
+                               rtol=1e-6)
+    np.testing.assert_allclose(schedule(35), 0.4 * (2 + np.sqrt(2)) / 4, rtol=1e-6)
+    np.testing.assert_allclose(schedule(60), 0.2, rtol=1e-5)
+    assert 0 < schedule(109) < 1e-4
+    assert schedule(110) == 0.0 and schedule(1000) == 0.0
+
+
+def test_a_schedule_that_cannot_be_is_named():
+    with pytest.raises(ConfigError, match=r"optimizer.schedule = 'cosin' .*'cosine'"):
+        rates(schedule="cosin")
+    with pytest.raises(ConfigError, match="warmup_steps = 100 leaves nothing of the 100 steps"):
+        rates(schedule="cosine", warmup_steps=100)
+    with pytest.raises(ConfigError, match=r"optimizer.name = 'adam' .*'adamw'"):
+        state_lib.make_optimizer(section("adamw", name="adam"), 100)
+
+
+def test_sgd_is_pytorchs_with_nesterov_momentum_and_decay():
+    values = dict(momentum=0.9, weight_decay=0.1, warmup_steps=0, schedule="constant")
+    optimizer = state_lib.make_optimizer(section("sgd", **values), 100)[0]
+    w, momentum = 2.0, 0.0
+    state = state_lib.TrainState.create({"net": {"w": jnp.asarray([w])}}, {"net": optimizer})
+    for gradient in (1.0, -3.0, 0.5):
+        grads = {"net": {"w": jnp.asarray([gradient])}}
+        state = state_lib.apply_gradients(state, grads, {"net": optimizer}, 0.0, {})
+        # torch.optim.SGD: g += decay * w; m = 0.9 m + g; w -= rate * (g + 0.9 m).
+        decayed = gradient + 0.1 * w
+        momentum = 0.9 * momentum + decayed
+        w -= 0.1 * (decayed + 0.9 * momentum)
+    np.testing.assert_allclose(state.params["net"]["w"], [w], rtol=1e-6)
+    np.testing.assert_array_equal(state.ema_params["net"]["w"], state.params["net"]["w"])
 
 
 def step(optimizer, grads, params):

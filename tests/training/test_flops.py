@@ -49,3 +49,17 @@ def test_convolution():
     assert flops.count(convolve, images, kernel) == expected
     cost = jax.jit(convolve).lower(images, kernel).cost_analysis()
     assert cost["flops"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_convolutions_are_found_at_any_depth():
+    x, k = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
+
+    def convolve(x):
+        return jax.lax.conv(x, k.transpose(3, 2, 0, 1), (1, 1), "SAME")
+
+    def inside(x):
+        return jax.lax.fori_loop(0, 3, lambda i, x: jax.jit(convolve)(x), x)
+
+    x = x.transpose(0, 3, 1, 2)
+    assert flops.convolves(jax.make_jaxpr(inside)(x).jaxpr)
+    assert not flops.convolves(jax.make_jaxpr(lambda x: x[0] @ x[0])(x).jaxpr)

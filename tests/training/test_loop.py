@@ -118,6 +118,21 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(train, tmp_path)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.ema_params))
 
 
+def test_on_a_cpu_a_call_of_a_convolving_method_is_one_step(small_classifier, tmp_path):
+    config = small_classifier(**{"train.total_steps": 3, "train.log_steps": 3,
+                                 "train.checkpoint_steps": 3, "train.steps_per_call": 3})
+    experiment.train(config, tmp_path / "run")
+    images = experiment.load_images(config, "train")
+    trainer = loop.Trainer(make_method(config, images), config, Schedule(3, 3, 3, 3, 3, 1.0),
+                           tmp_path / "other")
+    with jax.set_mesh(trainer.mesh):
+        trainer.start(images)
+    trainer.close()
+    assert trainer.schedule.per_call == 1
+    (row,) = [r for r in writers.read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in r]
+    assert row["step"] == 3 and np.isfinite(row["loss"])
+
+
 class Counted:
     """A method that counts how often its step is traced."""
 
