@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import socket
 
 import numpy as np
 
@@ -11,8 +10,7 @@ from input_pipeline import fit as fitting
 from input_pipeline.folders import load_as_they_are
 from input_pipeline.image_set import DataError, Decoding, ImageSet
 
-# socket: where a caller may stand in for the network that tfds_source asks for.
-__all__ = ["KNOWN", "DataError", "ImageSet", "load", "load_as_they_are", "socket"]
+__all__ = ["KNOWN", "DataError", "ImageSet", "load", "load_as_they_are"]
 
 FINDERS = {
     "cifar10": cifar.find_cifar10,

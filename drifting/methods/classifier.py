@@ -12,31 +12,13 @@ from flax import linen as nn
 from drifting import config as config_lib
 from drifting import state as state_lib
 from drifting.config import ConfigError, one_of
+from drifting.methods import labelled
 from drifting.state import TrainState
-from input_pipeline import augment, resident
+from input_pipeline import resident
 from models import classifiers, norms
 from models.activations import Activations
 
 GRID = 8  # rows and columns of the training images shown
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
-    """Of float32 logits [B, K] with int labels [B]: [B], in nats.
-
-    Label smoothing (Szegedy et al., arXiv:1512.00567) moves `smoothing` of the probability to a
-    uniform distribution over all K classes.
-    """
-    target = jax.nn.one_hot(labels, logits.shape[-1])
-    target = (1.0 - smoothing) * target + smoothing / logits.shape[-1]
-    return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
-
-
-def augmented(key: jax.Array, images: jax.Array, crop_padding: int, flip: bool) -> jax.Array:
-    """Images [B, H, W, C] in [-1, 1], randomly cropped after black padding, randomly mirrored."""
-    key_crop, key_flip = jax.random.split(key)
-    if crop_padding:
-        images = augment.random_crop(key_crop, images, crop_padding)
-    return augment.random_flip(key_flip, images) if flip else images
 
 
 def macro_f1(confusion: np.ndarray) -> float:
@@ -128,7 +110,7 @@ class Classifier:
 
     def check_data(self, image_set: Any) -> None:
         """Raises ConfigError where the training part is smaller than a batch."""
-        require_batch(image_set, self.batch_size)
+        labelled.require_batch(image_set, self.batch_size)
 
     # --- state -----------------------------------------------------------------------------------
 
@@ -155,10 +137,10 @@ class Classifier:
         """One step on the next batch of an endless stream of shuffled epochs."""
         del frozen
         key_augment, key_dropout = jax.random.split(key)
-        # The order of an epoch is that of the run, not of the step.
-        order = jax.random.key(self.seed)
-        images, labels = resident.epoch_batch(data, order, state.step, self.batch_size)
-        images = augmented(key_augment, images, self.crop_padding, self.flip)
+        images, labels = labelled.batch(
+            data, state.step, key_augment, seed=self.seed, batch_size=self.batch_size,
+            crop_padding=self.crop_padding, flip=self.flip,
+        )  # fmt: skip
         images = standardized(images, state.extra["channels"])
         params, statistics = state.params["classifier"], state.extra["batch_stats"]
         grads, (metrics, statistics) = self._gradient(
@@ -206,7 +188,7 @@ class Classifier:
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        loss = jnp.mean(cross_entropy(found.logits, labels, self.label_smoothing))
+        loss = jnp.mean(labelled.cross_entropy(found.logits, labels, self.label_smoothing))
         accuracy = jnp.mean(jnp.argmax(found.logits, axis=-1) == labels)
         return loss, ({"loss": loss, "accuracy": accuracy}, updated.get("batch_stats", {}))
 
@@ -228,7 +210,7 @@ class Classifier:
         """
         del key
         logits = self.encode(self.encoder(state), state_lib.shard_batch(images)).logits
-        loss = jnp.sum(weight * cross_entropy(logits, labels, 0.0))
+        loss = jnp.sum(weight * labelled.cross_entropy(logits, labels))
         # int32 counts: float32 ones are exact to 2^24 alone.
         confusion = jnp.zeros((self.num_classes, self.num_classes), jnp.int32)
         predicted = jnp.argmax(logits, axis=-1)
@@ -252,7 +234,7 @@ class Classifier:
         del state
         key_draw, key_augment = jax.random.split(key)
         images, _ = resident.batch(data, key_draw, GRID * GRID)
-        images = augmented(key_augment, images, self.crop_padding, self.flip)
+        images = labelled.augmented(key_augment, images, self.crop_padding, self.flip)
         return {"augmented": images.reshape(GRID, GRID, *self.image_shape)}
 
     # --- as an encoder ---------------------------------------------------------------------------
@@ -276,15 +258,6 @@ def standardized(images: jax.Array, channels: dict[str, jax.Array]) -> jax.Array
     """Each channel of [B, H, W, C] to mean 0 and deviation 1 over the training images."""
     shape = (1, 1, 1, -1)
     return (images - channels["mean"].reshape(shape)) / channels["std"].reshape(shape)
-
-
-def require_batch(image_set: Any, batch_size: int) -> None:
-    """Raises ConfigError where a data set is smaller than a batch."""
-    if not 1 <= batch_size <= len(image_set):
-        raise ConfigError(
-            f"config.method.batch_size = {batch_size}, but {image_set.source} has "
-            f"{len(image_set)} images to train on"
-        )
 
 
 def _network(config: Any, facts: Any) -> nn.Module:

@@ -16,7 +16,7 @@ import optax
 from drifting import config as config_lib
 from drifting import state as state_lib
 from drifting.config import ConfigError, one_of
-from drifting.methods.classifier import augmented, cross_entropy, require_batch
+from drifting.methods import labelled
 from drifting.state import TrainState
 from input_pipeline import resident
 from models import mae_resnet
@@ -129,7 +129,7 @@ class MaskedAutoencoding:
 
     def check_data(self, image_set: Any) -> None:
         """Raises ConfigError where the training part is smaller than a batch."""
-        require_batch(image_set, self.batch_size)
+        labelled.require_batch(image_set, self.batch_size)
 
     # --- training --------------------------------------------------------------------------------
 
@@ -145,9 +145,10 @@ class MaskedAutoencoding:
         """One step on the next batch of an endless stream of shuffled epochs."""
         del frozen
         key_augment, key_mask = jax.random.split(key)
-        order = jax.random.key(self.seed)  # of an epoch, so that of the run
-        images, labels = resident.epoch_batch(data, order, state.step, self.batch_size)
-        images = augmented(key_augment, images, self.crop_padding, self.flip)
+        images, labels = labelled.batch(
+            data, state.step, key_augment, seed=self.seed, batch_size=self.batch_size,
+            crop_padding=self.crop_padding, flip=self.flip,
+        )  # fmt: skip
 
         def mean_loss(params):
             losses = self._losses(params, images, labels, key_mask)
@@ -173,7 +174,7 @@ class MaskedAutoencoding:
         weight = self.classification_weight
         if not weight:
             return {"loss": reconstruction}
-        classification = cross_entropy(activations.logits, labels, 0.0)
+        classification = labelled.cross_entropy(activations.logits, labels)
         return {
             "loss": weight * classification + (1.0 - weight) * reconstruction,
             "reconstruction": reconstruction,

@@ -1,6 +1,7 @@
 """Every source on real or made data, and one clear line for each kind of bad data."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline import fit, sources
+from input_pipeline import fit
 from input_pipeline.sources import DataError, load
 
 
@@ -81,7 +82,7 @@ def test_missing_tfds_says_how_to_get_it(tmp_path, monkeypatch):
     def no_network(*_):
         raise OSError("no name service")
 
-    monkeypatch.setattr(sources.socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
     with pytest.raises(DataError, match="not prepared in .*nothing.*network.*TFDS_DATA_DIR"):
         load("tfds:cifar10", image_size=32, channels=3)
     with pytest.raises(DataError, match="no data set 'cifar11'; near names: .*cifar10"):

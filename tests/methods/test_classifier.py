@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, log_loss
 
 from drifting import experiment, methods
 from drifting.config import ConfigError
-from drifting.methods import classifier
+from drifting.methods import classifier, labelled
 from input_pipeline import resident, sources
 
 
@@ -35,12 +35,12 @@ def step(method, data, state=None):
 def test_cross_entropy_with_smoothing_is_that_of_the_smoothed_labels():
     logits = jax.random.normal(jax.random.key(0), (5, 3))
     labels = jnp.asarray([0, 1, 2, 2, 0])
-    plain = classifier.cross_entropy(logits, labels, 0.0)
+    plain = labelled.cross_entropy(logits, labels)
     np.testing.assert_allclose(
         jnp.mean(plain), log_loss(labels, jax.nn.softmax(logits), labels=[0, 1, 2]), rtol=1e-5
     )
-    smooth = classifier.cross_entropy(logits, labels, 0.3)
-    every = [classifier.cross_entropy(logits, jnp.full(5, k), 0.0) for k in range(3)]
+    smooth = labelled.cross_entropy(logits, labels, 0.3)
+    every = [labelled.cross_entropy(logits, jnp.full(5, k)) for k in range(3)]
     np.testing.assert_allclose(smooth, 0.7 * plain + 0.1 * sum(every), rtol=1e-5)
 
 
