@@ -1,5 +1,6 @@
 """Decoded arrays on disk, so that a data set is decoded once."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ import zipfile
 from collections.abc import Callable
 
 import numpy as np
+
+Decode = Callable[[], tuple[np.ndarray, np.ndarray]]  # () -> images, labels
 
 
 def cache_dir() -> pathlib.Path:
@@ -33,22 +36,39 @@ def stamp(path: pathlib.Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def decoded(
-    key: str, decode: Callable[[], tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, np.ndarray]:
+def decoded(key: str, decode: Decode) -> tuple[np.ndarray, np.ndarray]:
     """The (images, labels) that `decode` makes, from the cache if `key` is there.
 
-    A damaged file is made again. A folder that cannot be written costs a warning, not the run.
+    A damaged file is made again. Of processes that start together one decodes, the others wait for
+    it. A folder that cannot be written costs a warning, not the run.
     """
     path = cache_dir() / "decoded" / f"{key}.npz"
+    found = _load(path)
+    if found is not None:
+        return found
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "w")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        warnings.warn(f"cannot cache decoded images in {path.parent}: {error}", stacklevel=2)
+        return decode()
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = _load(path)
+        return _decode_to(path, decode) if found is None else found
+
+
+def _load(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         with np.load(path) as arrays:
             return arrays["images"], arrays["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # absent or damaged
+        return None  # absent or damaged
+
+
+def _decode_to(path: pathlib.Path, decode: Decode) -> tuple[np.ndarray, np.ndarray]:
     images, labels = decode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
             np.savez(file, images=images, labels=labels)
         os.replace(file.name, path)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from drifting import encoders, experiment
 from drifting.config import ConfigError
+from drifting.evaluation import measurement, report
 from drifting.experiment import WorkdirError
 from drifting.training import checkpoints, writers
 from drifting.weights import files, torchvision
@@ -175,10 +176,12 @@ def test_an_encoders_parameters_are_no_constants_of_the_step(encoder, small_conf
 def test_a_drifting_run_is_scored_in_an_encoders_features(encoder, train):
     workdir = train()
     experiment.evaluate(workdir, "last", num_samples=80, features=f"encoder:{encoder}",
-                        metrics=["fid", "is"])
-    (row,) = experiment.report.read_rows(workdir / "eval" / "fid_metrics.csv")
-    assert row["features"] == f"encoder:{encoder}"
-    assert float(row["frechet_distance"]) > 0 and float(row["inception_score"]) >= 1
+                        metrics=[*measurement.METRICS])
+    (row,) = report.read_rows(workdir / "eval" / "fid_metrics.csv")
+    assert row["features"] == f"encoder:{encoder}" and row["fid_mode"] == ""
+    values = {c: float(row[c]) for columns in measurement.METRICS.values() for c in columns}
+    assert np.isfinite(list(values.values())).all()
+    assert values["frechet_distance"] > 0 and values["inception_score"] >= 1
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,10 @@ def assert_same_run(workdir, whole):
     assert [r["step"] for r in rows] == list(range(1, STEPS + 1))
 
 
-@pytest.mark.parametrize("draw", [0, 1, 2])
+MORE = [pytest.param(draw, marks=pytest.mark.slow) for draw in (1, 2)]
+
+
+@pytest.mark.parametrize("draw", [0, *MORE])
 def test_killed_at_a_random_step_and_resumed(train, whole, tmp_path, draw):
     step = int(np.random.default_rng(draw).integers(1, STEPS - 5))
     workdir = tmp_path / "run"

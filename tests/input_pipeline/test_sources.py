@@ -4,12 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from concurrent import futures
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline import fit
+from input_pipeline import cache, fit
 from input_pipeline.sources import DataError, load
 
 
@@ -139,9 +141,23 @@ def test_decoded_once_and_again_when_a_file_changes(folder, monkeypatch):
     assert third.images[2, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_of_those_who_start_together_one_decodes():
+    calls = []
+
+    def decode():
+        calls.append(1)
+        time.sleep(0.2)
+        return np.ones((1, 2, 2, 1), np.uint8), np.zeros(1, np.int32)
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: cache.decoded("key", decode), range(4)))
+    assert len(calls) == 1
+    assert all(images.sum() == 4 for images, _ in found)
+
+
 def test_a_damaged_cache_file_is_made_again(folder, tmp_path):
     first = load(f"folder:{folder}", image_size=8, channels=3)
-    (cached,) = (tmp_path / "cache" / "decoded").iterdir()
+    (cached,) = (tmp_path / "cache" / "decoded").glob("*.npz")
     cached.write_bytes(cached.read_bytes()[:100])
     again = load(f"folder:{folder}", image_size=8, channels=3)
     np.testing.assert_array_equal(first.images, again.images)

@@ -16,7 +16,7 @@ from models.mobilenet_v2 import round_channels
 from models.resnet import ResNet
 
 # The smallest network of each family.
-TINY = {"mobilenetv2": 0.25, "resnet18_nano": 0.5, "convnext_tiny": 1 / 12}
+TINY = {"mobilenetv2": 0.25, "resnet18": 0.125, "convnext_tiny": 1 / 12}
 
 
 def images(size, count=4, seed=0):
@@ -102,8 +102,7 @@ def test_maps_are_named_in_order_of_depth(name, blocks, after):
 
 def test_width_multiplies_channels():
     found, _ = shapes_of(classifiers.create("resnet18", 10, 32, width=0.25), 32)
-    nano, _ = shapes_of(classifiers.create("resnet18_nano", 10, 32), 32)
-    assert found == nano and found.pooled.shape == (1, 128)
+    assert found.maps["stem"].shape == (1, 32, 32, 16) and found.pooled.shape == (1, 128)
     with pytest.raises(ValueError, match="width 0.3 makes 64 channels 19.2; .* of 1/64"):
         classifiers.create("resnet18", 10, 32, width=0.3)
     with pytest.raises(ValueError, match="channels 0;"):
@@ -247,7 +246,7 @@ def test_randomness_is_asked_for_only_in_training_with_a_rate(name):
         return jax.eval_shape(apply, variables, images(32, 2))
 
     trace(network, train=False)
-    if name == "resnet18_nano":
+    if name == "resnet18":
         trace(network, train=True)
         return
     with pytest.raises(Exception, match="dropout"):

@@ -73,7 +73,10 @@ def test_going_on_is_the_run_that_never_stopped(train):
     assert (parts / "metrics.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize("mesh", [(8, 1), (2, 4), (1, 8)])
+ONE_AXIS = [pytest.param(mesh, marks=pytest.mark.slow) for mesh in ((8, 1), (1, 8))]
+
+
+@pytest.mark.parametrize("mesh", [(2, 4), *ONE_AXIS])
 def test_losses_do_not_depend_on_the_mesh(train, mesh):
     few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}
     one = losses(train("one", **few))
