@@ -80,6 +80,7 @@ def test_train_against_test_is_small_and_falls_with_the_number(real, tmp_path, m
     assert distances[2] < far / 2
 
 
+@pytest.mark.slow
 def test_pixel_scores_rise_with_noise(real, tmp_path, monkeypatch):
     features = feature_function("pixels", (8, 8, 3), "clean")
     small = {split: shrunk(real(split)) for split in ("train", "test")}

@@ -78,8 +78,10 @@ def test_the_loss_falls_and_pictures_show_it(make, data):
 def test_the_classification_loss_takes_its_share(make, data):
     both, one, none = (make(**{"method.classification_weight": w}) for w in (0.25, 1.0, 0.0))
     state = jax.jit(both.init)(jax.random.key(0))
+    images, labels = resident.batch(data, jax.random.key(1), 16)
+    key, weight = jax.random.key(2), jnp.ones(16)
     mixed, alone, pixels = (
-        jax.jit(m.train_step)(state, data, jax.random.key(1))[1] for m in (both, one, none)
+        m.scores(jax.jit(m.tally)(state, images, labels, weight, key)) for m in (both, one, none)
     )
     assert "accuracy" in mixed and "accuracy" not in pixels
     np.testing.assert_allclose(mixed["loss"], 0.25 * alone["loss"] + 0.75 * pixels["loss"],
