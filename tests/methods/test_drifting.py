@@ -10,6 +10,7 @@ import pytest
 from configs import base
 from drifting import methods
 from drifting.config import ConfigError
+from drifting.fields import kernel
 from drifting.methods import drifting
 from input_pipeline import resident, sources
 
@@ -167,6 +168,37 @@ def test_features_are_handed_in_with_their_parameters_as_arguments(digits):
     np.testing.assert_allclose(
         2.0 * metrics["feature_dist_mean"], other["feature_dist_mean"], rtol=1e-4
     )
+
+
+def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digits):
+    """As released: a place is one more group of the feature's loss, not a feature of its own."""
+
+    def features(params, images):
+        del params
+        flat = images.reshape(images.shape[0], -1)
+        return jnp.stack([flat[:, :8], 5.0 * flat[:, 8:16]]), flat[None]
+
+    method = make(features)
+    keys = drifting.Keys(*jax.random.split(jax.random.key(3), len(drifting.Keys._fields)))
+    classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
+    params = jax.jit(method.init)(jax.random.key(0)).params["generator"]
+    inputs = method._draw_inputs(keys, classes, cfg_scale)
+    real, _ = method._draw_real({}, digits, keys, classes)
+    loss, _, _ = jax.jit(method._loss_and_grads)(params, None, inputs, real, cfg_scale)
+
+    images = (jax.jit(method._generate)(params, inputs), real.positives, real.unconditional)
+    sets = [features(None, x.reshape(-1, 8, 8, 1)) for x in images]
+    expected = []
+    for stacks in zip(*sets, strict=True):
+        places = len(stacks[0])
+        groups = [x.reshape(places * 10, -1, x.shape[-1]) for x in stacks]
+        weight = kernel.guidance_weight(cfg_scale, 4, 3)  # of 4 samples, 3 negatives a class
+        weight = jnp.broadcast_to(jnp.tile(weight, places)[:, None], (places * 10, 3))
+        target = kernel.distance_target(
+            *groups, negative_weight=weight, temperatures=method.temperatures
+        )
+        expected.append(jnp.mean(kernel.regression_loss(groups[0], target)))
+    np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-4)
 
 
 def test_some_of_the_classes_a_step(digits):
