@@ -44,7 +44,7 @@ def steps(method, data, n=1, seed=0):
 
 
 @pytest.mark.parametrize("normalization", ["sphere", "distance"])
-@pytest.mark.parametrize("chunks", [2, 8])
+@pytest.mark.parametrize("chunks", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_micro_batches_are_exact(digits, normalization, chunks):
     whole, parts = (
         make(normalization=normalization, micro_batches=m) for m in (1, chunks)
