@@ -96,7 +96,9 @@ def torch_rate(state, images):
         try:
             import torchvision  # noqa: F401
         except RuntimeError:  # a CPU build of PyTorch lacks its operators; the network needs none
-            library = torch.library.Library("torchvision", "DEF")
+            from torch import library as operators
+
+            library = operators.Library("torchvision", "DEF")
             for name in ("nms", "qnms"):
                 library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         from pytorch_fid import inception as port

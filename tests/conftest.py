@@ -133,6 +133,24 @@ def train(small_config, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def torchvision():
+    """The package with its networks, beside PyTorch; skips where one is not installed."""
+    pytest.importorskip("torch")
+    try:
+        import torchvision
+    except RuntimeError:  # a CPU build of PyTorch lacks its operators; the networks need none
+        from torch import library as operators
+
+        library = operators.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+    except ImportError:
+        pytest.skip("no torchvision")
+    return torchvision
+
+
+@pytest.fixture(scope="session")
 def inception_state():
     """Weights of the FID Inception that are made, not trained: activations stay of order one."""
     generator = np.random.default_rng(0)

@@ -14,17 +14,8 @@ COUNT = 96
 
 
 @pytest.fixture(scope="module")
-def pytorch_fid():
+def pytorch_fid(torchvision):
     """(fid_score, inception) of pytorch-fid."""
-    torch = pytest.importorskip("torch")
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:  # a CPU build of PyTorch lacks its operators; the network needs none
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except ImportError:
-        pytest.skip("no torchvision")
     fid_score = pytest.importorskip("pytorch_fid.fid_score")
     return fid_score, pytest.importorskip("pytorch_fid.inception")
 

@@ -20,18 +20,9 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def theirs():
+def theirs(torchvision):
     """theirs(name) -> torchvision's network with weights that are drawn, not trained."""
-    torch = pytest.importorskip("torch")
-    try:
-        import torchvision
-    except RuntimeError:  # a CPU build of PyTorch lacks its operators; the networks need none
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-    except ImportError:
-        pytest.skip("no torchvision")
+    import torch
 
     def make(name):
         network = getattr(torchvision.models, NAMES[name])(num_classes=CLASSES)
