@@ -13,8 +13,12 @@ def get_config() -> ConfigDict:
     """A drifting run."""
     config = _common()
     config.method = _drifting()
+    config.field = _learned_field()
     config.model = _drift_dit()
     config.optimizer = _adamw()
+    config.field_optimizer = _adamw()
+    config.field_optimizer.learning_rate = 1e-3
+    config.field_optimizer.warmup_steps = 100
     return config.lock()
 
 
@@ -97,7 +101,7 @@ def _common() -> ConfigDict:
 def _drifting() -> ConfigDict:
     method = ConfigDict()
     method.name = "drifting"
-    method.field = "kernel"
+    method.field = "kernel"  # or learned, which config.field and config.field_optimizer describe
     # distance: as released by the paper's authors, guidance by unconditional negatives.
     # sphere: on L2-normalised features, guidance by extrapolation from the null class.
     method.normalization = "distance"
@@ -124,6 +128,23 @@ def _drifting() -> ConfigDict:
     method.queue_push = 64  # fresh images a step into the queue
     method.micro_batches = 1  # exact; more saves memory and costs one more forward pass
     return method
+
+
+def _learned_field() -> ConfigDict:
+    """Of method.field = "learned"; a kernel field reads nothing of it."""
+    field = ConfigDict()
+    # What the field learns. lookahead: to bring samples near a second draw of positives in one
+    # step. distill: the kernel field of all method.temperatures. frozen: nothing; it stays as it
+    # was initialised, as in the system that it comes from.
+    field.objective = "lookahead"
+    field.steps = 1  # of the field a step of the generator; each draws positives of its own
+    field.norm_penalty = 0.01  # times the field's mean square, in units of the mean distance
+    field.mask_self = True  # a sample is not its own negative
+    field.kernel_weight = 0.0  # of the multi-temperature kernel field that is added to the learned
+    field.hidden = 256  # units between the two layers of the representation
+    field.projection = 256  # values of a representation; 0: the features themselves
+    field.score_hidden = 128  # hidden units of the network that scores pairs
+    return field
 
 
 def _classifier() -> ConfigDict:

@@ -81,7 +81,8 @@ def make_method(config: Any, facts: methods.DataFacts) -> tuple[Any, Any]:
         loaded, config.method.encoder_features, config.method.encoder_every_block
     )
     log.info("features of the encoder %s (%s)", encoder, loaded.identity)
-    return methods.create(config, facts, features=features), loaded.parameters
+    given = {"features": features, "feature_params": loaded.parameters}
+    return methods.create(config, facts, **given), loaded.parameters
 
 
 def train(config: Any, workdir: str | pathlib.Path) -> None:
@@ -256,7 +257,8 @@ class Run:
 
     def restore(self, step: int) -> tuple[Any, dict[str, float]]:
         """The state at `step` on one device, and the metrics saved beside it."""
-        return self._checkpoints.restore(step, self._shapes)
+        optional = getattr(self.method, "replaceable", ())  # sampling does without them
+        return self._checkpoints.restore(step, self._shapes, optional)
 
     def restore_last(self) -> tuple[Any, int]:
         """The newest usable state and its step; a damaged newer one is named and passed over."""

@@ -42,8 +42,20 @@ class TrainState:
         )
 
 
-def learning_rates(optimizer: Any, total_steps: int) -> optax.Schedule:
-    """The learning rate at each step (from 0) of a config.optimizer.
+def with_network(state: TrainState, name: str, other: TrainState) -> TrainState:
+    """`state` with the network `name` of another state: parameters, average, optimiser state."""
+    return state.replace(
+        **{
+            part: {**getattr(state, part), name: getattr(other, part)[name]}
+            for part in ("params", "ema_params", "opt_state")
+        }
+    )
+
+
+def learning_rates(
+    optimizer: Any, total_steps: int, section: str = "optimizer"
+) -> optax.Schedule:
+    """The learning rate at each step (from 0) of a config.optimizer, or of another section.
 
     Step k of a linear warm-up over W steps has learning_rate * (k + 1) / W: the first step is
     neither at 0 nor, as in some references, at the full rate. `constant` stays at learning_rate.
@@ -54,11 +66,11 @@ def learning_rates(optimizer: Any, total_steps: int) -> optax.Schedule:
       ConfigError: an unknown schedule, or a warm-up that takes the whole run.
     """
     peak, warmup = optimizer.learning_rate, optimizer.warmup_steps
-    one_of("optimizer.schedule", optimizer.schedule, ("constant", "cosine"))
+    one_of(f"{section}.schedule", optimizer.schedule, ("constant", "cosine"))
     cosine = optimizer.schedule == "cosine"
     if cosine and warmup >= total_steps:
         raise ConfigError(
-            f"config.optimizer.warmup_steps = {warmup} leaves nothing of the {total_steps} steps "
+            f"config.{section}.warmup_steps = {warmup} leaves nothing of the {total_steps} steps "
             "for the cosine"
         )
 
@@ -74,7 +86,7 @@ def learning_rates(optimizer: Any, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(
-    optimizer: Any, total_steps: int
+    optimizer: Any, total_steps: int, section: str = "optimizer"
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimiser of a config.optimizer (configs/base.py says what its keys mean), and its rate.
 
@@ -84,8 +96,8 @@ def make_optimizer(
     Raises:
       ConfigError: an unknown name or schedule.
     """
-    one_of("optimizer.name", optimizer.name, ("adamw", "sgd"))
-    schedule = learning_rates(optimizer, total_steps)
+    one_of(f"{section}.name", optimizer.name, ("adamw", "sgd"))
+    schedule = learning_rates(optimizer, total_steps, section)
     clip_norm, decay = optimizer.clip_norm, optimizer.weight_decay
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm > 0 else optax.identity()
     if optimizer.name == "adamw":

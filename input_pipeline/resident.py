@@ -55,17 +55,18 @@ def require_class_counts(image_set: ImageSet, n: int) -> None:
 
 
 def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
-    """n distinct integers below each of `upper` [...], every n-subset equally likely: [..., n].
+    """n distinct integers below each of `upper` [...], in random order: [..., n].
 
+    Every n-subset and every order is equally likely, so parts of a draw are draws themselves.
     Floyd's algorithm (Bentley and Floyd, CACM 30(9), 1987): n sequential draws, whatever the range,
-    where a permutation would sort all of it. The set is uniform, its order is not. Where n > upper,
-    numbers repeat but stay in range.
+    where a permutation would sort all of it. Where n > upper, numbers repeat but stay in range.
     """
+    key_draws, key_order = jax.random.split(key)
     # Draw j is uniform on 0..top_j; one that was seen before is replaced by top_j itself.
     upper = jnp.broadcast_to(upper[..., None], (*upper.shape, n)).astype(jnp.int32)
     position = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), upper.shape)
     top = jnp.where(upper >= n, upper - n + position, upper - 1)
-    draws = jax.random.randint(key, top.shape, 0, jnp.maximum(top, 0) + 1, jnp.int32)
+    draws = jax.random.randint(key_draws, top.shape, 0, jnp.maximum(top, 0) + 1, jnp.int32)
 
     def draw(chosen: jax.Array, j: jax.Array) -> tuple[jax.Array, None]:
         seen = jnp.any(chosen == draws[..., j, None], axis=-1)
@@ -73,7 +74,8 @@ def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
         return chosen.at[..., j].set(value), None
 
     chosen, _ = jax.lax.scan(draw, jnp.full(top.shape, -1, jnp.int32), jnp.arange(n), unroll=8)
-    return jnp.maximum(chosen, 0)
+    # The algorithm's set is uniform, its order is not: later draws reach further.
+    return jax.random.permutation(key_order, jnp.maximum(chosen, 0), axis=-1, independent=True)
 
 
 def positives(data: Resident, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
@@ -89,9 +91,7 @@ def batch(data: Resident, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]
     Returns:
       float32 [n, H, W, C] in [-1, 1] and int32 [n].
     """
-    key_rows, key_order = jax.random.split(key)
-    rows = distinct_integers(key_rows, n, jnp.asarray(data.images.shape[0], jnp.int32))
-    rows = jax.random.permutation(key_order, rows)
+    rows = distinct_integers(key, n, jnp.asarray(data.images.shape[0], jnp.int32))
     return pixels.to_unit(data.images[rows]), data.labels[rows]
 
 

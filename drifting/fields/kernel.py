@@ -22,11 +22,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from drifting.fields import pairs
+from drifting.fields.pairs import HIGHEST, as_float
+
 SELF_DISTANCE = 1e6  # added to a sample's distance to itself where that pair is masked (sphere)
 SELF_DISTANCE_SCALED = 100.0  # the same for distances scaled to mean 1 (distance)
 MIN_AFFINITY = 1e-3  # the released form clips row x column softmax at 1e-6 before the root
-DIRECT_DIMENSIONS = 32  # up to here distances are sums of squared differences, above a product
-HIGHEST = jax.lax.Precision.HIGHEST  # else float32 products are TF32 on recent GPUs
 
 
 class Target(NamedTuple):
@@ -43,28 +44,9 @@ class Target(NamedTuple):
     metrics: dict[str, jax.Array]
 
 
-def as_float(x: jax.Array) -> jax.Array:
-    """float32 at least: a field in bfloat16 would round distances to two digits."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Euclidean distances [C, N, M] of x [C, N, D] to y [C, M, D], without gradient.
-
-    In few dimensions the differences themselves are squared and summed, one dimension after the
-    other: as cheap as a product there, and exact for close points. In many dimensions
-    |x|^2 + |y|^2 - 2 x.y, which loses about 1e-7 |x|^2 of d^2 to cancellation.
-    """
-    x, y = jax.lax.stop_gradient(x), jax.lax.stop_gradient(y)
-    if x.shape[-1] <= DIRECT_DIMENSIONS:
-        columns = zip(jnp.moveaxis(x, -1, 0), jnp.moveaxis(y, -1, 0), strict=True)
-        return jnp.sqrt(sum(jnp.square(a[:, :, None] - b[:, None, :]) for a, b in columns))
-    # About the centre of y the cancelling terms are as small as they can be.
-    centre = jnp.mean(y, axis=-2, keepdims=True)
-    x, y = x - centre, y - centre
-    products = jnp.einsum("cnd,cmd->cnm", x, y, precision=HIGHEST)
-    x2, y2 = jnp.sum(x * x, axis=-1), jnp.sum(y * y, axis=-1)
-    return jnp.sqrt(jnp.maximum(x2[:, :, None] + y2[:, None, :] - 2.0 * products, 0.0))
+    """Euclidean distances [C, N, M] of x [C, N, D] to y [C, M, D], without gradient."""
+    return pairs.distances(jax.lax.stop_gradient(x), jax.lax.stop_gradient(y))
 
 
 def affinities(distance: jax.Array, temperatures: tuple[float, ...]) -> jax.Array:

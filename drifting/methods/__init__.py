@@ -9,6 +9,9 @@ A method is a frozen dataclass with pure functions (see DESIGN in the README):
     images_per_step, batch_size: ints, for rates and for the division over devices
     check_data(image_set): raises where a data set cannot serve the method
 
+    replaceable: names of networks that a run may start afresh where a checkpoint lacks them,
+        and that are left out where they are not used; none where a method does not say
+
 A generator also has
 
     sample(state, key, labels, cfg_scale, ema) -> images [B, H, W, C] in [-1, 1]

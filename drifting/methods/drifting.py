@@ -1,8 +1,9 @@
-"""Drifting with a kernel field: a generator trained to follow the drift of its own samples.
+"""Drifting: a generator trained to follow the drift of its own samples.
 
 Algorithm 1 of Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770): draw classes,
 generate a set of each, draw real positives of the same classes, evaluate the field on features,
-regress the generator's features on stopgrad(phi + V).
+regress the generator's features on stopgrad(phi + V). The field is the kernel field, or one that is
+learned beside the generator (learned_field.py).
 """
 
 import dataclasses
@@ -17,13 +18,15 @@ import optax
 from drifting import config as config_lib
 from drifting import state as state_lib
 from drifting.config import ConfigError, one_of
-from drifting.fields import kernel
+from drifting.fields import kernel, pairs
+from drifting.methods.learned_field import LearnedField, Networks, Surroundings
 from drifting.state import TrainState
 from input_pipeline import augment, pixels, resident
 from input_pipeline.queue import SampleQueue
 from models import dit
 
 NORMALIZATIONS = ("sphere", "distance")
+FIELDS = ("kernel", "learned")
 
 # (feature parameters, images [B, H, W, C] in [-1, 1]) -> stacks [S, B, D], one a feature: S places
 # of it (one, for a whole image) with vectors of D values.
@@ -61,7 +64,7 @@ class Inputs(NamedTuple):
 class Real(NamedTuple):
     """The real side of a step: C classes of P positives, and M unconditional negatives each."""
 
-    positives: jax.Array  # [C, P, H, W, C]
+    positives: jax.Array  # [C, P, H, W, C], or several disjoint draws of P behind each other
     unconditional: jax.Array | None  # [C, M, H, W, C]
     valid: jax.Array  # [C] float, 0 where a queue cannot yet serve the class
 
@@ -142,12 +145,24 @@ class Drifting:
     queue_push: int
     micro_batches: int
     features: FeatureFunction = pixel_features
+    field: LearnedField | None = None  # None: the kernel field
+
+    # Sampling needs no field, and a kernel run may be resumed with a learned one.
+    replaceable = ("field",)
 
     @classmethod
     def from_config(
-        cls, config: Any, facts: Any, features: FeatureFunction = pixel_features
+        cls,
+        config: Any,
+        facts: Any,
+        features: FeatureFunction = pixel_features,
+        feature_params: Any = None,
     ) -> "Drifting":
-        """Builds the method; `features` is where an encoder's feature function is handed in.
+        """Builds the method.
+
+        Args:
+          features, feature_params: where an encoder's feature function is handed in. A learned
+            field is made for their dimensions; a run that is only sampled can do without.
 
         Raises:
           ConfigError: a value of the config is outside what it can be; the key is named.
@@ -164,7 +179,7 @@ class Drifting:
             **preset,
             **model,
         )
-        one_of("method.field", config.method.field, ("kernel",))
+        one_of("method.field", config.method.field, FIELDS)
         one_of("method.normalization", config.method.normalization, NORMALIZATIONS)
         values = config.method.to_dict()
         for key in ("name", "field", "encoder", "encoder_features", "encoder_every_block"):
@@ -174,6 +189,10 @@ class Drifting:
         images_per_step = values["classes_per_step"] * values["num_positives"]
         total = config_lib.to_steps(config.train, "total", images_per_step, facts.num_images)
         optimizer, schedule = state_lib.make_optimizer(config.optimizer, total)
+        field = None
+        if config.method.field == "learned":
+            dimensions = _dimensions(features, feature_params, facts.image_shape)
+            field = LearnedField.from_config(config, dimensions, total)
         method = cls(
             generator=generator,
             optimizer=optimizer,
@@ -181,6 +200,7 @@ class Drifting:
             ema_decay=config.ema_decay,
             flip=config.data.flip,
             features=features,
+            field=field,
             **values,
         )
         method._check()
@@ -202,10 +222,16 @@ class Drifting:
                 f"config.method.micro_batches = {self.micro_batches} does not divide the "
                 f"{self.batch_size} images generated a step"
             )
-        if self.queue_size and self.queue_size < self.num_positives:
+        if self.queue_size and self.queue_size < self.num_drawn:
             raise ConfigError(
                 f"config.method.queue_size = {self.queue_size} holds fewer images than the "
-                f"{self.num_positives} positives drawn from it"
+                f"{self.num_drawn} positives drawn from it"
+            )
+        smallest = min(self.num_generated, self.num_positives, self._num_unconditional or 2)
+        if self.field and self.field.objective == "lookahead" and smallest < 2:
+            raise ConfigError(
+                "config.field.objective = 'lookahead' needs at least 2 of config.method."
+                "num_generated, num_positives and num_unconditional (if any)"
             )
         if not 1.0 <= self.cfg_min <= self.cfg_max:
             raise ConfigError(
@@ -229,16 +255,26 @@ class Drifting:
 
     @property
     def images_per_step(self) -> int:
-        """Real positives seen a step; an epoch is counted in these."""
+        """Positives that the generator follows in a step; an epoch is counted in these."""
         return self.classes_per_step * self.num_positives
 
     @property
+    def num_drawn(self) -> int:
+        """Positives a class and step, those that a learned field is trained on included."""
+        return self.num_positives * (self.field.draws if self.field else 1)
+
+    @property
+    def _num_unconditional(self) -> int:
+        return self.num_unconditional if self.normalization == "distance" else 0
+
+    @property
     def optimizers(self) -> dict[str, optax.GradientTransformation]:
-        return {"generator": self.optimizer}
+        field = {"field": self.field.optimizer} if self.field else {}
+        return {"generator": self.optimizer, **field}
 
     def check_data(self, image_set: Any) -> None:
         """Raises DataError where a class has fewer images than the positives asked of it."""
-        resident.require_class_counts(image_set, self.num_positives)
+        resident.require_class_counts(image_set, self.num_drawn)
 
     # --- state -----------------------------------------------------------------------------------
 
@@ -257,7 +293,10 @@ class Drifting:
             extra["queue"] = SampleQueue.create(
                 self.num_classes, self.queue_size, self.image_shape
             )
-        return TrainState.create({"generator": variables["params"]}, self.optimizers, extra)
+        params = {"generator": variables["params"]}
+        if self.field:
+            params["field"] = self.field.init(jax.random.fold_in(key, 1))
+        return TrainState.create(params, self.optimizers, extra)
 
     # --- training --------------------------------------------------------------------------------
 
@@ -284,8 +323,8 @@ class Drifting:
             self.cfg_share_at_one,
         )
         inputs = self._draw_inputs(keys, classes, cfg_scale)
-        loss, grads, metrics = self._loss_and_grads(
-            state.params["generator"], frozen, inputs, real, cfg_scale
+        loss, grads, field, metrics = self._loss_and_grads(
+            state, frozen, inputs, real, cfg_scale
         )
         metrics = {
             "loss": loss,
@@ -294,6 +333,11 @@ class Drifting:
             "lr": self.schedule(state.step),
         }
         grads = {"generator": grads}
+        if field:
+            state = state.replace(
+                params={**state.params, "field": field.params},
+                opt_state={**state.opt_state, "field": field.opt_state},
+            )
         state = state_lib.apply_gradients(state, grads, self.optimizers, self.ema_decay, extra)
         return state, metrics
 
@@ -318,17 +362,17 @@ class Drifting:
         self, extra: dict, data: resident.Resident | Batch, keys: Keys, classes: jax.Array
     ) -> tuple[Real, dict]:
         """Positives and unconditional negatives, from the data set or from the queue."""
-        num_unconditional = self.num_unconditional if self.normalization == "distance" else 0
+        num_unconditional = self._num_unconditional
         asked = (self.classes_per_step * num_unconditional,)
         if self.queue_size:
             queue = _push(extra["queue"], data, keys.push, self.queue_push)
             extra = {**extra, "queue": queue}
-            positives, valid = queue.sample(keys.positives, classes, self.num_positives)
+            positives, valid = queue.sample(keys.positives, classes, self.num_drawn)
             if num_unconditional:
                 unconditional, _ = queue.sample_any(keys.unconditional, *asked)
             valid = valid.astype(jnp.float32)
         else:
-            positives = resident.positives(data, keys.positives, classes, self.num_positives)
+            positives = resident.positives(data, keys.positives, classes, self.num_drawn)
             if num_unconditional:
                 unconditional, _ = resident.batch(data, keys.unconditional, *asked)
             valid = jnp.ones((self.classes_per_step,), jnp.float32)
@@ -345,31 +389,70 @@ class Drifting:
 
     def _phi(self, feature_params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
         """Feature stacks [S, B, D] in the coordinates that the field and the loss share."""
-        stacks = tuple(kernel.as_float(f) for f in self.features(feature_params, images))
+        stacks = tuple(pairs.as_float(f) for f in self.features(feature_params, images))
         if self.normalization == "sphere":
             stacks = tuple(kernel.l2_normalize(f) for f in stacks)
         return stacks
 
     def _targets(
-        self, phi: tuple[jax.Array, ...], feature_params: Any, real: Real, cfg_scale: jax.Array
-    ) -> tuple[tuple[kernel.Target, ...], dict[str, jax.Array]]:
-        """Goal [S, B, D] and scale [S, B, 1] for each stack, and the metrics' mean over scales."""
+        self,
+        phi: tuple[jax.Array, ...],
+        field: Networks | None,
+        feature_params: Any,
+        real: Real,
+        cfg_scale: jax.Array,
+    ) -> tuple[tuple[kernel.Target, ...], Networks | None, dict[str, jax.Array]]:
+        """Goal [S, B, D] and scale [S, B, 1] for each stack, and the metrics' mean over stacks.
+
+        A learned field takes its steps here, and comes back as it is after them.
+        """
         positives = self._phi(feature_params, _flat(real.positives))
         negatives = (None,) * len(phi)
         if real.unconditional is not None:
             negatives = self._phi(feature_params, _flat(real.unconditional))
-        targets, metrics = [], []
-        for generated, positive, negative in zip(phi, positives, negatives, strict=True):
-            sets = [self._by_class(x) for x in (generated, positive, negative)]
-            target = self._field(*sets, cfg_scale)
-            metrics.append(target.metrics)
-            goal = target.goal.reshape(generated.shape)
-            scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))
-            targets.append(kernel.Target(goal, scale.reshape(*generated.shape[:-1], 1), {}))
+        sets = [[self._by_class(x) for x in z] for z in zip(phi, positives, negatives, strict=True)]
+        targets = [self._kernel_target(*s, cfg_scale) for s in sets]
+        metrics = [target.metrics for target in targets]
+        learning = {}
+        if self.field:
+            around = [
+                self._surroundings(*s, target, cfg_scale)
+                for s, target in zip(sets, targets, strict=True)
+            ]
+            field, learning = self.field.train(field, around)
+            drifts = self.field.drifts(field.params, around)
+            targets = [
+                target._replace(goal=a.x + v)
+                for target, a, v in zip(targets, around, drifts, strict=True)
+            ]
+            metrics = [_learned_metrics(m, v) for m, v in zip(metrics, drifts, strict=True)]
         mean = jax.tree.map(lambda *m: jnp.mean(jnp.stack(m)), *metrics)
-        return tuple(targets), mean
+        shaped = tuple(_as_stack(t, f.shape) for t, f in zip(targets, phi, strict=True))
+        return shaped, field, mean | learning
 
-    def _field(
+    def _surroundings(
+        self,
+        generated: jax.Array,
+        positives: jax.Array,
+        unconditional: jax.Array | None,
+        target: kernel.Target,
+        cfg_scale: jax.Array,
+    ) -> Surroundings:
+        """What a learned field sees of one feature: sets [S * C, N, D] over the target's scale."""
+        x = pairs.as_float(generated) / target.scale
+        weight = None
+        if unconditional is not None:
+            weight, cfg_scale = (
+                self._for_places(w, generated)
+                for w in (self._guidance_weight(cfg_scale), cfg_scale)
+            )
+            unconditional = unconditional / target.scale
+        around = Surroundings(
+            x, positives / target.scale, unconditional, weight, cfg_scale, target.goal - x
+        )
+        return jax.lax.stop_gradient(around)
+
+    def _kernel_target(
         self,
         generated: jax.Array,
         positives: jax.Array,
@@ -379,13 +462,14 @@ class Drifting:
         """The target of one feature: sets [S * C, N, D], a group for each of its S places.
 
         As released, a feature's places share the scale of their distances and their force norms.
+        Of several draws of positives the kernel field sees the first.
         """
+        positives = positives[:, : self.num_positives]
         if self.normalization == "sphere":
             return kernel.sphere_target(generated, positives, self.temperatures)
         weight = None
         if negatives is not None:
-            each = kernel.guidance_weight(cfg_scale, self.num_generated, negatives.shape[1])
-            each = jnp.tile(each, negatives.shape[0] // self.classes_per_step)
+            each = self._for_places(self._guidance_weight(cfg_scale), negatives)
             weight = jnp.broadcast_to(each[:, None], negatives.shape[:2])
         return kernel.distance_target(
             generated,
@@ -397,6 +481,14 @@ class Drifting:
             drop_self_pairs=self.drop_self_pairs,
         )
 
+    def _guidance_weight(self, cfg_scale: jax.Array) -> jax.Array:
+        """Of each unconditional negative, [C]."""
+        return kernel.guidance_weight(cfg_scale, self.num_generated, self._num_unconditional)
+
+    def _for_places(self, of_class: jax.Array, groups: jax.Array) -> jax.Array:
+        """[C] to [S * C], for groups [S * C, N, D]."""
+        return jnp.tile(of_class, groups.shape[0] // self.classes_per_step)
+
     def _by_class(self, stack: jax.Array | None) -> jax.Array | None:
         """[S, C * N, D] to groups [S * C, N, D]."""
         if stack is None:
@@ -406,9 +498,14 @@ class Drifting:
         return stack.reshape(groups, -1, dimension)
 
     def _loss_and_grads(
-        self, params: Any, feature_params: Any, inputs: Inputs, real: Real, cfg_scale: jax.Array
-    ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
-        """Loss, its gradient by the generator's parameters, and the field's metrics.
+        self,
+        state: TrainState,
+        feature_params: Any,
+        inputs: Inputs,
+        real: Real,
+        cfg_scale: jax.Array,
+    ) -> tuple[jax.Array, Any, Networks | None, dict[str, jax.Array]]:
+        """Loss, its gradient by the generator's parameters, the learned field and the metrics.
 
         The set is coupled through a target that is stopped, so micro-batches are exact: the field
         is evaluated once on the whole set's features, then the regression goes chunk by chunk.
@@ -417,23 +514,30 @@ class Drifting:
         weight = real.valid / (jnp.maximum(jnp.sum(real.valid), 1.0) * self.num_generated)
         weight = jnp.repeat(weight, self.num_generated)  # [B], sums to 1
 
+        params, field = state.params["generator"], None
+        if self.field:
+            field = Networks(state.params["field"], state.opt_state["field"])
+
         def phi_of(params, inputs):
             return self._phi(feature_params, self._generate(params, inputs))
+
+        def targets_of(phi):
+            return self._targets(phi, field, feature_params, real, cfg_scale)
 
         if self.micro_batches == 1:
 
             def whole(params):
                 phi = phi_of(params, inputs)
-                targets, metrics = self._targets(phi, feature_params, real, cfg_scale)
-                return _regression(phi, targets, weight), metrics
+                targets, field, metrics = targets_of(phi)
+                return _regression(phi, targets, weight), (field, metrics)
 
-            (loss, metrics), grads = jax.value_and_grad(whole, has_aux=True)(params)
-            return loss, grads, metrics
+            (loss, (field, metrics)), grads = jax.value_and_grad(whole, has_aux=True)(params)
+            return loss, grads, field, metrics
 
         chunks = jax.tree.map(self._chunk, inputs)
         phi = jax.lax.map(lambda chunk: phi_of(params, chunk), chunks)
         phi = tuple(_unchunk(f) for f in phi)
-        targets, metrics = self._targets(phi, feature_params, real, cfg_scale)
+        targets, field, metrics = targets_of(phi)
         targets = jax.tree.map(lambda t: self._chunk(t, axis=1), targets)
 
         def add_chunk(total, chunk):
@@ -447,7 +551,7 @@ class Drifting:
         zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
         rows = (chunks, targets, self._chunk(weight))
         (loss, grads), _ = jax.lax.scan(add_chunk, zero, rows)
-        return loss, grads, metrics
+        return loss, grads, field, metrics
 
     def _chunk(self, x: jax.Array, axis: int = 0) -> jax.Array:
         """Splits the batch axis of x into [micro_batches, B / micro_batches], chunks first."""
@@ -524,6 +628,27 @@ def _push(
 def _flat(images: jax.Array) -> jax.Array:
     """[C, N, H, W, C] to [C * N, H, W, C], spread over the devices."""
     return state_lib.shard_batch(images.reshape(-1, *images.shape[2:]))
+
+
+def _dimensions(
+    features: FeatureFunction, feature_params: Any, image_shape: tuple[int, int, int]
+) -> tuple[int, ...]:
+    """D of each feature of images [H, W, C]."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return tuple(f.shape[-1] for f in jax.eval_shape(features, feature_params, images))
+
+
+def _as_stack(target: kernel.Target, shape: tuple[int, ...]) -> kernel.Target:
+    """Of groups [S * C, N, D] to `shape` [S, B, D], the scale to [S, B, 1]; without metrics."""
+    scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))
+    return kernel.Target(target.goal.reshape(shape), scale.reshape(*shape[:-1], 1), {})
+
+
+def _learned_metrics(metrics: dict[str, jax.Array], drift: jax.Array) -> dict[str, jax.Array]:
+    """The statistics of the distances, and the learned field's norm instead of the kernel's."""
+    kept = {k: v for k, v in metrics.items() if "dist" in k}
+    norm = jnp.mean(jnp.sqrt(jnp.mean(jnp.square(drift), axis=(1, 2))))
+    return {"drift_norm": norm, **kept}
 
 
 def _unchunk(stack: jax.Array) -> jax.Array:

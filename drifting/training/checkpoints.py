@@ -14,11 +14,14 @@ import pathlib
 import shutil
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+
+from drifting.state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +180,15 @@ class Checkpoints:
         if folder.is_dir():
             _write_manifest(folder)
 
-    def restore(self, step: int, shapes: Any) -> tuple[Any, dict[str, float]]:
+    def restore(
+        self, step: int, shapes: Any, optional: Sequence[str] = ()
+    ) -> tuple[Any, dict[str, float]]:
         """The state at `step`, placed as the shardings of `shapes` say, and its last metrics.
+
+        Args:
+          optional: networks of a TrainState on which checkpoint and `shapes` need not agree. One that only the
+            checkpoint has stays there; one that it lacks, or has in other shapes, is not in the
+            state that is returned.
 
         Raises:
           CheckpointError: it is damaged, or is of another model.
@@ -187,23 +197,39 @@ class Checkpoints:
         damage = find_damage(folder)
         if damage:
             raise CheckpointError(f"checkpoint {folder} cannot be used: {damage}")
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(shapes), metrics=ocp.args.JsonRestore()
-        )
         try:
-            restored = self._manager.restore(step, args=args)
+            state = self._read(step, shapes, optional)
         except ValueError as error:
             first = str(error).strip().splitlines()[0]
             raise CheckpointError(
                 f"checkpoint {folder} does not fit this model: {first}"
             ) from error
-        _check_types(folder, shapes, restored.state)
-        return restored.state, restored.metrics
+        return state, _saved_metrics(folder)
 
-    def restore_newest(self, shapes: Any) -> tuple[Any, int, dict[str, float]] | None:
+    def _read(self, step: int, shapes: Any, optional: Sequence[str]) -> Any:
+        folder = self.folder / str(step)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            unasked = False
+            if optional:
+                saved = reader.metadata(folder / "state").item_metadata.tree["params"]
+                shapes = _without(shapes, _lost(saved, shapes.params, optional))
+                unasked = any(n in optional for n in saved.keys() - shapes.params.keys())
+            args = ocp.args.PyTreeRestore(
+                item=shapes,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(shapes),
+                partial_restore=unasked,  # else everything has to be there, and nothing more
+            )
+            state = reader.restore(folder / "state", args=args)
+        _check_types(folder, shapes, state)
+        return state
+
+    def restore_newest(
+        self, shapes: Any, optional: Sequence[str] = ()
+    ) -> tuple[Any, int, dict[str, float]] | None:
         """The newest usable state, its step and metrics; None where no step exists.
 
-        Damaged newer ones are named and moved out of the way, never deleted.
+        Damaged newer ones are named and moved out of the way, never deleted. `optional` as in
+        `restore`.
 
         Raises:
           CheckpointError: there are steps, but none that can be used.
@@ -218,7 +244,7 @@ class Checkpoints:
                 if damaged:
                     log.warning("falling back to the checkpoint of step %d", step)
                     self._manager.reload()
-                state, metrics = self.restore(step, shapes)
+                state, metrics = self.restore(step, shapes, optional)
                 return state, step, metrics
             damaged.append((step, damage))
         if damaged:
@@ -238,6 +264,29 @@ class Checkpoints:
     def close(self) -> None:
         self.wait()
         self._manager.close()
+
+
+def _lost(saved: dict[str, Any], wanted: dict[str, Any], optional: Sequence[str]) -> list[str]:
+    """The networks of `optional` that are wanted, but not there in the same shapes."""
+    names = set(optional) & wanted.keys()
+    return [n for n in names if _shapes(saved.get(n, {})) != _shapes(wanted[n])]
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each leaf by its path; leaves are arrays or Orbax's metadata of them."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
+    return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _without(state: TrainState, names: Iterable[str]) -> TrainState:
+    """The state without some of its networks."""
+    parts = ("params", "ema_params", "opt_state")
+    return state.replace(
+        **{
+            part: {k: v for k, v in getattr(state, part).items() if k not in names}
+            for part in parts
+        }
+    )
 
 
 def _check_types(folder: pathlib.Path, shapes: Any, state: Any) -> None:

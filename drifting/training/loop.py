@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from drifting import state as state_lib
 from drifting.config import ConfigError
+from drifting.state import TrainState
 from drifting.training import flops, sharding
 from drifting.training.checkpoints import Checkpoints
 from drifting.training.validation import Validation
@@ -76,6 +78,10 @@ class Preemption:
 
     def __exit__(self, *_: Any) -> None:
         signal.signal(signal.SIGTERM, self._before)
+
+
+def _replaceable(method: Any) -> tuple[str, ...]:
+    return getattr(method, "replaceable", ())
 
 
 def make_program(method: Any, looped: bool = True) -> Callable:
@@ -182,20 +188,29 @@ class Trainer:
             shapes,
             self.shardings,
         )
-        restored = self.checkpoints.restore_newest(placed)
-        if restored is None:
-            init = jax.jit(self.method.init, out_shardings=self.shardings)
-            self.state, self.step = init(init_key), 0
-        else:
-            self.state, self.step, self.last_row = restored
-            self.saved_step = self.step
-            log.info("resumed %s at step %d", self.workdir, self.step)
+        self._restore_or_init(placed, jax.jit(self.method.init, out_shardings=self.shardings),
+                              init_key)  # fmt: skip
         self.data = resident.to_device(image_set, self.everywhere)
         self.validation = None
         if held_out is not None and hasattr(self.method, "tally"):
             size = self.config.eval.batch_size
             self.validation = Validation(self.method, held_out, size, self.everywhere)
         self._compile()
+
+    def _restore_or_init(self, placed: TrainState, init: Callable, key: jax.Array) -> None:
+        restored = self.checkpoints.restore_newest(placed, _replaceable(self.method))
+        if restored is None:
+            self.state, self.step = init(key), 0
+            return
+        self.state, self.step, self.last_row = restored
+        self.saved_step = self.step
+        log.info("resumed %s at step %d", self.workdir, self.step)
+        for name in placed.params.keys() - self.state.params.keys():
+            log.warning(
+                "the checkpoint of step %d holds no %s of this shape: a fresh one is started",
+                self.step, name,
+            )  # fmt: skip
+            self.state = state_lib.with_network(self.state, name, init(key))
 
     def _compile(self) -> None:
         began = time.perf_counter()

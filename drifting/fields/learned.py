@@ -1,0 +1,249 @@
+"""The learned drifting field: attention over point sets, with logits from a small network.
+
+    V(x; P, Q) = S(x, P) - S(x, Q)
+    S(x, P) = out(sum_{y in P} softmax_y(a(x, y)) (g(y) - g(x)))
+    a(x, y) = MLP[g(x), g(y), g(y) - g(x), |g(y) - g(x)|]
+
+after the seed system's set-attention field (drifting-model, learned_field.py): g is a network of
+two layers or the identity, out a linear map back without a bias, the MLP has one hidden layer, both
+with the exact GELU. V is antisymmetric in P and Q by construction, so it vanishes where they agree.
+Unlike the kernel field it is differentiable, in its parameters and in every point.
+
+The MLP's first layer is linear in its input, so it splits exactly into a product over x, one over y
+and a rank-one term in the distance: O((N + M) R H + N M H) operations for representations of R
+values and H hidden units instead of O(N M R H), and no [N, M, 3 R + 1] tensor. (The MLP's last bias
+is left out: a softmax does not see it.)
+
+Sets are [C, N, D]: C classes (or any groups), N points, D features. Float32 inside, unless the
+input is float64.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drifting.fields import kernel, pairs
+from drifting.fields.pairs import HIGHEST, as_float
+
+Params = dict[str, Any]
+
+# What a set of negatives holds at its beginning: other points; x itself, each point of which then
+# attends to its own copy ("kept"); or x itself with these pairs left out ("masked").
+SELF_PAIRS = ("absent", "kept", "masked")
+
+# Pairs x hidden units that are in memory at once. On a CPU they stay in its cache.
+BLOCK_SIZE = {"cpu": 2**20}
+BLOCK_SIZE_ELSEWHERE = 2**26
+
+
+class Sets(NamedTuple):
+    """What a field is evaluated on, or what it is trained on.
+
+    Attributes:
+      x: [C, N, D] points that drift.
+      positives: [C, P, D].
+      negatives: [C, M, D].
+      negative_weight: [C, M] of the negatives in their softmax, or None for ones. Nothing is 0.
+    """
+
+    x: jax.Array
+    positives: jax.Array
+    negatives: jax.Array
+    negative_weight: jax.Array | None = None
+
+
+def init(
+    key: jax.Array,
+    dimension: int,
+    hidden: int = 256,
+    projection: int = 256,
+    score_hidden: int = 128,
+) -> Params:
+    """Parameters of a field on points of `dimension` values.
+
+    Weights and biases are uniform within 1 / sqrt(inputs), as PyTorch's linear layers begin.
+
+    Args:
+      hidden: units between g's two layers.
+      projection: values of a representation; 0 takes the points as they are, without g and out.
+      score_hidden: hidden units of the scoring MLP.
+    """
+    keys = jax.random.split(key, 5)
+    size = projection or dimension
+    first = _linear(keys[0], 3 * size + 1, score_hidden)
+    params = {"score": {"hidden": first, "out": _linear(keys[1], score_hidden, 1)["kernel"][:, 0]}}
+    if projection:
+        params["represent"] = {
+            "hidden": _linear(keys[2], dimension, hidden),
+            "out": _linear(keys[3], hidden, projection),
+        }
+        params["back"] = _linear(keys[4], projection, dimension)["kernel"]
+    return params
+
+
+def _linear(key: jax.Array, inputs: int, outputs: int) -> Params:
+    key_kernel, key_bias = jax.random.split(key)
+    bound = inputs**-0.5
+    return {
+        "kernel": jax.random.uniform(key_kernel, (inputs, outputs), minval=-bound, maxval=bound),
+        "bias": jax.random.uniform(key_bias, (outputs,), minval=-bound, maxval=bound),
+    }
+
+
+def drift(params: Params, sets: Sets, self_pairs: str) -> jax.Array:
+    """V(x; positives, negatives): [C, N, D].
+
+    Args:
+      self_pairs: one of SELF_PAIRS, what the negatives begin with. An argument, never guessed
+        from the sets' sizes.
+    """
+    return drifts([params], [sets], self_pairs)[0]
+
+
+def drifts(
+    params: Sequence[Params], sets: Sequence[Sets], self_pairs: str
+) -> tuple[jax.Array, ...]:
+    """V of one field a feature, each on its own sets: `drift` of each.
+
+    Features whose representations have one shape, as those of projected fields have whatever the
+    points' dimensions, are scored as one batch.
+    """
+    inputs = [_represented(p, s) for p, s in zip(params, sets, strict=True)]
+    alike: dict[Any, list[int]] = {}
+    for i, given in enumerate(inputs):
+        alike.setdefault(str(jax.tree.map(jnp.shape, given)), []).append(i)
+    updates = {}
+    for indices in alike.values():
+        batch = jax.tree.map(lambda *x: jnp.stack(x), *(inputs[i] for i in indices))
+        found = jax.vmap(functools.partial(_update, self_pairs=self_pairs))(*batch)
+        updates |= dict(zip(indices, found, strict=True))
+    return tuple(_back(p, updates[i]) for i, p in enumerate(params))
+
+
+def _represented(params: Params, sets: Sets) -> tuple[Params, Sets]:
+    """The scoring network, and the sets as what it sees."""
+    points = (represent(params, as_float(x)) for x in sets[:3])
+    return params["score"], Sets(*points, sets.negative_weight)
+
+
+def _update(score: Params, sets: Sets, self_pairs: str) -> jax.Array:
+    """V before the map back, of representations: [C, N, R]."""
+    pull, pulled = attend(score, sets.x, sets.positives)
+    push, pushed = attend(score, sets.x, sets.negatives, sets.negative_weight, self_pairs)
+    # g(x) itself cancels wherever both sets have a member that counts.
+    return (pull - push) - (pulled - pushed) * sets.x
+
+
+def set_operator(
+    params: Params,
+    x: jax.Array,
+    points: jax.Array,
+    weight: jax.Array | None = None,
+    self_pairs: str = "absent",
+) -> jax.Array:
+    """S(x, points) of x [C, N, D] and points [C, M, D]: [C, N, D]; 0 of an empty set."""
+    gx = represent(params, as_float(x))
+    total, member = attend(
+        params["score"], gx, represent(params, as_float(points)), weight, self_pairs
+    )
+    return _back(params, total - member * gx)
+
+
+def represent(params: Params, x: jax.Array) -> jax.Array:
+    """g: [C, N, D] to [C, N, R]."""
+    if "represent" not in params:
+        return x
+    layers = params["represent"]
+    return _apply(layers["out"], _gelu(_apply(layers["hidden"], x)))
+
+
+def _back(params: Params, update: jax.Array) -> jax.Array:
+    if "back" not in params:
+        return update
+    return jnp.matmul(update, params["back"], precision=HIGHEST)
+
+
+def _apply(layer: Params, x: jax.Array) -> jax.Array:
+    bias = layer["bias"].reshape((1,) * (x.ndim - 1) + (-1,))
+    return jnp.matmul(x, layer["kernel"], precision=HIGHEST) + bias
+
+
+_gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+
+def attend(
+    score: Params,
+    gx: jax.Array,
+    gy: jax.Array,
+    weight: jax.Array | None = None,
+    self_pairs: str = "absent",
+) -> tuple[jax.Array, jax.Array]:
+    """sum_y softmax_y(a(x, y)) g(y) of representations [C, N, R] and [C, M, R].
+
+    Args:
+      weight: [C, M], how often each member of the set counts in the softmax; None is ones.
+      self_pairs: one of SELF_PAIRS.
+
+    Returns:
+      The sums [C, N, R], and [C, N, 1], 1 where x has any member to attend to and 0 where it has
+      none, whose sum is 0.
+    """
+    if not gy.shape[1]:
+        return jnp.zeros_like(gx), jnp.zeros_like(gx[..., :1])
+    logits = _logits(score, gx, gy, pairs.distances(gx, gy, self_pairs != "absent"))
+    if weight is None:
+        weight = jnp.ones(gy.shape[:2], logits.dtype)
+    weight = jnp.broadcast_to(weight[:, None, :], logits.shape)
+    if self_pairs == "masked":
+        weight = jnp.where(pairs.own_pairs(logits), 0.0, weight)
+    counts = weight > 0
+    highest = jnp.max(logits, axis=-1, keepdims=True, where=counts, initial=-jnp.inf)
+    member = jnp.any(counts, axis=-1, keepdims=True)
+    highest = jax.lax.stop_gradient(jnp.where(member, highest, 0.0))
+    share = weight * jnp.exp(jnp.where(counts, logits - highest, 0.0))
+    total = jnp.sum(share, axis=-1, keepdims=True)
+    share = share / jnp.where(member, total, 1.0)
+    return kernel.weighted_sum(share, gy), member.astype(gx.dtype)
+
+
+def _logits(score: Params, gx: jax.Array, gy: jax.Array, distance: jax.Array) -> jax.Array:
+    """a(x, y) without its last bias: [C, N, M]."""
+    size = gx.shape[-1]
+    weights, bias = score["hidden"]["kernel"], score["hidden"]["bias"]
+    of_x, of_y, of_difference, of_distance = jnp.split(weights, [size, 2 * size, 3 * size])
+    hidden_x = _apply({"kernel": of_x - of_difference, "bias": bias}, gx)
+    hidden_y = jnp.matmul(gy, of_y + of_difference, precision=HIGHEST)
+    return _score_pairs(hidden_x, hidden_y, distance, of_distance[0], score["out"])
+
+
+def _score_pairs(
+    hidden_x: jax.Array,
+    hidden_y: jax.Array,
+    distance: jax.Array,
+    of_distance: jax.Array,
+    out: jax.Array,
+) -> jax.Array:
+    """The MLP's second layer on all pairs: [C, N, H], [C, M, H] and [C, N, M] to [C, N, M].
+
+    Of many pairs a block of x's rows is in memory at a time, in the backward pass as well, which
+    computes it again.
+    """
+    of_distance = of_distance.reshape(1, 1, -1)
+
+    def row(hidden_x: jax.Array, distance: jax.Array) -> jax.Array:
+        """One point a group: [C, H] and [C, M] to [C, M]."""
+        hidden = hidden_x[:, None] + hidden_y + distance[..., None] * of_distance
+        return jnp.matmul(_gelu(hidden), out, precision=HIGHEST)
+
+    rows = jnp.moveaxis(hidden_x, 1, 0), jnp.moveaxis(distance, 1, 0)
+    block = BLOCK_SIZE.get(jax.default_backend(), BLOCK_SIZE_ELSEWHERE)
+    size = hidden_y.size  # of a row
+    if size * len(rows[0]) <= 2 * block:
+        logits = jax.vmap(row)(*rows)
+    else:
+        again = jax.checkpoint(row)
+        logits = jax.lax.map(lambda r: again(*r), rows, batch_size=max(1, block // size))
+    return jnp.moveaxis(logits, 0, 1)

@@ -1,0 +1,52 @@
+"""What a learned field is trained on: how near its step brings a set to a distribution.
+
+The energy distance of two distributions (Szekely and Rizzo, J. Stat. Plan. Inference 143(8), 2013)
+is 2 E|x - y| - E|x - x'| - E|y - y'|, and 0 only where they agree. From two sets it is estimated
+without bias, by leaving out the pairs of a point with itself, so an estimate may be negative.
+
+Sets are [C, N, D], values [C]. Everything is differentiable, also where points coincide.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from drifting.fields import pairs
+
+
+def energy_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Of x [C, N, D] and y [C, M, D], N and M at least 2: [C]."""
+    return 2.0 * _mean_distance(x, y) - _mean_own_distance(x) - _mean_own_distance(y)
+
+
+def guided_energy_distance(
+    x: jax.Array, y: jax.Array, unconditional: jax.Array, cfg_scale: jax.Array
+) -> jax.Array:
+    """The energy distance of x [C, N, D] to the guided target s p(y) - (s - 1) p(unconditional).
+
+    Such a set is where the kernel field with unconditional negatives comes to rest (Deng et al.,
+    "Generative Modeling via Drifting", arXiv:2602.04770, on classifier-free guidance): there the
+    mixture of x and unconditional data equals p(y). At s = 1 it is `energy_distance`.
+
+    Args:
+      y: [C, P, D] real points of the class.
+      unconditional: [C, M, D] real points of any class, M at least 2.
+      cfg_scale: [C], the guidance scale s.
+    """
+    s, less = cfg_scale, cfg_scale - 1.0
+    to_target = s * _mean_distance(x, y) - less * _mean_distance(x, unconditional)
+    within_target = (
+        s**2 * _mean_own_distance(y)
+        - 2.0 * s * less * _mean_distance(y, unconditional)
+        + less**2 * _mean_own_distance(unconditional)
+    )
+    return 2.0 * to_target - _mean_own_distance(x) - within_target
+
+
+def _mean_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.mean(pairs.distances(x, y), axis=(1, 2))
+
+
+def _mean_own_distance(x: jax.Array) -> jax.Array:
+    """E|x - x'| over pairs of different points."""
+    n = x.shape[1]
+    return jnp.sum(pairs.distances(x, x, begins_with_x=True), axis=(1, 2)) / (n * (n - 1))

@@ -1,0 +1,49 @@
+"""Euclidean distances of all pairs of two batched point sets [C, N, D] and [C, M, D]."""
+
+import jax
+import jax.numpy as jnp
+
+DIRECT_DIMENSIONS = 32  # up to here distances are sums of squared differences, above a product
+HIGHEST = jax.lax.Precision.HIGHEST  # else float32 products are TF32 on recent GPUs
+
+
+def as_float(x: jax.Array) -> jax.Array:
+    """float32 at least: a field in bfloat16 would round distances to two digits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def distances(x: jax.Array, y: jax.Array, begins_with_x: bool = False) -> jax.Array:
+    """Distances [C, N, M] of x [C, N, D] to y [C, M, D]; the gradient is 0 where they are.
+
+    Args:
+      begins_with_x: y's first N points are x itself, so at distance 0 from their own exactly; a
+        matrix product leaves a rest.
+    """
+    squared = squared_distances(x, y)
+    if begins_with_x:
+        squared = jnp.where(own_pairs(squared), 0.0, squared)
+    apart = squared > 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
+
+
+def own_pairs(matrix: jax.Array) -> jax.Array:
+    """bool [1, N, M] for a matrix [C, N, M]: the pairs (i, i)."""
+    return jnp.eye(*matrix.shape[-2:], dtype=bool)[None]
+
+
+def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Squared distances [C, N, M].
+
+    In few dimensions the differences themselves are squared and summed, one dimension after the
+    other: as cheap as a product there, and exact for close points. In many dimensions
+    |x|^2 + |y|^2 - 2 x.y, which loses about 1e-7 |x|^2 to cancellation.
+    """
+    if x.shape[-1] <= DIRECT_DIMENSIONS:
+        columns = zip(jnp.moveaxis(x, -1, 0), jnp.moveaxis(y, -1, 0), strict=True)
+        return sum(jnp.square(a[:, :, None] - b[:, None, :]) for a, b in columns)
+    # About the centre of y the cancelling terms are as small as they can be.
+    centre = jax.lax.stop_gradient(jnp.mean(y, axis=-2, keepdims=True))
+    x, y = x - centre, y - centre
+    products = jnp.einsum("cnd,cmd->cnm", x, y, precision=HIGHEST)
+    x2, y2 = jnp.sum(x * x, axis=-1), jnp.sum(y * y, axis=-1)
+    return jnp.maximum(x2[:, :, None] + y2[:, None, :] - 2.0 * products, 0.0)
