@@ -220,13 +220,17 @@ def _git_commit() -> str | None:
 
 
 class Run:
-    """A trained run, opened read-only for evaluation and sampling.
+    """A trained run, opened read-only.
+
+    Args:
+      whole: as in training, with what sampling can do without: the encoder, whose parameters are
+        in `frozen`, and the learned field.
 
     Raises:
       one of USER_ERRORS: the workdir is not that of a run.
     """
 
-    def __init__(self, workdir: str | pathlib.Path):
+    def __init__(self, workdir: str | pathlib.Path, whole: bool = False):
         self.workdir = pathlib.Path(workdir)
         self.config = config_lib.read(self.workdir / "config.json")
         if not self.steps():
@@ -235,7 +239,13 @@ class Run:
                 "`python train.py`"
             )
         self.images = load_images(self.config, self.config.data.split)
-        self.method = methods.create(self.config, encoders.read_facts(self.workdir))
+        facts = encoders.read_facts(self.workdir)
+        self.frozen = None
+        if whole:
+            self.method, self.frozen = make_method(self.config, facts)
+        else:
+            self.method = methods.create(self.config, facts)
+        self._left_out = () if whole else getattr(self.method, "replaceable", ())
         folder = self.workdir / "checkpoints"
         self._checkpoints = checkpoints.Checkpoints(folder, read_only=True)
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -257,8 +267,7 @@ class Run:
 
     def restore(self, step: int) -> tuple[Any, dict[str, float]]:
         """The state at `step` on one device, and the metrics saved beside it."""
-        optional = getattr(self.method, "replaceable", ())  # sampling does without them
-        return self._checkpoints.restore(step, self._shapes, optional)
+        return self._checkpoints.restore(step, self._shapes, self._left_out)
 
     def restore_last(self) -> tuple[Any, int]:
         """The newest usable state and its step; a damaged newer one is named and passed over."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from drifting import matrix, pictures
-from drifting.matrix import MatrixError, folder, processes, read_matrix, session, workdirs
+from drifting.matrix import PlanError, folder, processes, read_matrix, session, workdirs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A run of three steps that keeps to what train.py promises. TOY_FOLDER records its starts, and a
@@ -239,13 +239,13 @@ def test_a_signal_stops_the_runs_and_leaves_a_true_table(toy, call, start, numbe
 
 def test_a_killed_matrix_leaves_a_true_table_and_no_second_run_in_a_folder(toy, call, start):
     process = start(NAMES[2])
-    with pytest.raises(MatrixError, match=f"in use by process {process.pid}"):
+    with pytest.raises(PlanError, match=f"in use by process {process.pid}"):
         call()
     process.kill()
     process.wait()
     statuses = {name: row["status"] for name, row in table(toy).items()}
     assert statuses == dict.fromkeys(NAMES, "missing") | {NAMES[0]: "finished"}
-    with pytest.raises(MatrixError, match="by runs that it left behind"):
+    with pytest.raises(PlanError, match="by runs that it left behind"):
         call(models=["small"])
     (toy / f"{NAMES[2]}.wait").unlink()  # now the run that was left behind can finish
     wait_until((toy / "out" / NAMES[2] / "test.json").exists)
@@ -258,7 +258,7 @@ def free(out):
     try:
         with folder.locked(out):
             return True
-    except MatrixError:
+    except PlanError:
         return False
 
 
@@ -270,7 +270,7 @@ def test_each_gpu_has_one_run_at_a_time(toy, call, monkeypatch):
     assert len(gpus) == 8 and set(gpus) == {"4", "7"}
     assert call(jobs=1, seeds=[5])[0] == 0
     assert {row[3] for row in starts(toy)} == {"4"}
-    with pytest.raises(MatrixError, match="2 can be seen"):
+    with pytest.raises(PlanError, match="2 can be seen"):
         call(jobs=3)
 
 
@@ -328,7 +328,7 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
     assert call(**one, overrides=epochs)[0] == 0
     log = toy / "out" / "logs" / "first-small-float32-seed0.log"
     assert "--config.train.total_epochs=30" in log.read_text()
-    with pytest.raises(MatrixError, match=r"total_epochs=30, now .*=40; set these back"):
+    with pytest.raises(PlanError, match=r"total_epochs=30, now .*=40; set these back"):
         call(**one, overrides={"train.total_epochs": 40})
     code, began = call(**one | {"seeds": [0, 1]}, overrides=epochs)  # more runs are no change
     assert code == 0 and list(began) == ["first-small-float32-seed1"]
@@ -351,7 +351,7 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
     ],
 )
 def test_bad_matrices_are_refused(write, tmp_path, changed, message):
-    with pytest.raises(MatrixError, match=re.escape(message)):
+    with pytest.raises(PlanError, match=re.escape(message)):
         matrix.run(write(**changed), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -369,7 +369,7 @@ def test_bad_matrices_are_refused(write, tmp_path, changed, message):
 def test_files_that_hold_no_matrix_are_refused(tmp_path, text, message):
     path = tmp_path / "bad.py"
     path.write_text(text)
-    with pytest.raises(MatrixError, match=message):
+    with pytest.raises(PlanError, match=message):
         read_matrix(path)
 
 

@@ -1,14 +1,14 @@
-"""The folder of a matrix: one matrix at a time, and the same settings throughout."""
+"""The folder of many runs: one session at a time, and the same settings throughout."""
 
 import contextlib
 import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from drifting.evaluation import report
-from drifting.matrix.plan import MatrixError, MatrixRun
+from drifting.matrix.definition import PlanError
 
 
 @contextlib.contextmanager
@@ -16,16 +16,16 @@ def locked(out: pathlib.Path) -> Iterator[int]:
     """Makes the folder and locks it; yields the descriptor of the lock, for the runs to inherit.
 
     The system releases the lock when the last process that has it is gone, so runs that a killed
-    matrix left behind keep a second one from training in their folders.
+    session left behind keep a second one from training in their folders.
 
     Raises:
-      MatrixError: the folder cannot be written, or is in use.
+      PlanError: the folder cannot be written, or is in use.
     """
     try:
         (out / "logs").mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / "matrix.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(out / "session.lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise MatrixError(f"cannot write to --out {out}: {error.strerror}") from error
+        raise PlanError(f"cannot write to --out {out}: {error.strerror}") from error
     try:
         _lock(descriptor, out)
         yield descriptor
@@ -38,7 +38,7 @@ def _lock(descriptor: int, out: pathlib.Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(descriptor, 32, 0).decode()
-        raise MatrixError(
+        raise PlanError(
             f"{out} is in use by process {holder} or by runs that it left behind; wait for them, "
             "stop them, or choose another --out"
         ) from error
@@ -46,19 +46,22 @@ def _lock(descriptor: int, out: pathlib.Path) -> None:
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
 
-def remember_settings(runs: Iterable[MatrixRun], out: pathlib.Path) -> None:
-    """Keeps in matrix.json what each run is trained with: a table of mixed settings would lie.
+def remember_settings(settings: Mapping[str, Sequence[str]], out: pathlib.Path) -> None:
+    """Keeps in settings.json what each run is trained with: a table of mixed settings would lie.
+
+    Args:
+      settings: by the name of the run, which is that of its folder.
 
     Raises:
-      MatrixError: a run that was begun is now asked for with other settings.
+      PlanError: a run that was begun is now asked for with other settings.
     """
-    path = out / "matrix.json"
+    path = out / "settings.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    now = {run.name: [f"{run.config}:{run.model}", *run.overrides] for run in runs}
+    now = {name: list(values) for name, values in settings.items()}
     changed = [n for n in now if (out / n).exists() and known.get(n, now[n]) != now[n]]
     if changed:
         name = changed[0]
-        raise MatrixError(
+        raise PlanError(
             f"{out} holds {len(changed)} runs with other settings, such as {name}: "
             f"{' '.join(known[name])}, now {' '.join(now[name])}; set these back, or choose "
             "another --out"

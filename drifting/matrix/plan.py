@@ -1,23 +1,17 @@
 """From a matrix file to its runs."""
 
 import dataclasses
-import difflib
 import itertools
 import os
 import pathlib
 import re
-import runpy
 from typing import Any
 
-from drifting.config import ConfigError
+from drifting.matrix import definition
+from drifting.matrix.definition import ROOT, PlanError
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 AXES = ("configs", "models", "precisions", "seeds")
 KEYS = (*AXES, "overrides")
-
-
-class MatrixError(ConfigError):
-    """A matrix that cannot be run; the message says what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,19 +48,15 @@ def read_matrix(path: str | os.PathLike) -> list[MatrixRun]:
     [...], "seeds": [...], "overrides": {config key: value}}; the overrides may be left out.
 
     Raises:
-      MatrixError: one line that names the file and the fault.
+      PlanError: one line that names the file and the fault.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise MatrixError(f"--matrix {path}: there is no such file")
-    try:
-        get_matrix = runpy.run_path(str(path)).get("get_matrix")
-        matrix = get_matrix and get_matrix()
-    except Exception as error:  # whatever the file does wrong
-        raise MatrixError(f"{path}: {type(error).__name__}: {error}") from error
-    fault = _find_fault(matrix) if get_matrix else "it defines no get_matrix()"
+    return definition.read(path, "get_matrix", _parse)
+
+
+def _parse(matrix: dict) -> list[MatrixRun]:
+    fault = _find_fault(matrix)
     if fault:
-        raise MatrixError(f"{path}: {fault}")
+        raise PlanError(fault)
     overrides = tuple(f"{key}={value}" for key, value in matrix.get("overrides", {}).items())
     return [
         MatrixRun(data_set, config, model, precision, seed, overrides)
@@ -76,15 +66,11 @@ def read_matrix(path: str | os.PathLike) -> list[MatrixRun]:
     ]
 
 
-def _find_fault(matrix: Any) -> str | None:
+def _find_fault(matrix: dict) -> str | None:
     """What is wrong with the value of get_matrix(), or None."""
-    if not isinstance(matrix, dict):
-        return f"get_matrix() returns a {type(matrix).__name__}, not a dict"
-    for key in matrix:
-        if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"keys are {', '.join(KEYS)}"
-            return f"unknown key {key!r}; {hint}"
+    unknown = definition.find_unknown(matrix, KEYS)
+    if unknown:
+        return unknown
     for key in AXES:
         if key not in matrix:
             return f"the key {key!r} is missing; it needs {', '.join(AXES)}"

@@ -1,19 +1,18 @@
-"""A run as a process, on a GPU of its own where there are any."""
+"""A job as processes, on a GPU of its own where there are any."""
 
-import dataclasses
 import os
 import pathlib
 import shlex
 import signal
 import subprocess
-import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import IO, Any
 
-from drifting.matrix.plan import ROOT, MatrixError, MatrixRun
+from drifting.matrix.definition import ROOT, PlanError
+from drifting.matrix.jobs import Job
 
-TRAIN = (sys.executable, "train.py")
 _TAIL = 65536  # bytes of a log, more than any last line
 
 
@@ -36,66 +35,74 @@ def choose_slots(jobs: int | None) -> list[str | None]:
     """A GPU, or None for the CPU, for each of the runs at a time.
 
     Raises:
-      MatrixError: there are fewer GPUs than jobs.
+      PlanError: there are fewer GPUs than jobs.
     """
     gpus = visible_gpus()
     if not gpus:
         return [None] * (jobs or 1)
     if jobs and jobs > len(gpus):
-        raise MatrixError(
+        raise PlanError(
             f"--jobs {jobs}: a run takes a GPU of its own, and {len(gpus)} can be seen "
             f"({', '.join(gpus)})"
         )
     return list(gpus[:jobs])
 
 
-@dataclasses.dataclass(frozen=True)
 class Child:
-    """A run at work.
+    """A job at work: its commands, one after the other in its slot.
+
+    Args:
+      slot: a GPU, or None for the CPU.
+      log: each command and its output are added to it.
+      lock: descriptor that the processes inherit.
 
     Attributes:
-      slot: its GPU, or None for the CPU.
-      output: where its own part of the log begins, in bytes.
+      process: that of the command at work, or of the last one.
       began: by time.monotonic(), seconds.
     """
 
-    run: MatrixRun
-    process: subprocess.Popen
-    slot: str | None
-    log: pathlib.Path
-    output: int
-    began: float
+    def __init__(self, job: Job, slot: str | None, log: pathlib.Path, lock: int):
+        self.job, self.slot = job, slot
+        self.began = time.monotonic()
+        self._log, self._lock = log, lock
+        self._waiting = deque(job.commands)
+        self._begin()
 
-    @classmethod
-    def start(
-        cls, run: MatrixRun, command: Sequence[str], slot: str | None, log: pathlib.Path, lock: int
-    ) -> "Child":
-        """Starts `command`; it and its output are added to the log, its `lock` is inherited."""
-        with open(log, "ab") as file:
+    def _begin(self) -> None:
+        command = self._waiting.popleft()
+        with open(self._log, "ab") as file:
             file.write(f"$ {shlex.join(command)}\n".encode())
             file.flush()
-            output = file.tell()
-            process = _spawn(command, slot, file, lock)
-        return cls(run, process, slot, log, output, time.monotonic())
+            self._output = file.tell()  # where the command's own part of the log begins, in bytes
+            self.process = _spawn(command, self.slot, file, self._lock)
+
+    def advance(self) -> bool:
+        """Whether it is still at work; where a command succeeded, the next one is started."""
+        code = self.process.poll()
+        if code == 0 and self._waiting:
+            self._begin()
+            return True
+        return code is None
 
     def outcome(self, finished: bool) -> dict[str, Any]:
         """How it ended, as cells of the table."""
         code = self.process.returncode
         if finished:
             return {"status": "finished", "exit_code": code, "error": ""}
-        if code in (128 + signal.SIGTERM, -signal.SIGTERM):
+        stopped = code in (128 + signal.SIGTERM, -signal.SIGTERM)
+        if stopped or (code == 0 and self._waiting):
             return {"status": "stopped", "exit_code": code, "error": ""}
         error = self._last_line()
         if code < 0:
             error = f"{signal.Signals(-code).name}: {error}"
         elif code == 0:
-            error = f"it ended without a readable test.json: {error}"
+            error = f"it ended without a readable result: {error}"
         return {"status": "failed", "exit_code": code, "error": error}
 
     def _last_line(self) -> str:
         """The last line of its output, where programs say what went wrong."""
-        with open(self.log, "rb") as file:
-            file.seek(max(self.output, self.log.stat().st_size - _TAIL))
+        with open(self._log, "rb") as file:
+            file.seek(max(self._output, self._log.stat().st_size - _TAIL))
             lines = file.read().decode(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
@@ -114,5 +121,5 @@ def _spawn(command: Sequence[str], slot: str | None, output: IO, lock: int) -> s
         stdout=output,
         stderr=subprocess.STDOUT,
         pass_fds=(lock,),
-        process_group=0,  # Ctrl-C reaches the matrix alone, which passes on a SIGTERM
+        process_group=0,  # Ctrl-C reaches the session alone, which passes on a SIGTERM
     )

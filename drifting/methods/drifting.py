@@ -387,7 +387,7 @@ class Drifting:
         inputs = Inputs(*(state_lib.shard_batch(x) for x in inputs))
         return self.generator.apply({"params": params}, *inputs)
 
-    def _phi(self, feature_params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
+    def phi(self, feature_params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
         """Feature stacks [S, B, D] in the coordinates that the field and the loss share."""
         stacks = tuple(pairs.as_float(f) for f in self.features(feature_params, images))
         if self.normalization == "sphere":
@@ -406,53 +406,75 @@ class Drifting:
 
         A learned field takes its steps here, and comes back as it is after them.
         """
-        positives = self._phi(feature_params, _flat(real.positives))
+        positives = self.phi(feature_params, _flat(real.positives))
         negatives = (None,) * len(phi)
         if real.unconditional is not None:
-            negatives = self._phi(feature_params, _flat(real.unconditional))
-        sets = [[self._by_class(x) for x in z] for z in zip(phi, positives, negatives, strict=True)]
-        targets = [self._kernel_target(*s, cfg_scale) for s in sets]
-        metrics = [target.metrics for target in targets]
+            negatives = self.phi(feature_params, _flat(real.unconditional))
+        sets = [[self.by_class(x) for x in z] for z in zip(phi, positives, negatives, strict=True)]
+        targets = [self.kernel_target(*s, cfg_scale) for s in sets]
         learning = {}
         if self.field:
-            around = [
-                self._surroundings(*s, target, cfg_scale)
-                for s, target in zip(sets, targets, strict=True)
-            ]
-            field, learning = self.field.train(field, around)
-            drifts = self.field.drifts(field.params, around)
-            targets = [
-                target._replace(goal=a.x + v)
-                for target, a, v in zip(targets, around, drifts, strict=True)
-            ]
-            metrics = [_learned_metrics(m, v) for m, v in zip(metrics, drifts, strict=True)]
+            targets, field, learning = self._learned_targets(
+                field, sets, targets, cfg_scale, real.valid
+            )
+        metrics = [target.metrics for target in targets]
         mean = jax.tree.map(lambda *m: jnp.mean(jnp.stack(m)), *metrics)
         shaped = tuple(_as_stack(t, f.shape) for t, f in zip(targets, phi, strict=True))
         return shaped, field, mean | learning
 
-    def _surroundings(
+    def _learned_targets(
+        self,
+        field: Networks,
+        sets: list[list[jax.Array | None]],
+        targets: list[kernel.Target],
+        cfg_scale: jax.Array,
+        valid: jax.Array,
+    ) -> tuple[list[kernel.Target], Networks, dict[str, jax.Array]]:
+        """The kernel field's targets with the learned field's goals, after its steps."""
+        around = [
+            self.surroundings(*s, target, cfg_scale, valid)
+            for s, target in zip(sets, targets, strict=True)
+        ]
+        field, metrics = self.field.train(field, around)
+        drifts = self.field.drifts(field.params, around)
+        learned = [
+            target._replace(goal=a.x + v, metrics=_learned_metrics(target.metrics, v))
+            for target, a, v in zip(targets, around, drifts, strict=True)
+        ]
+        return learned, field, metrics
+
+    def surroundings(
         self,
         generated: jax.Array,
         positives: jax.Array,
         unconditional: jax.Array | None,
         target: kernel.Target,
         cfg_scale: jax.Array,
+        valid: jax.Array,
     ) -> Surroundings:
-        """What a learned field sees of one feature: sets [S * C, N, D] over the target's scale."""
+        """What a learned field sees of one feature: sets [S * C, N, D] over the target's scale.
+
+        Args:
+          cfg_scale, valid: [C].
+        """
         x = pairs.as_float(generated) / target.scale
-        weight = None
+        guidance = (None, None, None)
         if unconditional is not None:
-            weight, cfg_scale = (
-                self._for_places(w, generated)
-                for w in (self._guidance_weight(cfg_scale), cfg_scale)
+            of_class = self._guidance_weight(cfg_scale), cfg_scale
+            guidance = (
+                unconditional / target.scale,
+                *(self._for_places(value, generated) for value in of_class),
             )
-            unconditional = unconditional / target.scale
         around = Surroundings(
-            x, positives / target.scale, unconditional, weight, cfg_scale, target.goal - x
+            x,
+            positives / target.scale,
+            *guidance,
+            kernel_drift=target.goal - x,
+            valid=self._for_places(valid, generated),
         )
         return jax.lax.stop_gradient(around)
 
-    def _kernel_target(
+    def kernel_target(
         self,
         generated: jax.Array,
         positives: jax.Array,
@@ -489,7 +511,7 @@ class Drifting:
         """[C] to [S * C], for groups [S * C, N, D]."""
         return jnp.tile(of_class, groups.shape[0] // self.classes_per_step)
 
-    def _by_class(self, stack: jax.Array | None) -> jax.Array | None:
+    def by_class(self, stack: jax.Array | None) -> jax.Array | None:
         """[S, C * N, D] to groups [S * C, N, D]."""
         if stack is None:
             return None
@@ -519,7 +541,7 @@ class Drifting:
             field = Networks(state.params["field"], state.opt_state["field"])
 
         def phi_of(params, inputs):
-            return self._phi(feature_params, self._generate(params, inputs))
+            return self.phi(feature_params, self._generate(params, inputs))
 
         def targets_of(phi):
             return self._targets(phi, field, feature_params, real, cfg_scale)

@@ -32,6 +32,7 @@ class Surroundings(NamedTuple):
       unconditional_weight: [C], of each of them among the negatives, where a sample's is 1.
       cfg_scale: [C], their guidance scale.
       kernel_drift: [C, N, D] of the kernel field of all temperatures.
+      valid: [C], 0 for a group that nothing is learned from, otherwise 1.
     """
 
     x: jax.Array
@@ -40,6 +41,7 @@ class Surroundings(NamedTuple):
     unconditional_weight: jax.Array | None
     cfg_scale: jax.Array | None
     kernel_drift: jax.Array
+    valid: jax.Array
 
 
 class Networks(NamedTuple):
@@ -173,19 +175,21 @@ class LearnedField:
         self, drift: jax.Array, feature: Surroundings, draw: jax.Array
     ) -> dict[str, jax.Array]:
         heldout = self._draw(feature, draw + 1)
-        unit = jnp.mean(pairs.distances(feature.x, heldout)) + 1e-8
+        distance = jnp.mean(pairs.distances(feature.x, heldout), axis=(1, 2))
+        unit = _mean_of_valid(distance, feature) + 1e-8
 
         def energy(x: jax.Array) -> jax.Array:
             if feature.unconditional is None:
-                return jnp.mean(objectives.energy_distance(x, heldout)) / unit
-            guided = objectives.guided_energy_distance(
-                x, heldout, feature.unconditional, feature.cfg_scale
-            )
-            return jnp.mean(guided) / unit
+                of_group = objectives.energy_distance(x, heldout)
+            else:
+                of_group = objectives.guided_energy_distance(
+                    x, heldout, feature.unconditional, feature.cfg_scale
+                )
+            return _mean_of_valid(of_group, feature) / unit
 
         after = energy(feature.x + drift)
-        penalty = jnp.mean(jnp.sum(jnp.square(drift), axis=-1)) / unit**2
-        loss = after + self.norm_penalty * penalty
+        square = jnp.mean(jnp.sum(jnp.square(drift), axis=-1), axis=-1)
+        loss = after + self.norm_penalty * _mean_of_valid(square, feature) / unit**2
         return {"loss": loss, "energy_before": energy(feature.x), "energy_after": after}
 
     def _distill(
@@ -193,5 +197,13 @@ class LearnedField:
     ) -> dict[str, jax.Array]:
         """The squared error as a share of the kernel field's own mean square."""
         del draw
-        error = jnp.mean(jnp.square(drift - feature.kernel_drift))
-        return {"loss": error / (jnp.mean(jnp.square(feature.kernel_drift)) + 1e-8)}
+        error, square = (
+            _mean_of_valid(jnp.mean(jnp.square(v), axis=(1, 2)), feature)
+            for v in (drift - feature.kernel_drift, feature.kernel_drift)
+        )
+        return {"loss": error / (square + 1e-8)}
+
+
+def _mean_of_valid(of_group: jax.Array, feature: Surroundings) -> jax.Array:
+    """The mean of [C] over the groups that count; 0 where none does."""
+    return jnp.sum(of_group * feature.valid) / jnp.maximum(jnp.sum(feature.valid), 1.0)

@@ -186,9 +186,9 @@ class Checkpoints:
         """The state at `step`, placed as the shardings of `shapes` say, and its last metrics.
 
         Args:
-          optional: networks of a TrainState on which checkpoint and `shapes` need not agree. One that only the
-            checkpoint has stays there; one that it lacks, or has in other shapes, is not in the
-            state that is returned.
+          optional: networks of a TrainState on which checkpoint and `shapes` need not agree. One
+            that only the checkpoint has stays there; one that it lacks, or has in other shapes,
+            is not in the state that is returned.
 
         Raises:
           CheckpointError: it is damaged, or is of another model.
@@ -290,8 +290,15 @@ def _without(state: TrainState, names: Iterable[str]) -> TrainState:
 
 
 def _check_types(folder: pathlib.Path, shapes: Any, state: Any) -> None:
-    """Orbax casts silently where a type differs from the one asked for; nothing here should."""
-    for want, got in zip(jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True):
+    """Orbax casts silently where a type differs from the one asked for; nothing here should.
+
+    A part that a partial restore did not find comes back as the shape that was asked for.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    for want, (path, got) in zip(jax.tree.leaves(shapes), leaves, strict=True):
+        if isinstance(got, jax.ShapeDtypeStruct):
+            where = jax.tree_util.keystr(path)
+            raise CheckpointError(f"checkpoint {folder} does not fit this model: it lacks {where}")
         if want.shape != got.shape or want.dtype != got.dtype:
             raise CheckpointError(
                 f"checkpoint {folder} does not fit this model: {got.dtype}{got.shape} where "

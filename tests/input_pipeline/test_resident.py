@@ -52,6 +52,16 @@ def test_every_subset_is_equally_likely():
     assert chi_square < 27.9  # 9 degrees of freedom, p = 0.001
 
 
+def test_every_order_is_equally_likely():
+    """So the first part of a draw is a draw: it reaches as far as the last part."""
+    keys = jax.random.split(jax.random.key(1), 6000)
+    draw = jax.jit(jax.vmap(lambda k: resident.distinct_integers(k, 3, jnp.asarray(4))))
+    counts = np.bincount(np.asarray(draw(keys)) @ np.asarray([16, 4, 1]), minlength=64)
+    counts = counts[counts > 0]
+    assert len(counts) == 24  # 4 * 3 * 2 orders
+    assert np.sum((counts - 250) ** 2 / 250) < 49.7  # 99.9 % of chi-square, 23 degrees of freedom
+
+
 def test_more_than_there_are_stays_in_range():
     for upper in (0, 1, 3):
         drawn = resident.distinct_integers(jax.random.key(1), 6, jnp.asarray([upper]))

@@ -17,9 +17,12 @@ from input_pipeline import resident, sources
 FACTS = methods.DataFacts((8, 8, 1), 10, 1497, (0.0,), (1.0,))
 
 
-def make(features=drifting.pixel_features, **changed):
-    """A one-block method on 8x8 digits, 4 images a class and step."""
+def make(features=drifting.pixel_features, field=None, **changed):
+    """A one-block method on 8x8 digits, 4 images a class and step; `field`: of a learned one."""
     config = base.get_config()
+    if field is not None:
+        config.method.field = "learned"
+        config.field.update(dict(hidden=8, projection=6, score_hidden=5) | field)
     config.model.size = "nano"
     config.model.num_registers = 2
     config.method.update(dict(num_generated=4, num_positives=6, num_unconditional=3) | changed)
@@ -43,22 +46,42 @@ def steps(method, data, n=1, seed=0):
     return state, history
 
 
-@pytest.mark.parametrize("normalization", ["sphere", "distance"])
-@pytest.mark.parametrize("chunks", [2, pytest.param(8, marks=pytest.mark.slow)])
-def test_micro_batches_are_exact(digits, normalization, chunks):
+@pytest.mark.parametrize(
+    ("normalization", "field", "chunks"),
+    [
+        ("sphere", None, 2),
+        ("distance", None, 2),
+        ("distance", {"steps": 2}, 2),
+        pytest.param("sphere", None, 8, marks=pytest.mark.slow),
+        pytest.param("distance", None, 8, marks=pytest.mark.slow),
+        pytest.param("sphere", {}, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_micro_batches_are_exact(digits, normalization, field, chunks):
+    """The learned field's own steps as well: they see the whole set."""
     whole, parts = (
-        make(normalization=normalization, micro_batches=m) for m in (1, chunks)
+        make(field=field, normalization=normalization, micro_batches=m) for m in (1, chunks)
     )
-    params = jax.jit(whole.init)(jax.random.key(0)).params["generator"]
-    params = jax.tree.map(lambda x: x + 0.1, params)
+    state = jax.jit(whole.init)(jax.random.key(0))
+    generator = jax.tree.map(lambda x: x + 0.1, state.params["generator"])
+    state = state.replace(params={**state.params, "generator": generator})
     keys = drifting.Keys(*jax.random.split(jax.random.key(3), len(drifting.Keys._fields)))
     classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
     real, _ = whole._draw_real({}, digits, keys, classes)
     inputs = whole._draw_inputs(keys, classes, cfg_scale)
-    given = (params, None, inputs, real, cfg_scale)
-    loss, grads, _ = jax.jit(whole._loss_and_grads)(*given)
-    loss_parts, grads_parts, _ = jax.jit(parts._loss_and_grads)(*given)
+    given = (state, None, inputs, real, cfg_scale)
+    loss, grads, learned, _ = jax.jit(whole._loss_and_grads)(*given)
+    loss_parts, grads_parts, learned_parts, _ = jax.jit(parts._loss_and_grads)(*given)
     np.testing.assert_allclose(loss, loss_parts, rtol=1e-5)
+    if field is not None:
+        before = state.params["field"]
+        moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), learned.params, before)
+        assert max(jax.tree.leaves(moved)) > 1e-4
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6),
+            learned.params,
+            learned_parts.params,
+        )
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
     for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_parts), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5 * scale)

@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from drifting.state import TrainState
 from drifting.training import checkpoints
 from drifting.training.checkpoints import CheckpointError, Checkpoints
 
@@ -114,3 +116,46 @@ def test_a_later_donation_does_not_reach_what_is_being_saved(tmp_path):
         restored, _ = reader.restore(step, shapes)
         np.testing.assert_array_equal(restored["w"][:3], np.arange(3) + 5.0 * step)
         np.testing.assert_array_equal(restored["w"][-3:], np.arange(-3, 0) + 2e6 + 5.0 * step)
+
+
+def networks(**sizes):
+    """A state at step 0 with a network of each name and size."""
+    params = {name: {"kernel": jnp.full((n, 3), float(n))} for name, n in sizes.items()}
+    return TrainState.create(params, {name: optax.adam(1e-3) for name in sizes})
+
+
+@pytest.mark.parametrize(
+    ("saved_sizes", "wanted_sizes", "restored"),
+    [
+        (dict(generator=4, field=2), dict(generator=4, field=2), {"generator", "field"}),
+        (dict(generator=4), dict(generator=4, field=2), {"generator"}),  # it is lacking
+        (dict(generator=4, field=5), dict(generator=4, field=2), {"generator"}),  # another shape
+        (dict(generator=4, field=2), dict(generator=4), {"generator"}),  # it is not wanted
+    ],
+)
+def test_an_optional_network_need_not_agree(tmp_path, saved_sizes, wanted_sizes, restored):
+    store = Checkpoints(tmp_path / "checkpoints")
+    store.save(networks(**saved_sizes), 0, {})
+    store.close()
+    shapes = jax.eval_shape(lambda: networks(**wanted_sizes))
+    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
+    state, _ = reader.restore(0, shapes, optional=("field",))
+    for part in (state.params, state.ema_params, state.opt_state):
+        assert part.keys() == restored
+    np.testing.assert_array_equal(state.params["generator"]["kernel"], np.full((4, 3), 4.0))
+    jax.tree.map(np.testing.assert_array_equal, state.opt_state["generator"],
+                 networks(generator=4).opt_state["generator"])  # fmt: skip
+    if saved_sizes != wanted_sizes:  # no word of it, and it is an error
+        with pytest.raises(CheckpointError, match="does not fit"):
+            reader.restore(0, shapes)
+
+
+def test_no_other_network_may_differ(tmp_path):
+    store = Checkpoints(tmp_path / "checkpoints")
+    store.save(networks(generator=4, field=2), 0, {})
+    store.close()
+    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
+    for wanted in (dict(generator=5), dict(generator=5, field=2), dict(generator=4, other=2)):
+        shapes = jax.eval_shape(lambda sizes=wanted: networks(**sizes))
+        with pytest.raises(CheckpointError, match="does not fit"):
+            reader.restore(0, shapes, optional=("field",))

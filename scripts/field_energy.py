@@ -1,0 +1,136 @@
+"""How much of the distance to real data one step of a run's learned field takes away.
+
+    python scripts/field_energy.py --workdir runs/cifar10_ldf
+
+On fresh draws of samples x, positives P and held-out real images of the test split, in the features
+and coordinates of the run: the energy distance of x to the held-out images, class by class, before
+and after the step x + V(x; P, Q = x). V is the learned field, or a kernel field of one temperature
+whose step is brought to the learned one's root mean square, class by class. Prints JSON: for each
+feature the mean and the standard deviation over the draws, the best temperature, and the share of
+draws in which the learned step ends nearer than that of this temperature.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+from absl import flags
+
+from drifting import cli
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Run with a learned field")
+DRAWS = flags.DEFINE_integer("draws", 50, "Fresh draws", lower_bound=2)
+HELD_OUT = flags.DEFINE_integer("held_out", 256, "Held-out images a class", lower_bound=2)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws")
+
+TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # in units of the mean distance
+
+
+def make_draw(method, images, test_images, held_out):
+    """The jittable (state, frozen, key) -> energy distances [features, steps].
+
+    Steps are: none, the learned field's, then the kernel's of each temperature.
+    """
+    from drifting.fields import objectives, pairs
+    from input_pipeline import resident
+
+    data, test = resident.to_device(images), resident.to_device(test_images)
+    classes = jnp.arange(method.num_classes, dtype=jnp.int32)
+    labels = jnp.repeat(classes, method.num_generated)
+
+    def distance(x, real):
+        """Of the two empirical distributions, so never negative; the mean over groups."""
+        unbiased = objectives.energy_distance(x, real)
+        own = [jnp.mean(pairs.distances(s, s, True), axis=(1, 2)) / (s.shape[1] - 1)
+               for s in (x, real)]  # fmt: skip
+        return jnp.mean(unbiased + sum(own))
+
+    def draw(state, frozen, key):
+        keys = jax.random.split(key, 3)
+        x = method.sample(state, keys[0], labels, ema=False)
+        positives = resident.positives(data, keys[1], classes, method.num_drawn)
+        real = resident.positives(test, keys[2], classes, held_out)
+        stacks = [method.phi(frozen, images.reshape(-1, *method.image_shape))
+                  for images in (x, positives, real)]  # fmt: skip
+        sets = [[method.by_class(s) for s in feature] for feature in zip(*stacks, strict=True)]
+        targets = [method.kernel_target(x, p, None, None) for x, p, _ in sets]
+        around = [method.surroundings(x, p, None, target, None, jnp.ones(len(classes)))
+                  for (x, p, _), target in zip(sets, targets, strict=True)]  # fmt: skip
+        drifts = method.field.drifts(state.params["field"], around)
+        rows = []
+        for (*_, real), target, feature, drift in zip(sets, targets, around, drifts, strict=True):
+            steps = [jnp.zeros_like(drift), drift, *kernel_steps(feature, method, drift)]
+            held = real / target.scale
+            rows.append(jnp.stack([distance(feature.x + step, held) for step in steps]))
+        return jnp.stack(rows)
+
+    return jax.jit(draw)
+
+
+def kernel_steps(feature, method, drift):
+    """The kernel field's steps of single temperatures with the root mean square of `drift`."""
+    from drifting.fields import kernel
+
+    positives = feature.positives[:, : method.num_positives]
+    unit = jnp.mean(kernel.distances(feature.x, positives))
+    for temperature in TEMPERATURES:
+        step = kernel.drift(feature.x, positives, feature.x, (unit * temperature,), True)[0]
+        yield step * (root_mean_square(drift) / root_mean_square(step))
+
+
+def root_mean_square(drift):
+    """Of each group [C, N, D]: [C, 1, 1]."""
+    return jnp.sqrt(jnp.mean(jnp.square(drift), axis=(1, 2), keepdims=True))
+
+
+def summarize(values):
+    """From energy distances [draws, features, steps] to what is printed."""
+    features = []
+    for feature in np.moveaxis(values, 1, 0):
+        mean, spread = feature.mean(axis=0), feature.std(axis=0, ddof=1)
+        best = 2 + int(np.argmin(mean[2:]))
+        named = {"before": 0, "learned": 1, "best_kernel": best}
+        features.append(
+            {
+                **{name: {"mean": float(mean[i]), "std": float(spread[i])}
+                   for name, i in named.items()},
+                "best_temperature": TEMPERATURES[best - 2],
+                "by_temperature": dict(zip(TEMPERATURES, mean[2:].tolist(), strict=True)),
+                "learned_wins": float(np.mean(feature[:, 1] < feature[:, best])),
+            }
+        )  # fmt: skip
+    return features
+
+
+def main(_):
+    from drifting import experiment
+    from drifting.training import backend
+
+    backend.configure()
+    run = experiment.Run(WORKDIR.value, whole=True)
+    if getattr(run.method, "field", None) is None:
+        raise experiment.WorkdirError(f"{run.workdir} has no learned field (config.method.field)")
+    state, step = run.restore_last()
+    test_images = experiment.load_images(run.config, run.config.data.test_split)
+    draw = make_draw(run.method, run.images, test_images, HELD_OUT.value)
+    keys = jax.random.split(jax.random.key(SEED.value), DRAWS.value)
+    values = np.stack([np.asarray(draw(state, run.frozen, key)) for key in keys])
+    report = {
+        **timing.machine(),
+        "workdir": str(run.workdir),
+        "step": step,
+        "objective": run.config.field.objective,
+        "draws": DRAWS.value,
+        "samples_a_class": run.method.num_generated,
+        "positives_a_class": run.method.num_positives,
+        "held_out_a_class": HELD_OUT.value,
+        "features": summarize(values),
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    cli.run(main)

@@ -1,0 +1,431 @@
+"""Ablations: what is run, resumed and skipped, and the table of it; programs are toys but once."""
+
+import csv
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from drifting import ablation, pictures
+from drifting import config as config_lib
+from drifting.ablation import suite as suites
+from drifting.ablation import tables
+from drifting.ablation.plan import read_ablation
+from drifting.evaluation import report
+from drifting.matrix import PlanError, session
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LDF = ROOT / "configs/ablations/ldf.py"
+# Programs that keep to what train.py and evaluate.py promise. The toy folder records their starts,
+# and a file <run>.<program>.<fail|wait> there says what befalls them.
+BOTH = """
+import csv, json, os, pathlib, re, signal, sys, time
+program, toy = pathlib.Path(sys.argv[0]).stem, pathlib.Path(sys.argv[0]).parent
+workdir = pathlib.Path(sys.argv[sys.argv.index("--workdir") + 1])
+meets = lambda what: (toy / f"{workdir.name}.{program}.{what}").exists()
+with open(toy / "starts", "a") as file:
+    file.write(f"{workdir.name} {program}\\n")
+def meet():
+    if meets("fail"):
+        sys.exit("error: first line\\nerror: no such thing")
+    while meets("wait"):
+        time.sleep(0.01)
+def save(step):
+    folder = workdir / "checkpoints" / str(step)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text("{}")
+"""
+TRAIN = """
+given = dict(re.fullmatch("--(.+?)=(.+)", a).groups() for a in sys.argv[5:])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+save(0)
+(workdir / "config.json").write_text(json.dumps(given))
+meet()
+save(10); save(20)
+(workdir / "test.json").write_text('{"accuracy": 0.9}')
+rows = [{"step": 4, "step_ms": 30.0}, {"step": 8, "loss": 1.0}, {"step": 20, "step_ms": 10.0}]
+(workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+"""
+EVALUATE = """
+assert sys.argv[3:] == ["--checkpoints", "all", "--skip_existing"]
+given = json.loads((workdir / "config.json").read_text())
+(workdir / "eval/artifacts/ema_step0").mkdir(parents=True, exist_ok=True)
+columns = "step features num_samples cfg_scale seed data_set split weights frechet_distance".split()
+meet()
+with open(workdir / "eval/fid_metrics.csv", "w") as file:
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    for step in (0, 10, 20):
+        writer.writerow([step, given["config.eval.features"], 1000, 1.0, 42, "digits", "train",
+                         "ema", 12 - step / 2])
+"""
+BUDGET = {
+    "eval.features": "pixels",
+    "train.total_steps": 20,
+    "train.checkpoint_steps": 10,
+    "train.keep_checkpoints": 3,
+}
+RUNS = {
+    "kernel": {"config": "configs/digits.py"},
+    "ldf": {"config": "configs/digits_ldf.py"},
+    "frozen": {"config": "configs/digits_ldf.py", "field.objective": "frozen"},
+}
+ENCODER = {"config": "configs/classifier_digits.py"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(**changed) -> path of a suite file."""
+
+    def make(**changed):
+        path = tmp_path / "toy_suite.py"
+        whole = {"runs": RUNS, "budget": {"all": BUDGET}} | changed
+        path.write_text(f"def get_ablation():\n    return {whole!r}\n")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The folder of toy runs, with their programs; pictures would take longer than they."""
+    for name, text in (("train", TRAIN), ("evaluate", EVALUATE)):
+        (tmp_path / f"{name}.py").write_text(BOTH + text)
+    monkeypatch.setattr(session, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(pictures, "plot_lines", lambda *_, **__: None)
+    return tmp_path
+
+
+def programs(toy):
+    """Without site packages: the toys start at once."""
+    return suites.Programs(*([sys.executable, "-SE", str(toy / f"{name}.py")]
+                             for name in ("train", "evaluate")))  # fmt: skip
+
+
+@pytest.fixture
+def call(toy, write):
+    """call(jobs, given, **changed) -> (exit code, [(run, program)] in the order of starts).
+
+    `given` is a trained encoder.
+    """
+
+    def run(jobs=1, given=None, **changed):
+        (toy / "starts").write_text("")
+        path = write(**changed)
+        code = ablation.run(path, toy / "out", False, given, jobs, programs(toy))
+        return code, [tuple(line.split()) for line in (toy / "starts").read_text().splitlines()]
+
+    return run
+
+
+def table(toy):
+    with open(toy / "out" / "ablation.csv", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def whole(*names):
+    return [(name, program) for name in names for program in ("train", "evaluate")]
+
+
+def test_a_second_call_does_only_what_is_missing(toy, call):
+    (toy / "kernel.train.fail").touch()
+    (toy / "ldf.evaluate.fail").touch()
+    code, started = call()
+    assert code == 1 and started == [("kernel", "train"), *whole("ldf", "frozen")]
+    rows = table(toy)
+    assert [rows[name]["status"] for name in RUNS] == ["failed", "failed", "finished"]
+    assert rows["ldf"]["error"] == "error: no such thing" and rows["ldf"]["exit_code"] == "1"
+    assert "- ldf: failed (exit code 1) error: no such thing" in (
+        (toy / "out" / "ablation.md").read_text()
+    )
+    (toy / "kernel.train.fail").unlink()
+    (toy / "ldf.evaluate.fail").unlink()
+    code, started = call()  # what is trained is only scored
+    assert code == 0 and started == [*whole("kernel"), ("ldf", "evaluate")]
+    for name in RUNS:
+        evaluations = toy / "out" / name / "eval"
+        assert [path.name for path in evaluations.iterdir()] == ["fid_metrics.csv"]
+    assert call() == (0, [])
+    assert {row["status"] for row in table(toy).values()} == {"finished"}
+    (toy / "out" / "ldf" / "eval" / "fid_metrics.csv").unlink()
+    assert call() == (0, [("ldf", "evaluate")])
+
+
+def test_what_holds_no_checkpoint_is_set_aside(toy, call):
+    (toy / "out" / "ldf").mkdir(parents=True)
+    (toy / "out" / "ldf" / "note").touch()
+    assert call(jobs=3)[0] == 0
+    assert (toy / "out" / "ldf.broken-1" / "note").exists()
+
+
+def test_an_evaluation_without_all_scores_is_a_failure(toy, call):
+    (toy / "evaluate.py").write_text(BOTH + "print('scored some')")
+    assert call()[0] == 1
+    error = "it ended without a readable result: scored some"
+    assert [row["error"] for row in table(toy).values()] == [error] * 3
+
+
+ENCODED = {
+    "pixels": {"config": "configs/digits.py"},
+    "encoded": {"config": "configs/digits.py", "method.encoder": "elsewhere"},
+}
+
+
+def test_runs_wait_for_the_encoder_and_are_scored_in_its_features(toy, call):
+    own = toy / "out" / "encoder"
+    (toy / "encoder.train.fail").touch()
+    assert call(runs=ENCODED, encoder=ENCODER) == (1, [("encoder", "train")])
+    (toy / "encoder.train.fail").unlink()
+    code, started = call(runs=ENCODED, encoder=ENCODER, jobs=2)
+    assert code == 0 and started[0] == ("encoder", "train")
+    assert sorted(started[1:]) == sorted(whole(*ENCODED))
+    assert call(runs=ENCODED, encoder=ENCODER) == (0, [])
+    given = {n: json.loads((toy / "out" / n / "config.json").read_text()) for n in ENCODED}
+    assert {values["config.eval.features"] for values in given.values()} == {f"encoder:{own}"}
+    assert given["encoded"]["config.method.encoder"] == str(own)
+    assert "config.method.encoder" not in given["pixels"]
+    assert "features: those of the encoder configs/classifier_digits.py" in (
+        (toy / "out" / "ablation.md").read_text()
+    )
+    own.rename(toy / "mine")  # another encoder is another measure
+    with pytest.raises(PlanError, match=r"such as pixels: .*/out/encoder.* now .*/mine"):
+        call(runs=ENCODED, encoder=ENCODER, given=str(toy / "mine"))
+
+
+def test_a_given_encoder_is_not_trained(toy, call):
+    trained = toy / "trained"
+    trained.mkdir()
+    ask = dict(runs=ENCODED, encoder=ENCODER, given=str(trained))
+    with pytest.raises(PlanError, match="trained is not the workdir of a run: it has no config"):
+        call(**ask)
+    (trained / "config.json").touch()
+    assert call(**ask) == (0, whole(*ENCODED))
+    text = (toy / "out" / "encoded" / "config.json").read_text()
+    assert json.loads(text)["config.method.encoder"] == str(trained)
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_a_signal_stops_the_run_and_starts_no_other(toy, call, write, program):
+    wait = toy / f"ldf.{program}.wait"
+    wait.touch()
+    code = (
+        "import sys; from drifting import ablation; from drifting.ablation.suite import Programs\n"
+        f"sys.exit(ablation.run({str(write())!r}, {str(toy / 'out')!r},"
+        f" programs=Programs(*{tuple(programs(toy))!r})))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        wait_until(lambda: f"ldf {program}" in starts(toy) and (toy / "out/ldf").exists())
+        process.terminate()
+        assert process.wait(20) == 143
+    finally:
+        process.kill()
+        wait.unlink()
+    rows = table(toy)
+    assert [rows[name]["status"] for name in RUNS] == ["finished", "stopped", "missing"]
+    assert "frozen" not in starts(toy)
+    code, started = call()
+    assert code == 0
+    assert started == [*whole("ldf")[("train", "evaluate").index(program) :], *whole("frozen")]
+
+
+def starts(toy):
+    path = toy / "starts"
+    return path.read_text() if path.exists() else ""
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def test_changed_settings_are_refused(toy, call):
+    assert call()[0] == 0
+    changed = {"all": BUDGET | {"ema_decay": 0.5}}
+    with pytest.raises(PlanError, match=r"such as kernel: .* now .*ema_decay=0.5; set these back"):
+        call(budget=changed)
+
+
+def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_lines", lambda *given, **more: drawn.append((given, more)))
+    plan, out = read_ablation(write(), toy), toy
+    score = {
+        "features": "pixels", "num_samples": 1000, "cfg_scale": 1.0, "seed": 42, "weights": "ema",
+        "data_set": "digits", "split": "train",
+    }  # fmt: skip
+    (out / "ldf" / "eval").mkdir(parents=True)
+    (out / "frozen" / "eval").mkdir(parents=True)
+    for step, distance in ((0, 40.0), (10, 3.25), (20, 4.5)):
+        report.append_row(out / "ldf/eval/fid_metrics.csv",
+                          score | {"step": step, "frechet_distance": distance})  # fmt: skip
+    for other in ({"features": "inception"}, {"cfg_scale": 2.0}, {"seed": 1}, {"weights": "raw"},
+                  {"num_samples": 50}, {"split": "test"}):  # fmt: skip
+        report.append_row(out / "ldf/eval/fid_metrics.csv",
+                          score | {"step": 10, "frechet_distance": 1.0} | other)  # fmt: skip
+    report.append_row(out / "frozen/eval/fid_metrics.csv",
+                      score | {"step": 0, "frechet_distance": 41.0})  # fmt: skip
+    logged = [(5, 40.0), (10, 20.0), (20, 100.0)]
+    rows = "".join(json.dumps({"step": s, "step_ms": ms}) + "\n" for s, ms in logged)
+    (out / "ldf" / "metrics.jsonl").write_text(rows)
+
+    failed = {"status": "failed", "exit_code": 1, "error": "no room"}
+    made = tables.make_rows(plan, out, {"frozen": failed})
+    tables.write(plan, made, out)
+    (toy / "out").mkdir()
+    (out / "ablation.csv").rename(toy / "out" / "ablation.csv")
+    kernel, ldf, frozen = table(toy).values()
+    scores = {"frechet_0": "40.0", "frechet_10": "3.25", "frechet_20": "4.5", "last": "4.5",
+              "best": "3.25", "best_step": "10", "last_step": "20"}  # fmt: skip
+    assert scores.items() <= ldf.items()
+    assert {"step_ms": "40.0", "train_seconds": "1.3", "status": "finished"}.items() <= ldf.items()
+    assert (ldf["field"], ldf["objective"], ldf["set_size"]) == ("learned", "lookahead", "32")
+    assert (frozen["objective"], frozen["last"], frozen["status"]) == ("frozen", "41.0", "failed")
+    assert (kernel["field"], kernel["objective"], kernel["status"]) == ("kernel", "", "missing")
+    text = (out / "ablation.md").read_text()
+    assert "| run | field | objective | set size | 0 | 10 | 20 | best (step) |" in text
+    assert "| ldf | learned | lookahead | 32 | 40 | 3.25 | 4.5 | 3.25 (10) | 40 | 1 s |  |" in text
+    (((lines, path, _), options),) = drawn
+    assert lines == {"ldf": ([0, 10, 20], [40.0, 3.25, 4.5]), "frozen": ([0], [41.0])}
+    assert path == out / "ablation.png" and options == {"log_scale": True}
+
+
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        ({"run": {}}, "unknown key 'run'; did you mean 'runs'?"),
+        ({"runs": {}}, "'runs' has to be a dict of runs"),
+        ({"runs": {"encoder": {}}}, "a run cannot be called 'encoder'"),
+        ({"runs": {"a b": {}}}, "a run cannot be called 'a b': use letters"),
+        ({"runs": {"a": "configs/digits.py"}}, "the run 'a' is a str, not a dict"),
+        ({"runs": {"a": {"config": "configs/digit.py"}}}, "is 'configs/digit.py': there is no"),
+        ({"runs": {"a": {}}}, "the 'config' of 'a' is None"),
+        (
+            {"budget": {"all": BUDGET | {"train.total_stps": 3}}},
+            "unknown key 'train.total_stps' of the run 'kernel'; did you mean 'train.total_steps'?",
+        ),
+        ({"budget": {"all": BUDGET | {"ema_decay": "much"}}}, "the run 'kernel': Could not over"),
+        ({"budget": {"all": BUDGET | {"method.encoder": None}}}, "None, which takes a config"),
+        ({"budget": BUDGET}, "unknown key 'eval.features' of 'budget'"),
+        ({"budget": {"runs": {"ldff": {}}}}, "unknown key 'ldff' of budget['runs']; did you mean"),
+        ({"budget": {"encoder": {"ema_decay": 0.5}}}, "no 'encoder', so its budget of the encoder"),
+        (
+            {"budget": {"all": BUDGET | {"train.keep_checkpoints": 2}}},
+            "'kernel' keeps 2 of the 3 checkpoints to be scored",
+        ),
+        (
+            {"budget": {"all": BUDGET, "runs": {"ldf": {"train.total_steps": 30}}}},
+            "train.total_steps is 20 in 'kernel' but 30 in 'ldf'",
+        ),
+        (
+            {"budget": {"all": {"train.total_epochs": 1.0}}},
+            "'kernel' needs train.total_steps and train.checkpoint_steps",
+        ),
+        ({"encoder": {"config": "configs/nothing.py"}}, "the 'config' of 'encoder' is"),
+    ],
+)
+def test_bad_suites_are_refused(write, tmp_path, changed, message):
+    with pytest.raises(PlanError, match=re.escape(message)):
+        ablation.run(write(**changed), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_that_a_suite_cannot_meet_are_refused(write, tmp_path):
+    with pytest.raises(PlanError, match="no 'nano' budget; leave --nano out"):
+        read_ablation(write(), tmp_path, nano=True)
+    with pytest.raises(PlanError, match="no 'encoder', so --encoder is of no use"):
+        read_ablation(write(), tmp_path, encoder="runs/encoder")
+
+
+@pytest.mark.parametrize("nano", [False, True])
+def test_runs_of_the_learned_field_differ_in_what_their_names_say(nano, tmp_path):
+    plan = read_ablation(LDF, tmp_path, nano)
+    assert plan.encoder.resolved.is_locked and all(run.resolved.is_locked for run in plan.runs)
+    flat = {run.name: config_lib.flatten(run.resolved) for run in plan.runs}
+    assert list(flat) == [
+        "kernel", "kernel_no_encoder", "ldf", "ldf_no_proj", "ldf_setsize_small",
+        "ldf_setsize_large", "ldf_frozen", "ldf_distill",
+    ]  # fmt: skip
+    small, large = (4, 16) if nano else (16, 64)
+    differences = {
+        "kernel": {"method.field": "kernel"},
+        "kernel_no_encoder": {"method.field": "kernel", "method.encoder": None},
+        "ldf": {},
+        "ldf_no_proj": {"field.projection": 0},
+        "ldf_setsize_small": {"method.num_generated": small, "method.num_positives": small},
+        "ldf_setsize_large": {"method.num_generated": large, "method.num_positives": large},
+        "ldf_frozen": {"field.objective": "frozen"},
+        "ldf_distill": {"field.objective": "distill"},
+    }
+    for name, values in flat.items():
+        ldf = flat["ldf"]
+        assert {k: v for k, v in values.items() if v != ldf[k]} == differences[name], name
+    encoder = str(tmp_path / "encoder")
+    assert flat["ldf"]["method.encoder"] == encoder
+    assert flat["ldf"]["eval.features"] == f"encoder:{encoder}"
+    assert plan.runs[0].scored_steps == list(range(0, 301, 60) if nano else range(0, 9751, 1950))
+    sizes = (flat["ldf"]["model.size"], plan.encoder.resolved.model.width)
+    assert sizes == (("nano", 0.25) if nano else ("tiny", 1.0))
+
+
+def test_a_real_run(write, tmp_path):
+    """Two steps beside a learned field on digits, trained and scored by the programs themselves.
+
+    Most of its time is compilation: the network is cut to one block, and the field stays as it is.
+    """
+    small = tmp_path / "small.py"
+    small.write_text(
+        "import runpy, sys; from models import dit\n"
+        "dit.SIZES['nano'] = dict(hidden_size=64, depth=1, num_heads=2)\n"
+        "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    values = {
+        "mesh.data": 1, "method.num_generated": 4, "method.num_positives": 4,
+        "method.num_unconditional": 2, "train.total_steps": 2, "train.checkpoint_steps": 2,
+        "train.log_steps": 1, "train.steps_per_call": 1, "train.sample_steps": 2,
+        "train.tensorboard": False, "eval.num_samples": 20, "eval.metrics": ("fid",),
+        "method.temperatures": (0.1,), "field.hidden": 8, "field.projection": 4,
+        "field.score_hidden": 8,
+    }  # fmt: skip
+    path = write(runs={"frozen": RUNS["frozen"]}, budget={"all": BUDGET | values})
+    real = suites.Programs(*([sys.executable, str(small), f"{name}.py"]
+                             for name in ("train", "evaluate")))  # fmt: skip
+    assert ablation.run(path, tmp_path / "out", programs=real) == 0, (
+        tmp_path / "out" / "logs" / "frozen.log"
+    ).read_text()
+    row = table(tmp_path)["frozen"]
+    assert float(row["frechet_0"]) > 0 and row["last"] == row["frechet_2"]
+    # 64 pixels to 8 to 4 values and, without a bias, back; 4, 4, 4 and a distance to 8 to a score.
+    representation, score = 64 * 8 + 8 + 8 * 4 + 4, 13 * 8 + 8 + 8
+    assert int(row["field_parameters"]) == representation + 4 * 64 + score
+    assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
+    assert not (tmp_path / "out" / "frozen" / "eval" / "artifacts").exists()
+
+
+def test_the_script_says_mistakes_in_one_line(write, tmp_path):
+    command = [sys.executable, ROOT / "scripts/run_ablation.py", "--out", tmp_path / "out"]
+    done = subprocess.run([*command, write(runs={})], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert re.fullmatch("error: .*toy_suite.py: 'runs' has to be a dict.*\n", done.stderr)
+
+
+def test_a_dry_run_only_tells(write, tmp_path, capsys):
+    path = write(encoder=ENCODER)
+    ablation.describe(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0].split() for line in lines[:-1]] == [
+        ["start", name] for name in ("encoder", *RUNS)
+    ]
+    assert " && " in lines[1] and "evaluate.py --workdir" in lines[1]
+
+
+def test_the_ablation_takes_no_accelerator():
+    code = "import sys, drifting.ablation; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
