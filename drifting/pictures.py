@@ -1,4 +1,4 @@
-"""Pictures for people: grids of images, scores and training curves, as PNG files."""
+"""Pictures for people: grids of images, scores and training curves as PNG, moving points as GIF."""
 
 import io
 import math
@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -20,6 +20,7 @@ _FONT_SIZE = 13
 _MOST_LABELS = 20  # classes of a confusion matrix with names and numbers
 _INK = (60, 60, 60)
 _MOST_DOTS = 60  # of a line
+_GOAL, _POINTS = "0.72", "C3"  # colours: where points should go, and they
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -301,11 +302,124 @@ def _draw_spread(
     axes.grid(visible=False, axis="x")
 
 
-def _figure(width: float, height: float) -> "Figure":
+class VectorField(NamedTuple):
+    """Arrows at places of the plane, and two sets of dots there.
+
+    Attributes:
+      places, arrows: [G, 2].
+      points: [N, 2].
+      goal: [M, 2], drawn pale.
+    """
+
+    places: np.ndarray
+    arrows: np.ndarray
+    points: np.ndarray
+    goal: np.ndarray
+
+
+def plot_vector_fields(
+    panels: Mapping[str, VectorField], path: str | os.PathLike, columns: int, length_name: str
+) -> None:
+    """Draws fields in panels of equal axes, `columns` in a row.
+
+    Arrows are of one length, so that weak ones have a direction too; the colour is the length.
+    """
+    from matplotlib.colors import PowerNorm
+
+    everything = np.concatenate([s for f in panels.values() for s in (f.places, f.points, f.goal)])
+    figure, all_axes = _planes(list(panels), columns, 2.9, everything)
+    lengths = {title: np.linalg.norm(field.arrows, axis=-1) for title, field in panels.items()}
+    most = np.percentile(np.concatenate(list(lengths.values())), 98)
+    norm = PowerNorm(0.5, 0.0, most)  # weak ones differ as well
+    for axes, (title, field) in zip(all_axes, panels.items(), strict=True):
+        axes.plot(*field.goal.T, ".", color=_GOAL, markersize=5)
+        directions = field.arrows / np.maximum(lengths[title], 1e-12)[:, None]
+        arrows = axes.quiver(
+            *field.places.T, *directions.T, lengths[title], cmap="viridis", norm=norm,
+            pivot="mid", angles="xy", scale=24, width=0.005,
+        )  # fmt: skip
+        axes.plot(*field.points.T, ".", color=_POINTS, markersize=4)
+    bar = figure.colorbar(arrows, ax=all_axes, extend="max", shrink=0.7, aspect=30)
+    bar.set_label(length_name, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    _save_figure(figure, path)
+
+
+def save_animation(
+    panels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    path: str | os.PathLike,
+    columns: int,
+    frame_ms: int = 160,
+) -> None:
+    """Saves a GIF of points on their way, a panel for each (way [T, N, 2], goal [M, 2]).
+
+    Frame t shows the points at way[t]; the last stays longer. Raises ValueError for ways of
+    different lengths.
+    """
+    lengths = {title: len(way) for title, (way, _) in panels.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"ways need equally many steps, got {lengths}")
+    everything = np.concatenate([s.reshape(-1, 2) for panel in panels.values() for s in panel])
+    figure, all_axes = _planes(list(panels), columns, 2.3, everything, dpi=80)
+    moving = []
+    for axes, (_, goal) in zip(all_axes, panels.values(), strict=True):
+        axes.plot(*goal.T, ".", color=_GOAL, markersize=3)
+        moving += axes.plot([], [], ".", color=_POINTS, markersize=4)
+    title = figure.suptitle("step 0", fontsize=9)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # else panels move by a pixel between frames
+    frames = []
+    for step in range(next(iter(lengths.values()))):
+        for dots, (way, _) in zip(moving, panels.values(), strict=True):
+            dots.set_data(*way[step].T)
+        title.set_text(f"step {step}")
+        frames.append(_rendered(figure))
+    _save_frames(frames, path, frame_ms)
+
+
+def _planes(
+    titles: Sequence[str], columns: int, side: float, everything: np.ndarray, dpi: int = 120
+) -> "tuple[Figure, list[Axes]]":
+    """Panels that all show the plane around `everything` [N, 2], with equal axes."""
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    margin = 0.04 * (high - low).max()
+    shape = (high - low + 2 * margin)[1] / (high - low + 2 * margin)[0]
+    rows = math.ceil(len(titles) / columns)
+    figure = _figure(side * columns + 0.6, (side * shape + 0.2) * rows + 0.2, dpi)
+    figure.set_layout_engine("compressed")  # no gaps between panels of a fixed shape
+    axes = [figure.add_subplot(rows, columns, place + 1) for place in range(len(titles))]
+    for title, one in zip(titles, axes, strict=True):
+        one.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin))
+        one.set_aspect("equal")
+        one.set_title(title, fontsize=9, loc="left")
+        one.tick_params(labelsize=7)
+        one.label_outer()
+    return figure, axes
+
+
+def _rendered(figure: "Figure") -> Image.Image:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return Image.open(content).convert("RGB")
+
+
+def _save_frames(frames: Sequence[Image.Image], path: str | os.PathLike, frame_ms: int) -> None:
+    """A GIF that begins again after a second; all frames share the last one's colours."""
+    palette = frames[-1].quantize(32)
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [frame_ms] * (len(frames) - 1) + [1000]
+    content = io.BytesIO()
+    frames[0].save(
+        content, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
+    )
+    write_atomically(path, content.getvalue())
+
+
+def _figure(width: float, height: float, dpi: int = 120) -> "Figure":
     # The figure object alone: pyplot keeps every figure alive and may ask for a display.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
 def _plain_log_ticks(axes: "Axes") -> None:

@@ -1,21 +1,30 @@
-"""Times the drifting field, forward and backward, and prints JSON.
+"""Times the drifting fields, forward and backward, and prints JSON.
 
     python scripts/bench_field.py
+    python scripts/bench_field.py --forms learned
 
-For each form: 10 classes x 32 generated and 32 positives at several dimensions, then how the time
-grows with N (generated), M (positives) and D, one at a time.
+For each form of the kernel field: 10 classes x 32 generated and 32 positives at several dimensions,
+then how the time grows with N (generated), M (positives) and D, one at a time.
+
+For the learned field: a mean square of V with its gradients to the parameters and to x, which are
+also the negatives, beside the naive form (naive_learned_field.py), their calls in turn; the memory
+of both programs as compiled; how the time grows with N, M and both.
 """
 
+import functools
 import json
+import statistics
 import sys
 
 import jax
 import jax.numpy as jnp
+import naive_learned_field
 import timing
 from absl import app, flags
 
-from drifting.fields import kernel
+from drifting.fields import kernel, learned
 
+FORMS = flags.DEFINE_list("forms", ["sphere", "distance", "learned"], "Forms of the field to time")
 CLASSES = flags.DEFINE_integer("classes", 10, "Classes", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 30, "Timed calls of each size", lower_bound=1)
 
@@ -24,6 +33,10 @@ DIMENSIONS = (64, 128, 256, 512)
 SET_SIZES = (32, 64, 128, 256)
 # The seed system's PyTorch loop over classes, on two cores of the kind in docs/benchmarks.md.
 REFERENCE_MS = 34.6
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 def sphere(features, positives):
@@ -37,17 +50,19 @@ def distance(features, positives):
     return jnp.mean(kernel.regression_loss(features, target))
 
 
-FORMS = {"sphere": sphere, "distance": distance}
+KERNEL_FORMS = {"sphere": sphere, "distance": distance}
+
+
+def normal(seed, n, d):
+    return jax.random.normal(jax.random.key(seed), (CLASSES.value, n, d))
 
 
 def milliseconds(form, n, m, d):
     """Median ms of the loss and its gradient to the generated features."""
-    keys = jax.random.split(jax.random.key(0))
-    features = jax.random.normal(keys[0], (CLASSES.value, n, d))
-    positives = jax.random.normal(keys[1], (CLASSES.value, m, d))
-    step = jax.jit(jax.value_and_grad(FORMS[form]))
+    features, positives = normal(0, n, d), normal(1, m, d)
+    step = jax.jit(jax.value_and_grad(KERNEL_FORMS[form]))
     took = timing.median_ms(lambda: step(features, positives), REPEATS.value)
-    print(f"{form}: N {n}, M {m}, D {d}: {took} ms", file=sys.stderr, flush=True)
+    say(f"{form}: N {n}, M {m}, D {d}: {took} ms")
     return took
 
 
@@ -63,16 +78,91 @@ def measure(form):
     }
 
 
+# --- learned -------------------------------------------------------------------------------------
+
+LEARNED_FORMS = {"factorised": learned.drift, "naive": naive_learned_field.drift}
+WIDTHS = {"projected": 256, "unprojected": 0}  # of the representation
+
+
+def learned_loss(drift, params, x, positives, goal):
+    v = drift(params, learned.Sets(x, positives, negatives=x), "masked")
+    return jnp.mean(jnp.square(v - goal))
+
+
+def learned_step(name, n, m, d, width):
+    """The compiled step of a form and what it is called with."""
+    params = learned.init(jax.random.key(2), d, projection=WIDTHS[width])
+    given = params, normal(0, n, d), normal(1, m, d), normal(3, n, d)
+    loss = functools.partial(learned_loss, LEARNED_FORMS[name])
+    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    return step.lower(*given).compile(), given
+
+
+def learned_ms(names, n, m, d, width):
+    """Median ms of each form; the forms are called in turn, so that noise meets all alike."""
+    calls = [functools.partial(c, *a) for c, a in (learned_step(s, n, m, d, width) for s in names)]
+    for call in calls:
+        timing.seconds(call, repeats=1)
+    rounds = [[timing.seconds(c, 1, warm_up=0)[0] for c in calls] for _ in range(REPEATS.value)]
+    took = [round(1000 * statistics.median(column), 4) for column in zip(*rounds, strict=True)]
+    say(f"learned, {width}: N {n}, M {m}, D {d}: {dict(zip(names, took, strict=True))} ms")
+    return dict(zip(names, took, strict=True))
+
+
+def factorised_ms(n, m):
+    return learned_ms(["factorised"], n, m, 256, "projected")["factorised"]
+
+
+def learned_bytes(name, size):
+    """What the compiled program holds beyond its arguments, with `size` points a set."""
+    compiled, _ = learned_step(name, size, size, 256, "projected")
+    plan = compiled.memory_analysis()
+    return plan.temp_size_in_bytes + plan.output_size_in_bytes
+
+
+def beside_naive(figures, ratio):
+    """{size: {form: figure}} with the ratio of naive to factorised by its name."""
+    return {
+        size: {**by_form, ratio: round(by_form["naive"] / by_form["factorised"], 2)}
+        for size, by_form in figures.items()
+    }
+
+
+def measure_learned():
+    times = {
+        width: {d: learned_ms(list(LEARNED_FORMS), 32, 32, d, width) for d in DIMENSIONS}
+        for width in WIDTHS
+    }
+    memory = {
+        size: {name: learned_bytes(name, size) for name in LEARNED_FORMS} for size in SET_SIZES
+    }
+    return {
+        **{f"ms_{width}": beside_naive(times[width], "times_faster") for width in WIDTHS},
+        "bytes_by_set_size": beside_naive(memory, "times_less"),
+        "ms_by_generated": {n: factorised_ms(n, 32) for n in SET_SIZES},
+        "ms_by_positives": {m: factorised_ms(32, m) for m in SET_SIZES},
+        "ms_by_set_size": {n: factorised_ms(n, n) for n in SET_SIZES},
+    }
+
+
 def main(_):
     result = {
         **timing.machine(),
         "classes": CLASSES.value,
         "temperatures": TEMPERATURES,
         "reference_ms": REFERENCE_MS,
-        "forms": {form: measure(form) for form in FORMS},
+        "forms": {
+            form: measure_learned() if form == "learned" else measure(form) for form in FORMS.value
+        },
     }
     print(json.dumps(result, indent=2))
 
+
+flags.register_validator(
+    "forms",
+    lambda forms: set(forms) <= {*KERNEL_FORMS, "learned"},
+    message=f"--forms takes some of {', '.join(KERNEL_FORMS)}, learned",
+)
 
 if __name__ == "__main__":
     app.run(main)

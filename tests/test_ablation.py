@@ -369,7 +369,7 @@ def test_runs_of_the_learned_field_differ_in_what_their_names_say(nano, tmp_path
     encoder = str(tmp_path / "encoder")
     assert flat["ldf"]["method.encoder"] == encoder
     assert flat["ldf"]["eval.features"] == f"encoder:{encoder}"
-    assert plan.runs[0].scored_steps == list(range(0, 301, 60) if nano else range(0, 9751, 1950))
+    assert plan.runs[0].scored_steps == list(range(0, 151, 30) if nano else range(0, 9751, 1950))
     sizes = (flat["ldf"]["model.size"], plan.encoder.resolved.model.width)
     assert sizes == (("nano", 0.25) if nano else ("tiny", 1.0))
 
@@ -401,9 +401,6 @@ def test_a_real_run(write, tmp_path):
     ).read_text()
     row = table(tmp_path)["frozen"]
     assert float(row["frechet_0"]) > 0 and row["last"] == row["frechet_2"]
-    # 64 pixels to 8 to 4 values and, without a bias, back; 4, 4, 4 and a distance to 8 to a score.
-    representation, score = 64 * 8 + 8 + 8 * 4 + 4, 13 * 8 + 8 + 8
-    assert int(row["field_parameters"]) == representation + 4 * 64 + score
     assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
     assert not (tmp_path / "out" / "frozen" / "eval" / "artifacts").exists()
 

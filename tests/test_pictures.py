@@ -7,10 +7,13 @@ import pytest
 from PIL import Image
 
 from drifting.pictures import (
+    VectorField,
     plot_curves,
     plot_lines,
     plot_metric_vs_step,
     plot_spread,
+    plot_vector_fields,
+    save_animation,
     save_grid,
     write_atomically,
 )
@@ -176,6 +179,60 @@ def test_spreads_of_many_panels_have_one_legend_and_labels_that_do_not_touch(tmp
     for axes in figure.axes:
         boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
         assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_arrows_have_one_length_and_the_colour_of_theirs(tmp_path, figures):
+    draw = np.random.default_rng(0).standard_normal
+    places, arrows = draw((12, 2)), draw((12, 2)) * np.linspace(0, 5, 12)[:, None]
+    panels = {
+        "one": VectorField(places, arrows, draw((7, 2)), draw((9, 2))),
+        "other": VectorField(places, 0.1 * arrows, draw((7, 2)), draw((9, 2)) + 5.0),
+    }
+    plot_vector_fields(panels, tmp_path / "fields.png", columns=2, length_name="|V|")
+    *all_axes, bar = figures[0].axes
+    assert [axes.get_title(loc="left") for axes in all_axes] == ["one", "other"]
+    assert bar.get_ylabel() == "|V|"
+    for axes, field in zip(all_axes, panels.values(), strict=True):
+        (quiver,) = axes.collections
+        np.testing.assert_allclose(quiver.get_offsets(), field.places)
+        length = np.linalg.norm(field.arrows, axis=1)
+        np.testing.assert_allclose(np.hypot(quiver.U, quiver.V)[1:], 1.0)  # the first is none
+        np.testing.assert_allclose(quiver.get_array(), length)
+        directions = np.stack([quiver.U, quiver.V], axis=1)
+        np.testing.assert_allclose(directions * length[:, None], field.arrows)
+        goal, points = (line.get_xydata() for line in axes.lines)
+        np.testing.assert_allclose(goal, field.goal)
+        np.testing.assert_allclose(points, field.points)
+        assert axes.get_aspect() == 1.0 and axes.get_xlim()[1] > panels["other"].goal[:, 0].max()
+    assert all_axes[0].collections[0].get_clim() == all_axes[1].collections[0].get_clim()
+    assert pixels(tmp_path / "fields.png").shape[1] > 600
+
+
+def test_an_animation_has_a_frame_a_step_and_nothing_but_points_moves(tmp_path, figures):
+    way = np.stack([np.zeros((5, 2)), np.ones((5, 2)), np.ones((5, 2))])
+    path = tmp_path / "drift.gif"
+    save_animation({"up": (way, np.ones((3, 2))), "down": (-way, np.ones((3, 2)))}, path, columns=2)
+    with Image.open(path) as picture:
+        assert picture.n_frames == 3 and picture.info["loop"] == 0
+        frames, times = [], []
+        for step in range(3):
+            picture.seek(step)
+            frames.append(np.asarray(picture.convert("RGB"), np.int32))
+            times.append(picture.info["duration"])
+    assert times[:2] == [160, 160] and times[2] > 500
+    changed = [np.abs(a - b).max(axis=-1) > 60 for a, b in itertools.pairwise(frames)]
+    top = len(frames[0]) // 8  # where the step's number is
+    assert changed[0][top:].any() and not changed[1][top:].any()
+    assert changed[1][:top].any()
+    moved = figures[-1].axes[1].lines[1].get_xydata()
+    np.testing.assert_array_equal(moved, -way[-1])
+
+
+def test_ways_of_different_lengths_are_refused(tmp_path):
+    panels = {f"{n} steps": (np.zeros((n, 5, 2)), np.zeros((3, 2))) for n in (2, 3)}
+    with pytest.raises(ValueError, match="equally many steps.*'2 steps': 2"):
+        save_animation(panels, tmp_path / "drift.gif", columns=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -4,7 +4,7 @@
     python scripts/run_ablation.py configs/ablations/ldf.py --nano --out runs/ablation_nano
 
 The first is a GPU's job: 9,750 steps each, after an encoder of 100 epochs. --nano is for two CPU
-cores: 200 steps of small sets, after an encoder of two epochs.
+cores: 150 steps of small sets, after an encoder of two epochs.
 """
 
 SMALL, NORMAL, LARGE = (
@@ -46,15 +46,16 @@ def get_ablation():
                 "model.patch_size": 8,
                 "model.num_registers": 4,
                 "optimizer.learning_rate": 2e-3,
-                "optimizer.warmup_steps": 50,
+                "optimizer.warmup_steps": 20,
+                "field_optimizer.warmup_steps": 20,
                 "ema_decay": 0.95,
                 "method.num_unconditional": 8,
                 "method.label_dropout": 0.0,
                 "method.temperatures": (0.05, 0.2, 0.5),
-                "train.total_steps": 200,
+                "train.total_steps": 150,
                 "train.log_steps": 20,
-                "train.sample_steps": 200,
-                "train.checkpoint_steps": 40,
+                "train.sample_steps": 150,
+                "train.checkpoint_steps": 30,
                 "train.keep_checkpoints": 6,
                 "eval.num_samples": 1_000,
                 "eval.cfg_scale": 1.0,

@@ -12,7 +12,7 @@ from drifting.matrix.outcomes import Row
 
 FIRST_COLUMNS = ("name", "config", "field", "objective", "set_size")
 LAST_COLUMNS = (
-    "last", "last_step", "best", "best_step", "step_ms", "train_seconds", "field_parameters",
+    "last", "last_step", "best", "best_step", "step_ms", "train_seconds",
     *outcomes.OUTCOME, "workdir",
 )  # fmt: skip
 
@@ -35,7 +35,6 @@ def make_rows(plan: Ablation, out: pathlib.Path, ended: Mapping[str, Row]) -> li
             **{_column(step): scores[step] for step in run.scored_steps if step in scores},
             **workdirs.summarize(scores),
             **workdirs.read_speed(workdir),
-            "field_parameters": workdirs.count_field_parameters(run, workdir),
             **outcomes.cells(finished, ended.get(run.name, {})),
             "workdir": str(workdir),
         })  # fmt: skip
@@ -77,12 +76,11 @@ def _markdown(plan: Ablation, rows: Iterable[Row]) -> str:
     """The table for people, the scores under the steps that they were measured at."""
     steps = plan.runs[0].scored_steps
     header = ("run", "field", "objective", "set size", *(f"{step:,}" for step in steps),
-              "best (step)", "ms a step", "training", "field's parameters")  # fmt: skip
+              "best (step)", "ms a step", "training")  # fmt: skip
     table = [
         (row["name"], row["field"], row["objective"], row["set_size"],
          *(_number(row.get(_column(step)), ".4g") for step in steps),
-         _best(row), _milliseconds(row.get("step_ms")), _duration(row.get("train_seconds")),
-         _number(row["field_parameters"], ","))
+         _best(row), _milliseconds(row.get("step_ms")), _duration(row.get("train_seconds")))
         for row in rows
     ]  # fmt: skip
     lines = [*outcomes.to_markdown(header, table), "", _caption(plan)]

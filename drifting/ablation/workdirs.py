@@ -1,7 +1,6 @@
 """What the folder of a run says: its scores, and how fast it was trained."""
 
 import json
-import math
 import pathlib
 import statistics
 from typing import Any
@@ -76,26 +75,3 @@ def read_speed(workdir: pathlib.Path) -> dict[str, float]:
     )
     median = statistics.median(row["step_ms"] for row in rows)
     return {"step_ms": round(median, 3), "train_seconds": round(seconds, 1)}
-
-
-def count_field_parameters(run: AblationRun, workdir: pathlib.Path) -> int | None:
-    """Of a learned field, by the shapes in the newest checkpoint; None where they cannot be read.
-
-    Orbax writes them as JSON, so neither JAX nor the arrays themselves are needed.
-    """
-    if run.resolved.method.get("field") != "learned":
-        return None
-    step = run.resolved.train.total_steps
-    path = workdir / "checkpoints" / str(step) / "state" / "_METADATA"
-    try:
-        entries = json.loads(path.read_text())["tree_metadata"].values()
-        keys = [[key["key"] for key in entry["key_metadata"]] for entry in entries]
-        shapes = [entry["value_metadata"].get("write_shape") for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    sizes = [
-        math.prod(shape)
-        for key, shape in zip(keys, shapes, strict=True)
-        if key[:2] == ["params", "field"] and shape is not None
-    ]
-    return sum(sizes) or None
