@@ -1,6 +1,7 @@
 """How much of the distance to real data one step of a run's learned field takes away.
 
     python scripts/field_energy.py --workdir runs/cifar10_ldf
+    python scripts/field_energy.py --workdir runs/cifar10_ldf --field_step 0    # as initialised
 
 On fresh draws of samples x, positives P and held-out real images of the test split, in the features
 and coordinates of the run: the energy distance of x to the held-out images, class by class, before
@@ -23,6 +24,9 @@ from drifting import cli
 WORKDIR = flags.DEFINE_string("workdir", None, "Run with a learned field")
 DRAWS = flags.DEFINE_integer("draws", 50, "Fresh draws", lower_bound=2)
 HELD_OUT = flags.DEFINE_integer("held_out", 256, "Held-out images a class", lower_bound=2)
+FIELD_STEP = flags.DEFINE_integer(
+    "field_step", None, "Checkpoint of the field, where not the samples' own; 0: a frozen field"
+)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws")
 
 TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # in units of the mean distance
@@ -113,6 +117,8 @@ def main(_):
     if getattr(run.method, "field", None) is None:
         raise experiment.WorkdirError(f"{run.workdir} has no learned field (config.method.field)")
     state, step = run.restore_last()
+    field_step = step if FIELD_STEP.value is None else FIELD_STEP.value
+    state.params["field"] = run.restore(field_step)[0].params["field"]
     test_images = experiment.load_images(run.config, run.config.data.test_split)
     draw = make_draw(run.method, run.images, test_images, HELD_OUT.value)
     keys = jax.random.split(jax.random.key(SEED.value), DRAWS.value)
@@ -121,6 +127,7 @@ def main(_):
         **timing.machine(),
         "workdir": str(run.workdir),
         "step": step,
+        "field_step": field_step,
         "objective": run.config.field.objective,
         "draws": DRAWS.value,
         "samples_a_class": run.method.num_generated,

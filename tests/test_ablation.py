@@ -290,7 +290,7 @@ def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
     assert (kernel["field"], kernel["objective"], kernel["status"]) == ("kernel", "", "missing")
     text = (out / "ablation.md").read_text()
     assert "| run | field | objective | set size | 0 | 10 | 20 | best (step) |" in text
-    assert "| ldf | learned | lookahead | 32 | 40 | 3.25 | 4.5 | 3.25 (10) | 40 | 1 s |  |" in text
+    assert "| ldf | learned | lookahead | 32 | 40 | 3.25 | 4.5 | 3.25 (10) | 40 | 1 s |" in text
     (((lines, path, _), options),) = drawn
     assert lines == {"ldf": ([0, 10, 20], [40.0, 3.25, 4.5]), "frozen": ([0], [41.0])}
     assert path == out / "ablation.png" and options == {"log_scale": True}

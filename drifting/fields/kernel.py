@@ -27,6 +27,7 @@ from drifting.fields.pairs import HIGHEST, as_float
 
 SELF_DISTANCE = 1e6  # added to a sample's distance to itself where that pair is masked (sphere)
 SELF_DISTANCE_SCALED = 100.0  # the same for distances scaled to mean 1 (distance)
+DIRECT_DIMENSIONS = 32  # up to here distances are exact for close points
 MIN_AFFINITY = 1e-3  # the released form clips row x column softmax at 1e-6 before the root
 
 
@@ -46,7 +47,8 @@ class Target(NamedTuple):
 
 def distances(x: jax.Array, y: jax.Array) -> jax.Array:
     """Euclidean distances [C, N, M] of x [C, N, D] to y [C, M, D], without gradient."""
-    return pairs.distances(jax.lax.stop_gradient(x), jax.lax.stop_gradient(y))
+    x, y = jax.lax.stop_gradient(x), jax.lax.stop_gradient(y)
+    return pairs.distances(x, y, direct_dimensions=DIRECT_DIMENSIONS)
 
 
 def affinities(distance: jax.Array, temperatures: tuple[float, ...]) -> jax.Array:

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-DIRECT_DIMENSIONS = 32  # up to here distances are sums of squared differences, above a product
+# Up to here distances are sums of squared differences, above a product. The sum is unrolled, and
+# its gradient takes long to compile.
+DIRECT_DIMENSIONS = 8
 HIGHEST = jax.lax.Precision.HIGHEST  # else float32 products are TF32 on recent GPUs
 
 
@@ -12,14 +14,21 @@ def as_float(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def distances(x: jax.Array, y: jax.Array, begins_with_x: bool = False) -> jax.Array:
+def distances(
+    x: jax.Array,
+    y: jax.Array,
+    begins_with_x: bool = False,
+    direct_dimensions: int = DIRECT_DIMENSIONS,
+) -> jax.Array:
     """Distances [C, N, M] of x [C, N, D] to y [C, M, D]; the gradient is 0 where they are.
 
     Args:
       begins_with_x: y's first N points are x itself, so at distance 0 from their own exactly; a
         matrix product leaves a rest.
+      direct_dimensions: up to this D the differences themselves are squared and summed, one
+        dimension after the other: as cheap as a product there, and exact for close points.
     """
-    squared = squared_distances(x, y)
+    squared = _squared_distances(x, y, direct_dimensions)
     if begins_with_x:
         squared = jnp.where(own_pairs(squared), 0.0, squared)
     apart = squared > 0
@@ -31,14 +40,9 @@ def own_pairs(matrix: jax.Array) -> jax.Array:
     return jnp.eye(*matrix.shape[-2:], dtype=bool)[None]
 
 
-def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Squared distances [C, N, M].
-
-    In few dimensions the differences themselves are squared and summed, one dimension after the
-    other: as cheap as a product there, and exact for close points. In many dimensions
-    |x|^2 + |y|^2 - 2 x.y, which loses about 1e-7 |x|^2 to cancellation.
-    """
-    if x.shape[-1] <= DIRECT_DIMENSIONS:
+def _squared_distances(x: jax.Array, y: jax.Array, direct_dimensions: int) -> jax.Array:
+    """In many dimensions |x|^2 + |y|^2 - 2 x.y, which loses about 1e-7 |x|^2 to cancellation."""
+    if x.shape[-1] <= direct_dimensions:
         columns = zip(jnp.moveaxis(x, -1, 0), jnp.moveaxis(y, -1, 0), strict=True)
         return sum(jnp.square(a[:, :, None] - b[:, None, :]) for a, b in columns)
     # About the centre of y the cancelling terms are as small as they can be.

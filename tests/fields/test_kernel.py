@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drifting.fields import kernel, pairs
+from drifting.fields import kernel
 
 TEMPERATURES = (0.05, 0.2)
 
@@ -41,7 +41,7 @@ def test_batched_equals_the_definition(shape):
             np.testing.assert_allclose(v[t, c], expected, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("d", [3, pairs.DIRECT_DIMENSIONS, pairs.DIRECT_DIMENSIONS + 1, 300])
+@pytest.mark.parametrize("d", [3, kernel.DIRECT_DIMENSIONS, kernel.DIRECT_DIMENSIONS + 1, 300])
 def test_distances_of_few_and_many_dimensions(d):
     x, y, _ = sets(d=d)
     x = x + 50.0  # a common offset must not cost the distances their digits

@@ -51,15 +51,15 @@ def test_field_and_its_gradients(numbers, form, case):
         v = drift(params, numbers, x, case)
         return jnp.sum(v * numbers["in.cotangent"][None]), v
 
-    gradient = jax.grad(product, argnums=(0, 1), has_aux=True)
+    gradient = jax.jit(jax.grad(product, argnums=(0, 1), has_aux=True))
     (of_params, of_x), v = gradient(params, numbers["in.x"][None])
     np.testing.assert_allclose(v[0], numbers[f"out.{form}.{case}.V"], atol=2e-6, rtol=0)
     np.testing.assert_allclose(of_x[0], numbers[f"out.{form}.{case}.grad_x"], atol=1e-5, rtol=0)
     expected = to_params(numbers, f"grad.{form}.{case}")
     assert jax.tree.structure(of_params) == jax.tree.structure(expected)
     for ours, theirs in zip(jax.tree.leaves(of_params), jax.tree.leaves(expected), strict=True):
-        # The largest gradients are above 10, where float32 itself has steps of 1e-6.
-        np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=2e-6)
+        # The reference's own float32 gradients are up to 1.7e-5 from float64 ones, ours 0.6e-5.
+        np.testing.assert_allclose(ours, theirs, atol=2.5e-5, rtol=0)
     # The bias that is left out here: the softmax gives it no gradient there either.
     assert np.abs(numbers[f"grad.{form}.{case}.score_net.2.bias"]).max() < 1e-5
 
