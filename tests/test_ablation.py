@@ -374,6 +374,7 @@ def test_runs_of_the_learned_field_differ_in_what_their_names_say(nano, tmp_path
     assert sizes == (("nano", 0.25) if nano else ("tiny", 1.0))
 
 
+@pytest.mark.slow
 def test_a_real_run(write, tmp_path):
     """Two steps beside a learned field on digits, trained and scored by the programs themselves.
 

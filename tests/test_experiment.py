@@ -112,6 +112,7 @@ def test_a_truncated_newest_checkpoint_costs_only_its_steps(train, caplog):
     assert len(list((workdir / "damaged_checkpoints").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_queue_is_part_of_what_resumes(train):
     queue = {"method.queue_size": 8, "method.queue_push": 16}
     whole = train("whole", **queue)
@@ -119,6 +120,7 @@ def test_a_queue_is_part_of_what_resumes(train):
     assert losses(train("parts", **queue)) == losses(whole)
 
 
+@pytest.mark.slow
 def test_bfloat16_follows_float32(train):
     few = {"train.total_steps": 4}
     full, half = train("full", **few), train("half", **few, **{"precision": "bfloat16"})
@@ -127,7 +129,8 @@ def test_bfloat16_follows_float32(train):
 
 
 @pytest.mark.parametrize(
-    "source,size,channels", [("tfds:mnist", 32, 1), ("tfds:cifar10", 32, 3)]
+    "source,size,channels",
+    [pytest.param("tfds:mnist", 32, 1, marks=pytest.mark.slow), ("tfds:cifar10", 32, 3)],
 )
 def test_real_images_through_tfds(train, tfds_data_dir, monkeypatch, source, size, channels):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_data_dir))

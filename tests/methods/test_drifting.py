@@ -50,8 +50,8 @@ def steps(method, data, n=1, seed=0):
     ("normalization", "field", "chunks"),
     [
         ("sphere", None, 2),
-        ("distance", None, 2),
         ("distance", {"steps": 2}, 2),
+        pytest.param("distance", None, 2, marks=pytest.mark.slow),
         pytest.param("sphere", None, 8, marks=pytest.mark.slow),
         pytest.param("distance", None, 8, marks=pytest.mark.slow),
         pytest.param("sphere", {}, 2, marks=pytest.mark.slow),

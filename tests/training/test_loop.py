@@ -73,12 +73,16 @@ def test_going_on_is_the_run_that_never_stopped(train):
     assert (parts / "metrics.jsonl").read_text() == before
 
 
-ONE_AXIS = [pytest.param(mesh, marks=pytest.mark.slow) for mesh in ((8, 1), (1, 8))]
+MESHES = [
+    pytest.param(mesh, field, marks=pytest.mark.slow)
+    for mesh, field in (((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned"))
+]
 
 
-@pytest.mark.parametrize("mesh", [(2, 4), *ONE_AXIS])
-def test_losses_do_not_depend_on_the_mesh(train, mesh):
+@pytest.mark.parametrize(("mesh", "field"), [((2, 4), "kernel"), *MESHES])
+def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
     few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}
+    few["method.field"] = field
     one = losses(train("one", **few))
     many = losses(train("many", **few, **{"mesh.data": mesh[0], "mesh.fsdp": mesh[1]}))
     assert len(one) == 5
