@@ -20,6 +20,7 @@ _FONT_SIZE = 13
 _MOST_LABELS = 20  # classes of a confusion matrix with names and numbers
 _INK = (60, 60, 60)
 _MOST_DOTS = 60  # of a line
+_LEGEND_WIDTH = 90  # letters of a line of names
 _GOAL, _POINTS = "0.72", "C3"  # colours: where points should go, and they
 
 
@@ -172,7 +173,8 @@ def plot_lines(
     if log_scale:
         _plain_log_ticks(axes)
     _tidy(axes)
-    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    columns = min(4, max(1, _LEGEND_WIDTH // max(map(len, series))))
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=columns)
     _save_figure(figure, path)
 
 
