@@ -1,17 +1,13 @@
-import importlib.util
 import json
-import pathlib
 import re
 
 import pytest
+import script_modules
 
 from drifting import pictures
 from drifting.evaluation import report
 
-SCRIPT = pathlib.Path(__file__).resolve().parent.parent / "scripts" / "plot_runs.py"
-spec = importlib.util.spec_from_file_location("plot_runs", SCRIPT)
-plot_runs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plot_runs)
+plot_runs = script_modules.load("plot_runs")
 
 
 @pytest.fixture

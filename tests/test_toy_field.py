@@ -1,17 +1,13 @@
-import importlib.util
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import script_modules
 from PIL import Image
 
-SCRIPT = pathlib.Path(__file__).resolve().parent.parent / "scripts" / "toy_field.py"
-spec = importlib.util.spec_from_file_location("toy_field", SCRIPT)
-toy_field = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(toy_field)
+toy_field = script_modules.load("toy_field")
 
 
 @pytest.fixture
@@ -24,6 +20,7 @@ def small(monkeypatch):
     monkeypatch.setattr(toy_field, "grid", lambda: places)
 
 
+@pytest.mark.slow
 def test_both_fields_bring_points_to_the_target(small, tmp_path, capsys):
     out = tmp_path / "runs" / "toy"
     results = toy_field.run(["ring"], steps=60, seed=0, out=out)

@@ -1,20 +1,16 @@
 """Properties of the learned field, and its equality with the definition written out."""
 
 import functools
-import importlib.util
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import script_modules
 
 from drifting.fields import learned
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "naive_learned_field.py"
-spec = importlib.util.spec_from_file_location("naive_learned_field", SCRIPT)
-naive = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(naive)
+naive = script_modules.load("naive_learned_field")
 
 # Values of a point and of a representation (0: the points are their own). Distances of few are
 # computed in another way than those of many.

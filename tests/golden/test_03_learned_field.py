@@ -14,6 +14,9 @@ CASES = {
 }
 FORMS = ("proj", "noproj")
 
+field = jax.jit(learned.drift, static_argnames="self_pairs")
+operator = jax.jit(learned.set_operator)
+
 
 @pytest.fixture(scope="module")
 def numbers(golden):
@@ -67,7 +70,7 @@ def test_field_and_its_gradients(numbers, form, case):
 @pytest.mark.parametrize("form", FORMS)
 def test_set_operator(numbers, form):
     params = to_params(numbers, f"w.{form}")
-    moved = learned.set_operator(params, numbers["in.x"][None], numbers["in.y_pos"][None])
+    moved = operator(params, numbers["in.x"][None], numbers["in.y_pos"][None])
     np.testing.assert_allclose(moved[0], numbers[f"out.{form}.S_pos"], atol=2e-6, rtol=0)
 
 
@@ -77,8 +80,8 @@ def test_singletons_and_an_empty_set(numbers, form):
     x, positives = numbers["in.x"][None], numbers["in.y_pos"][None]
     for case, self_pairs in (("singleton_mask", "masked"), ("singleton_nomask", "kept")):
         one = x[:, :1]
-        v = learned.drift(params, learned.Sets(one, positives, one), self_pairs)
+        v = field(params, learned.Sets(one, positives, one), self_pairs)
         np.testing.assert_allclose(v[0], numbers[f"out.{form}.{case}.V"], atol=2e-6, rtol=0)
     nothing = learned.Sets(x, positives[:, :0], numbers["in.y_neg"][None])
-    v = learned.drift(params, nothing, "absent")
+    v = field(params, nothing, "absent")
     np.testing.assert_allclose(v[0], numbers[f"out.{form}.empty_pos.V"], atol=2e-6, rtol=0)

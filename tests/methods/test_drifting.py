@@ -17,12 +17,12 @@ from input_pipeline import resident, sources
 FACTS = methods.DataFacts((8, 8, 1), 10, 1497, (0.0,), (1.0,))
 
 
-def make(features=drifting.pixel_features, field=None, **changed):
-    """A one-block method on 8x8 digits, 4 images a class and step; `field`: of a learned one."""
+def make(features=drifting.pixel_features, learned=None, **changed):
+    """A one-block method on 8x8 digits, 4 images a class and step; `learned`: its field."""
     config = base.get_config()
-    if field is not None:
+    if learned is not None:
         config.method.field = "learned"
-        config.field.update(dict(hidden=8, projection=6, score_hidden=5) | field)
+        config.field.update(dict(hidden=8, projection=6, score_hidden=5) | learned)
     config.model.size = "nano"
     config.model.num_registers = 2
     config.method.update(dict(num_generated=4, num_positives=6, num_unconditional=3) | changed)
@@ -50,8 +50,8 @@ def steps(method, data, n=1, seed=0):
     ("normalization", "field", "chunks"),
     [
         ("sphere", None, 2),
-        ("distance", {"steps": 2}, 2),
-        pytest.param("distance", None, 2, marks=pytest.mark.slow),
+        ("distance", None, 2),
+        pytest.param("distance", {"steps": 2}, 2, marks=pytest.mark.slow),
         pytest.param("sphere", None, 8, marks=pytest.mark.slow),
         pytest.param("distance", None, 8, marks=pytest.mark.slow),
         pytest.param("sphere", {}, 2, marks=pytest.mark.slow),
@@ -60,7 +60,7 @@ def steps(method, data, n=1, seed=0):
 def test_micro_batches_are_exact(digits, normalization, field, chunks):
     """The learned field's own steps as well: they see the whole set."""
     whole, parts = (
-        make(field=field, normalization=normalization, micro_batches=m) for m in (1, chunks)
+        make(learned=field, normalization=normalization, micro_batches=m) for m in (1, chunks)
     )
     state = jax.jit(whole.init)(jax.random.key(0))
     generator = jax.tree.map(lambda x: x + 0.1, state.params["generator"])
@@ -76,7 +76,7 @@ def test_micro_batches_are_exact(digits, normalization, field, chunks):
     if field is not None:
         before = state.params["field"]
         moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), learned.params, before)
-        assert max(jax.tree.leaves(moved)) > 1e-4
+        assert max(jax.tree.leaves(moved)) > 1e-5  # in its warm-up
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6),
             learned.params,
@@ -204,12 +204,13 @@ def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digi
     method = make(features)
     keys = drifting.Keys(*jax.random.split(jax.random.key(3), len(drifting.Keys._fields)))
     classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
-    params = jax.jit(method.init)(jax.random.key(0)).params["generator"]
+    state = jax.jit(method.init)(jax.random.key(0))
     inputs = method._draw_inputs(keys, classes, cfg_scale)
     real, _ = method._draw_real({}, digits, keys, classes)
-    loss, _, _ = jax.jit(method._loss_and_grads)(params, None, inputs, real, cfg_scale)
+    loss, *_ = jax.jit(method._loss_and_grads)(state, None, inputs, real, cfg_scale)
 
-    images = (jax.jit(method._generate)(params, inputs), real.positives, real.unconditional)
+    generated = jax.jit(method._generate)(state.params["generator"], inputs)
+    images = (generated, real.positives, real.unconditional)
     sets = [features(None, x.reshape(-1, 8, 8, 1)) for x in images]
     expected = []
     for stacks in zip(*sets, strict=True):

@@ -129,14 +129,15 @@ def test_the_kernel_field_is_added_where_asked():
         np.testing.assert_allclose(w, v + 0.5 * feature.kernel_drift, atol=1e-6)
 
 
-def test_a_larger_norm_penalty_gives_a_shorter_drift():
-    lengths = []
-    for penalty in (0.0, 1.0):
-        field = make(dimensions=(3,), norm_penalty=penalty)
-        state, _ = trained(field, around(field), 40)
-        (drift,) = field.drifts(state.params, around(field))
-        lengths.append(float(jnp.mean(jnp.square(drift))))
-    assert lengths[1] < 0.8 * lengths[0]
+def test_the_norm_penalty_is_the_mean_square_in_units_of_the_mean_distance():
+    fields = [make(dimensions=(3,), norm_penalty=penalty) for penalty in (0.0, 2.0)]
+    params, (feature,) = fields[0].init(jax.random.key(0)), around(fields[0])
+    losses = [jax.jit(field._loss)(params, [feature], 0)[0] for field in fields]
+    (drift,) = fields[0].drifts(params, [feature])
+    heldout = feature.positives[:, 6:]
+    unit = jnp.mean(jnp.linalg.norm(feature.x[:, :, None] - heldout[:, None], axis=-1))
+    penalty = jnp.mean(jnp.sum(jnp.square(drift), axis=-1)) / unit**2
+    np.testing.assert_allclose(losses[1] - losses[0], 2.0 * penalty, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,7 @@ def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
     assert step == 12 and state.params.keys() == {"generator"}
 
 
+@pytest.mark.slow
 def test_a_resumed_field_is_the_one_that_never_stopped(train):
     once, again = train("once", **LEARNED | {"train.total_steps": 8}), train("again", **LEARNED)
     train("again", **LEARNED | {"train.total_steps": 8})
