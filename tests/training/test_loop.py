@@ -86,7 +86,8 @@ def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
     one = losses(train("one", **few))
     many = losses(train("many", **few, **{"mesh.data": mesh[0], "mesh.fsdp": mesh[1]}))
     assert len(one) == 5
-    np.testing.assert_allclose(many, one, rtol=1e-5)
+    # The learned field's loss is the square of a small difference, so it rounds more coarsely.
+    np.testing.assert_allclose(many, one, rtol=1e-5 if field == "kernel" else 5e-5)
 
 
 def test_parameters_are_split_over_fsdp(small_config, tmp_path):
