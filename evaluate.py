@@ -17,6 +17,10 @@ CHECKPOINTS = flags.DEFINE_string("checkpoints", "last", "last, all, best, or st
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "Samples; the config's if not given")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images a batch; the config's if not given")
 CFG_SCALE = flags.DEFINE_list("cfg_scale", None, "Guidance scales; the config's if not given")
+SAMPLER = flags.DEFINE_string(
+    "sampler", None, "meanflow, euler, heun or rk4, of a flow; the config's if not given"
+)
+SAMPLING_STEPS = flags.DEFINE_integer("sampling_steps", None, "Of the sampler", lower_bound=1)
 SEED = flags.DEFINE_list("seed", None, "Seeds of the samples; the config's if not given")
 SPLIT = flags.DEFINE_string("split", None, "Real images compared with; the config's if not given")
 FEATURES = flags.DEFINE_string(
@@ -26,7 +30,7 @@ FID_MODE = flags.DEFINE_string(
     "fid_mode", None, "clean, legacy_tensorflow or legacy_pytorch; the config's if not given"
 )
 METRICS = flags.DEFINE_list(
-    "metrics", None, "Of fid,kid,is,prdc,mifid,neighbours; the config's if not given"
+    "metrics", None, "Of fid,kid,is,prdc,mifid,neighbours,energy; the config's if not given"
 )
 STATISTICS = flags.DEFINE_string(
     "statistics", None, "npz with mu and sigma (pytorch-fid, clean-fid) instead of real images"
@@ -65,6 +69,8 @@ def main(_):
         split=SPLIT.value,
         cfg_scales=cli.numbers("cfg_scale", CFG_SCALE.value, float),
         seeds=seeds,
+        sampler=SAMPLER.value,
+        sampling_steps=SAMPLING_STEPS.value,
         num_samples=NUM_SAMPLES.value,
         ema=not NOEMA.value,
         statistics=STATISTICS.value,

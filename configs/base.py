@@ -48,6 +48,17 @@ def masked_autoencoder() -> ConfigDict:
     return config.lock()
 
 
+def meanflow(network: str) -> ConfigDict:
+    """MeanFlow, or flow matching, with a velocity network of VELOCITY_NETWORKS."""
+    config = _common()
+    config.method = _meanflow()
+    config.model = VELOCITY_NETWORKS[network]()
+    config.optimizer = _adamw()
+    config.optimizer.update(weight_decay=0.0, beta2=0.999, clip_norm=0.0)
+    config.eval.cfg_scale = 1.0
+    return config.lock()
+
+
 def _common() -> ConfigDict:
     config = ConfigDict()
     config.seed = 42
@@ -66,6 +77,10 @@ def _common() -> ConfigDict:
     config.data.fit = "resize"  # or pad: how images of another size are brought to image_size
     config.data.on_corrupt = "error"  # or skip: unreadable images of a folder are left out
     config.data.flip = False  # mirror real images at random
+    # Read as it is trained on, for what does not fit the device; else all of it lives there.
+    config.data.streaming = False
+    config.data.read_threads = 8  # of a stream; as many batches are in the host's memory
+    config.data.latent_scale = 0.18215  # times latents drawn from moments (latents.py)
 
     config.train = ConfigDict()
     for name, steps in (("total", 50_000), ("log", 50), ("sample", 1000), ("checkpoint", 2000)):
@@ -78,6 +93,7 @@ def _common() -> ConfigDict:
     config.train.keep_checkpoints = 3  # the newest that stay; the best of a classifier stays too
     config.train.keep_every_steps = 0  # checkpoints at multiples of this stay as well; 0: none
     config.train.tensorboard = True
+    config.train.evaluate = False  # score every checkpoint by config.eval, as it is made
 
     config.mesh = ConfigDict()
     config.mesh.data = 0  # devices along the batch; 0: all that are left
@@ -90,7 +106,8 @@ def _common() -> ConfigDict:
     config.eval.seed = 42
     config.eval.features = "inception"  # or pixels, or encoder:<workdir>
     config.eval.fid_mode = "clean"  # or legacy_tensorflow, legacy_pytorch: how images are resized
-    # fid, kid, is, prdc (precision, recall, density, coverage), mifid, neighbours (of pixels)
+    # fid, kid, is, prdc (precision, recall, density, coverage), mifid, neighbours (of pixels),
+    # energy
     config.eval.metrics = ("fid",)
     return config
 
@@ -169,6 +186,36 @@ def _masked_autoencoder() -> ConfigDict:
     return method
 
 
+def _meanflow() -> ConfigDict:
+    """The values are the paper's for ImageNet latents (Geng et al., arXiv:2505.13447, table 4)."""
+    method = ConfigDict()
+    method.name = "meanflow"
+    method.batch_size = 256
+    method.micro_batches = 1  # parts of a batch whose gradients add up; exact
+    # The share of a batch with r != t, which mean velocities are learned from; 0: flow matching.
+    # Releases say 0.75 of either share: this one says which.
+    method.share_r_neq_t = 0.25
+    # meanflow: along e - x. improved: along the network's own velocity (iMF, arXiv:2512.02012).
+    method.loss = "meanflow"
+    method.norm_power = 1.0  # of the adaptive weight 1 / (|error|^2 + norm_epsilon)^norm_power
+    method.norm_epsilon = 0.01
+    method.times = "logit_normal"  # or uniform; r and t are two draws, in order
+    method.times_mean = -0.4
+    method.times_std = 1.0
+    method.class_conditional = True
+    method.label_dropout = 0.1  # trains the null class, which guidance needs
+    # Guidance in training: of the target omega v + (1 - omega - kappa) u_null + kappa u_class, for
+    # t in [start, end]; about a guidance scale of omega / (1 - kappa), at one evaluation a sample.
+    method.guidance_omega = 1.0
+    method.guidance_kappa = 0.0
+    method.guidance_start = 0.0
+    method.guidance_end = 1.0
+    method.sampler = "meanflow"  # or euler, heun, rk4, on instantaneous velocities
+    method.sampling_steps = 1
+    method.num_diagnosed = 256  # samples of the energy distance and one-step error in training
+    return method
+
+
 # --- networks ------------------------------------------------------------------------------------
 
 
@@ -195,6 +242,64 @@ def _masked_autoencoder_network() -> ConfigDict:
     model.name = "mae_resnet"
     model.size = "mae_resnet"  # models/mae_resnet.py
     return model
+
+
+def _mlp() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "mlp"
+    model.width = 256
+    model.depth = 4
+    model.frequencies = 2  # octaves of Fourier features of a point
+    return model
+
+
+def _cnn() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "cnn"
+    model.width = 64
+    model.depth = 4
+    return model
+
+
+def _unet() -> ConfigDict:
+    """The U-Net of MeanFlow's CIFAR-10 release (SongUNet of models/unet.py)."""
+    model = ConfigDict()
+    model.name = "unet"
+    model.size = "ncsnpp"  # or nano, for two CPU cores
+    model.dropout = 0.0
+    model.remat = False  # activations are computed again in the backward pass: less memory
+    return model
+
+
+def _film_unet() -> ConfigDict:
+    """An earlier system's U-Net (FilmUNet of models/unet.py)."""
+    model = ConfigDict()
+    model.name = "film_unet"
+    model.size = "film"  # or film_wide, or nano, for two CPU cores
+    model.dropout = 0.0
+    model.remat = False
+    return model
+
+
+def _dit() -> ConfigDict:
+    model = ConfigDict()
+    model.name = "dit"
+    model.size = "B"  # nano, S, B, M, L, XL (models/flow_dit.py)
+    model.patch_size = 2
+    model.position = "sincos"  # or learned
+    model.time_planes = False  # r and t as two planes beside the image's channels
+    model.shared_time = False  # one embedding of r and t, instead of one of t and one of t - r
+    model.remat = False  # activations are computed again in the backward pass: less memory
+    return model
+
+
+VELOCITY_NETWORKS = {
+    "mlp": _mlp,
+    "cnn": _cnn,
+    "unet": _unet,
+    "film_unet": _film_unet,
+    "dit": _dit,
+}
 
 
 # --- optimisers ----------------------------------------------------------------------------------

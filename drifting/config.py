@@ -13,6 +13,7 @@ DURATIONS = ("total", "log", "sample", "checkpoint")
 UNITS = ("steps", "epochs", "examples")
 # A checkpoint is only meaningful with these as they were; other changes are named and allowed.
 FIXED = ("model", "data")
+FREE = ("data.read_threads",)  # of these sections, what changes nothing
 
 
 class ConfigError(ValueError):
@@ -93,16 +94,20 @@ def flatten(config: Any) -> dict[str, Any]:
 def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
     """What differs outside config.train, as lines `key: saved -> now`, in keys that may.
 
+    A key that only one of them has is passed over: it is newer than the run, or older than this
+    version.
+
     Raises:
       ConfigError: keys differ that a checkpoint depends on; they are listed.
     """
     old, new = flatten(saved), flatten(config)
     changed = {
-        key: f"config.{key}: {old.get(key)!r} -> {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        key: f"config.{key}: {old[key]!r} -> {new[key]!r}"
+        for key in sorted(old.keys() & new.keys())
+        if old[key] != new[key]
     }
-    refused = [line for key, line in changed.items() if key.split(".")[0] in FIXED]
+    fixed = [key for key in changed if key.split(".")[0] in FIXED and key not in FREE]
+    refused = [changed[key] for key in fixed]
     if refused:
         raise ConfigError(
             "the workdir was trained with another model or data config: "

@@ -22,9 +22,11 @@ from drifting.evaluation import generation, reference, report, scoring
 from drifting.training import checkpoints, loop, sharding, validation, writers
 from drifting.weights.files import WeightsError
 from input_pipeline import sources, splits
-from input_pipeline.sources import ImageSet
+from input_pipeline.sources import ImageSet, Stream
 
 log = logging.getLogger(__name__)
+
+STREAM_HEAD = 2048  # records that stand for all of a stream
 
 
 class WorkdirError(RuntimeError):
@@ -59,13 +61,38 @@ def load_images(config: Any, split: str) -> ImageSet:
     )
 
 
-def facts_of(image_set: ImageSet) -> methods.DataFacts:
-    """What a method must know of the images that it is trained on."""
-    mean, std = splits.channel_statistics(image_set)
+def open_stream(config: Any) -> Stream:
+    """config.data.source read as it is trained on."""
+    data = config.data
+    if data.num_val:
+        raise config_lib.ConfigError(
+            f"config.data.num_val = {data.num_val}, but no part of a stream is kept out of "
+            "training: set config.data.num_val=0, or config.data.streaming=False"
+        )
+    return sources.open_stream(
+        data.source,
+        data.split,
+        image_size=data.image_size,
+        channels=data.channels,
+        fit=data.fit,
+        on_corrupt=data.on_corrupt,
+        latent_scale=data.latent_scale,
+        seed=config.seed,
+        threads=data.read_threads,
+    )
+
+
+def facts_of(data: ImageSet | Stream) -> methods.DataFacts:
+    """What a method must know of the data that it is trained on.
+
+    Mean and deviation of a stream are those of its first 2,048 records in stored order.
+    """
+    seen = data.head(STREAM_HEAD) if isinstance(data, Stream) else data
+    mean, std = splits.channel_statistics(seen)
     return methods.DataFacts(
-        image_shape=image_set.images.shape[1:],
-        num_classes=image_set.num_classes,
-        num_images=len(image_set),
+        image_shape=seen.images.shape[1:],
+        num_classes=data.num_classes,
+        num_images=len(data),
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
     )
@@ -93,24 +120,32 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
     """
     workdir = pathlib.Path(workdir)
     _check_workdir(workdir, config)
-    whole = load_images(config, config.data.split)
-    image_set, held_out = _divide(config, whole)
-    facts = facts_of(image_set)
+    streaming = config.data.streaming
+    whole = open_stream(config) if streaming else load_images(config, config.data.split)
+    data, held_out = _divide(config, whole)
+    facts = facts_of(data)
     method, frozen = make_method(config, facts)
-    schedule = _schedule(config, method, len(image_set))
+    schedule = _schedule(config, method, len(data))
+    # Nothing is written for a run that cannot start.
+    if streaming and not getattr(method, "streams", False):
+        raise config_lib.ConfigError(
+            f"method {config.method.name!r} does not train on a stream; set "
+            "config.data.streaming=False"
+        )
+    method.check_data(data)
     test_images = _test_images(config) if hasattr(method, "tally") else None
-    method.check_data(image_set)  # nothing is written for a run that cannot start
     if held_out is not None:
-        data = config.data
-        splits.load_or_make(workdir / "split.json", whole, data.num_val, data.split_seed)
-    config_lib.write(workdir / "config.json", config, _record(image_set, facts))
+        given = config.data.num_val, config.data.split_seed
+        splits.load_or_make(workdir / "split.json", whole, *given)
+    config_lib.write(workdir / "config.json", config, _record(data, facts))
     hparams = config_lib.flatten(config)
-    loop.train(method, image_set, config, schedule, workdir, hparams, held_out, frozen)
+    score = _scores_in_training(workdir, config, method)
+    loop.train(method, data, config, schedule, workdir, hparams, held_out, frozen, score)
     if test_images is not None:
         _test(workdir, test_images, schedule.total)
 
 
-def _divide(config: Any, whole: ImageSet) -> tuple[ImageSet, ImageSet | None]:
+def _divide(config: Any, whole: ImageSet | Stream) -> tuple[ImageSet | Stream, ImageSet | None]:
     """The part to train on, and the part kept out of it to validate on, if any."""
     if not config.data.num_val:
         return whole, None
@@ -193,7 +228,7 @@ def _check_workdir(workdir: pathlib.Path, config: Any) -> None:
         log.warning("resuming with a changed %s", line)
 
 
-def _record(image_set: ImageSet, facts: methods.DataFacts) -> dict[str, Any]:
+def _record(data: ImageSet | Stream, facts: methods.DataFacts) -> dict[str, Any]:
     """What a reader of config.json needs to repeat the run, or to use its network elsewhere."""
     import importlib.metadata
 
@@ -203,9 +238,9 @@ def _record(image_set: ImageSet, facts: methods.DataFacts) -> dict[str, Any]:
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
         "git_commit": _git_commit(),
-        "data_fingerprint": image_set.fingerprint,
+        "data_fingerprint": data.fingerprint,
         "data": dataclasses.asdict(facts),
-        "class_names": image_set.class_names,
+        "class_names": data.class_names,
     }
 
 
@@ -219,7 +254,90 @@ def _git_commit() -> str | None:
     return done.stdout.strip()
 
 
-class Run:
+def _images_to_score(config: Any) -> ImageSet:
+    """All of the training split, also where it was streamed: the host's memory holds it."""
+    if config.data.source.startswith("latents:"):
+        raise WorkdirError(
+            f"the run was trained on {config.data.source}: sampling and scoring latents needs the "
+            "autoencoder's decoder, which cannot be given yet; train on images to score them"
+        )
+    return load_images(config, config.data.split)
+
+
+@dataclasses.dataclass
+class Sampled:
+    """What scoring and sampling need of a run, beside its states (scoring.Scorable).
+
+    Attributes:
+      images: of the training split.
+    """
+
+    workdir: pathlib.Path
+    config: Any
+    method: Any
+    images: ImageSet
+
+    def steps(self) -> list[int]:
+        """Steps of the finished checkpoints, read anew."""
+        return checkpoints.valid_steps(self.workdir / "checkpoints")
+
+    def sampler(self, cfg_scale: float, ema: bool) -> Callable:
+        """(state, key, labels) -> images, for a SampleProgram."""
+
+        def generate(state, key, labels):
+            return self.method.sample(state, key, labels, cfg_scale, ema)
+
+        return generate
+
+    def use_sampler(self, name: str | None, steps: int | None) -> None:
+        """Samples in another way than the config's; None is as it is.
+
+        Raises:
+          WorkdirError, ConfigError: the method has one way only, or not this one.
+        """
+        if name is None and steps is None:
+            return
+        if not hasattr(self.method, "with_sampler"):
+            raise WorkdirError(
+                f"method {self.config.method.name!r} samples in one way only; leave out --sampler "
+                "and --sampling_steps"
+            )
+        self.method = self.method.with_sampler(name, steps)
+
+    @property
+    def sampler_name(self) -> str:
+        """How samples are drawn; "" of a method that has one way only."""
+        return getattr(self.method, "sampler_name", "")
+
+    def nfe(self, cfg_scale: float) -> int:
+        """Network evaluations a sample."""
+        return self.method.nfe(cfg_scale)
+
+    def require_generator(self) -> None:
+        """Raises WorkdirError for a run of a method that has nothing to sample."""
+        if not hasattr(self.method, "sample"):
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
+                "no images; its scores are in test.json"
+            )
+
+    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
+        """How a batch of samples is spread over the devices."""
+        return sharding.batch_sharding(batch_size)
+
+
+class InTraining(Sampled):
+    """A run that is being trained: its one state is the loop's own, given before each score."""
+
+    def hold(self, state: Any, metrics: dict[str, float]) -> None:
+        self._held = state, metrics
+
+    def restore(self, step: int) -> tuple[Any, dict[str, float]]:
+        del step
+        return self._held
+
+
+class Run(Sampled):
     """A trained run, opened read-only.
 
     Args:
@@ -231,20 +349,21 @@ class Run:
     """
 
     def __init__(self, workdir: str | pathlib.Path, whole: bool = False):
-        self.workdir = pathlib.Path(workdir)
-        self.config = config_lib.read(self.workdir / "config.json")
-        if not self.steps():
+        workdir = pathlib.Path(workdir)
+        config = config_lib.read(workdir / "config.json")
+        if not checkpoints.valid_steps(workdir / "checkpoints"):
             raise WorkdirError(
-                f"{self.workdir} has no finished checkpoint yet; train it further with "
+                f"{workdir} has no finished checkpoint yet; train it further with "
                 "`python train.py`"
             )
-        self.images = load_images(self.config, self.config.data.split)
-        facts = encoders.read_facts(self.workdir)
+        images = _images_to_score(config)
+        facts = encoders.read_facts(workdir)
         self.frozen = None
         if whole:
-            self.method, self.frozen = make_method(self.config, facts)
+            method, self.frozen = make_method(config, facts)
         else:
-            self.method = methods.create(self.config, facts)
+            method = methods.create(config, facts)
+        super().__init__(workdir, config, method, images)
         self._left_out = () if whole else getattr(self.method, "replaceable", ())
         folder = self.workdir / "checkpoints"
         self._checkpoints = checkpoints.Checkpoints(folder, read_only=True)
@@ -253,10 +372,6 @@ class Run:
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
             jax.eval_shape(self.method.init, jax.random.key(0)),
         )
-
-    def steps(self) -> list[int]:
-        """Steps of the finished checkpoints, read anew."""
-        return checkpoints.valid_steps(self.workdir / "checkpoints")
 
     def best_step(self) -> int:
         """The step with the best held-out score; the last one where nothing was scored."""
@@ -278,26 +393,6 @@ class Run:
                 log.warning("%s; trying the one before", error)
         raise WorkdirError(f"no checkpoint in {self.workdir} can be used")
 
-    def sampler(self, cfg_scale: float, ema: bool) -> Callable:
-        """(state, key, labels) -> images, for a SampleProgram."""
-
-        def generate(state, key, labels):
-            return self.method.sample(state, key, labels, cfg_scale, ema)
-
-        return generate
-
-    def require_generator(self) -> None:
-        """Raises WorkdirError for a run of a method that has nothing to sample."""
-        if not hasattr(self.method, "sample"):
-            raise WorkdirError(
-                f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
-                "no images; its scores are in test.json"
-            )
-
-    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        """How a batch of samples is spread over the devices."""
-        return sharding.batch_sharding(batch_size)
-
 
 def evaluate(
     workdir: str | pathlib.Path,
@@ -308,9 +403,11 @@ def evaluate(
     split: str | None = None,
     cfg_scales: list[float] | None = None,
     seeds: list[int] | None = None,
+    sampler: str | None = None,
+    sampling_steps: int | None = None,
     **given: Any,
 ) -> None:
-    """Scores checkpoints of a run; what is not given comes from its config.eval.
+    """Scores checkpoints of a run; what is not given comes from its config.
 
     Args:
       which: `last`, `all`, `best`, or steps separated by commas.
@@ -323,14 +420,30 @@ def evaluate(
     """
     run = Run(workdir)
     run.require_generator()
+    run.use_sampler(sampler, sampling_steps)
+    scorers = _scorers(run, split, cfg_scales, seeds, given)
+    session = scoring.Session(run, scorers, skip_existing or watch)
+    session.score(which)
+    if watch:
+        session.watch(_total_steps(run))
+
+
+def _scorers(
+    run: Sampled,
+    split: str | None = None,
+    cfg_scales: list[float] | None = None,
+    seeds: list[int] | None = None,
+    given: dict[str, Any] | None = None,
+) -> list[scoring.Scorer]:
+    """As the run's config.eval says, or as is `given`; None is the config's."""
     values = base.get_config().eval.to_dict() | run.config.eval.to_dict()
-    values |= {k: v for k, v in given.items() if v is not None}
+    values |= {k: v for k, v in (given or {}).items() if v is not None}
     values["metrics"] = tuple(values["metrics"])
     images = run.images
     if split not in (None, run.config.data.split):
         images = load_images(run.config, split)
     heldout = _heldout(run.config, images) if "neighbours" in values["metrics"] else None
-    scorers = scoring.make_scorers(
+    return scoring.make_scorers(
         run,
         images,
         heldout,
@@ -338,10 +451,26 @@ def evaluate(
         cfg_scales or [values["cfg_scale"]],
         seeds or [values["seed"]],
     )
-    session = scoring.Session(run, scorers, skip_existing or watch)
-    session.score(which)
-    if watch:
-        session.watch(_total_steps(run))
+
+
+def _scores_in_training(
+    workdir: pathlib.Path, config: Any, method: Any
+) -> Callable[[Any, int, dict[str, float]], None] | None:
+    """(state, step, metrics) -> None: scores a checkpoint by config.eval, where that is asked for.
+
+    The same rows and pictures as `evaluate.py`'s, with the network that is there already.
+    """
+    if not config.train.evaluate:
+        return None
+    run = InTraining(workdir, config, method, _images_to_score(config))
+    run.require_generator()
+    session = scoring.Session(run, _scorers(run), skip_existing=True)
+
+    def score(state: Any, step: int, metrics: dict[str, float]) -> None:
+        run.hold(state, metrics)
+        session.score_step(step)
+
+    return score
 
 
 def _total_steps(run: Run) -> int:
@@ -389,17 +518,20 @@ def sample(
     *,
     labels: list[int] | None,
     cfg_scale: float | None,
+    sampler: str | None,
+    sampling_steps: int | None,
     batch_size: int | None,
     seed: int,
     ema: bool,
 ) -> pathlib.Path:
-    """Writes `num` samples of a run's newest checkpoint as a grid, an npz or a folder.
+    """Writes `num` samples of a run's newest checkpoint as a picture, an npz or a folder.
 
     Raises:
       one of USER_ERRORS.
     """
     run = Run(workdir)
     run.require_generator()
+    run.use_sampler(sampler, sampling_steps)
     out = pathlib.Path(out) if out else run.workdir / "samples.png"
     _check_out(out)
     chosen = np.asarray(labels if labels else range(run.images.num_classes), np.int32)
@@ -411,8 +543,8 @@ def sample(
     cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
     program = generation.SampleProgram(run.sampler(cfg_scale, ema))
     size = min(batch_size or run.config.eval.batch_size, num)
-    images = generation.generate_images(program, state, chosen, jax.random.key(seed), size)
-    pictures.save_images(images, chosen, out)
+    samples = generation.generate_images(program, state, chosen, jax.random.key(seed), size)
+    pictures.save_samples(samples, chosen, run.images.images, out)
     log.info("%d samples of step %d: %s", num, step, out)
     return out
 

@@ -1,4 +1,4 @@
-"""Pictures for people: grids of images, scores and training curves as PNG, moving points as GIF."""
+"""Pictures for people, as PNG: grids of images, scores, training curves, points of the plane."""
 
 import io
 import math
@@ -13,15 +13,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plot nothing
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.quiver import Quiver
 
 _GRID_WIDTH = 400  # pixels, at least
-_FONT_SIZE = 13
+FONT_SIZE = 13
 _MOST_LABELS = 20  # classes of a confusion matrix with names and numbers
-_INK = (60, 60, 60)
+INK = (60, 60, 60)
 _MOST_DOTS = 60  # of a line
 _LEGEND_WIDTH = 90  # letters of a line of names
-_GOAL, _POINTS = "0.72", "C3"  # colours: where points should go, and they
+_LEAST_REAL = 1000  # points that say where samples should be
+_MOST_PATHS = 300  # lines of a picture
+GOAL, POINTS = "0.72", "C3"  # colours: where points should go, and they
+_NOISE = "C0"  # colour of points at the beginning of their way
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -43,44 +48,66 @@ def save_grid(
     path: str | os.PathLike,
     row_headings: Sequence[str] = (),
     column_headings: Sequence[str] = (),
+    width: int = _GRID_WIDTH,
 ) -> None:
-    """Saves images uint8 [rows, columns, H, W, C], C = 1 or 3, as one PNG with thin gaps.
+    """Saves `grid_picture` of images uint8 [rows, columns, H, W, C] as PNG."""
+    _save_picture(grid_picture(images, row_headings, column_headings, width), path)
 
-    Small images are enlarged by a whole factor, each pixel a square. Raises ValueError for another
-    dtype or shape, and for headings that are not one a row or one a column.
+
+def grid_picture(
+    images: np.ndarray,
+    row_headings: Sequence[str] = (),
+    column_headings: Sequence[str] = (),
+    width: int = _GRID_WIDTH,
+) -> Image.Image:
+    """Images uint8 [rows, columns, H, W, C], C = 1 or 3, in one picture with thin gaps.
+
+    They are enlarged by a whole factor, each pixel a square, to `width` pixels or more in all.
+    Raises ValueError for another dtype or shape, and for headings that are not one a row or one a
+    column.
     """
     if images.dtype != np.uint8 or images.ndim != 5 or images.shape[-1] not in (1, 3):
         raise ValueError(
             "a grid needs uint8 images [rows, columns, H, W, C] with C = 1 or 3, "
             f"got {images.dtype} {images.shape}"
         )
-    rows, columns, _, width, _ = images.shape
+    rows, columns = images.shape[:2]
     for headings, count in ((row_headings, rows), (column_headings, columns)):
         if len(headings) not in (0, count):
             raise ValueError(f"{len(headings)} headings for {count} rows or columns: {headings}")
-    scale = max(1, math.ceil(_GRID_WIDTH / (columns * width)))
+    scale = max(1, math.ceil(width / (columns * images.shape[3])))
     canvas, gap = _tiled(images, scale)
-    picture = _with_headings(canvas, gap, rows, columns, row_headings, column_headings)
-    _save_picture(picture, path)
+    return _with_headings(canvas, gap, rows, columns, row_headings, column_headings)
 
 
-def save_images(images: np.ndarray, labels: np.ndarray, out: str | os.PathLike) -> None:
-    """Saves uint8 images [N, H, W, C] with int32 labels [N] in the form that `out` asks for.
+def save_samples(
+    samples: np.ndarray, labels: np.ndarray, reference: np.ndarray, out: str | os.PathLike
+) -> None:
+    """Saves samples with int32 labels [N] in the form that `out` asks for.
 
-    X.png: a grid, ten to a row. X.npz: arrays `images` and `labels`. Anything else: a folder of
-    PNG files <number>_<label>.png.
+    Images uint8 [N, H, W, C]. X.png: a grid, ten to a row. X.npz: arrays `images` and `labels`.
+    Anything else: a folder of PNG files <number>_<label>.png.
+
+    Points float32 [N, 2]. X.png: a scatter plot over the real points `reference` [M, 2]. X.npz:
+    arrays `points` and `labels`. Anything else: a folder with points.npz.
     """
     out = pathlib.Path(out)
+    of_points = samples.ndim == 2
+    if of_points and out.suffix not in (".png", ".npz"):
+        out = out / "points.npz"
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".png":
-        save_grid(_in_rows(images, min(10, len(images))), out)
-    elif out.suffix == ".npz":
+    if out.suffix == ".npz":
         content = io.BytesIO()
-        np.savez_compressed(content, images=images, labels=np.asarray(labels, np.int32))
+        arrays = {"points" if of_points else "images": samples}
+        np.savez_compressed(content, **arrays, labels=np.asarray(labels, np.int32))
         write_atomically(out, content.getvalue())
+    elif of_points:
+        plot_points(samples, reference, out)
+    elif out.suffix == ".png":
+        save_grid(_in_rows(samples, min(10, len(samples))), out)
     else:
         out.mkdir(exist_ok=True)
-        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        for i, (image, label) in enumerate(zip(samples, labels, strict=True)):
             pixels = image[..., 0] if image.shape[-1] == 1 else image
             _save_picture(Image.fromarray(pixels), out / f"{i:06d}_{label}.png")
 
@@ -114,29 +141,29 @@ def _with_headings(
     column_headings: Sequence[str],
 ) -> Image.Image:
     """The sheet with headings to its left and above it, each centred on its row or column."""
-    font = ImageFont.load_default(_FONT_SIZE)
+    font = ImageFont.load_default(FONT_SIZE)
     left = math.ceil(max(map(font.getlength, row_headings))) + 10 if row_headings else 0
-    top = _FONT_SIZE + 8 if column_headings else 0
+    top = FONT_SIZE + 8 if column_headings else 0
     picture = Image.new("RGB", (left + sheet.width, top + sheet.height), "white")
     picture.paste(sheet, (left, top))
     draw = ImageDraw.Draw(picture)
     high, wide = (sheet.height - gap) / rows, (sheet.width - gap) / columns
     for row, text in enumerate(row_headings):
         place = (left - 4, top + gap / 2 + (row + 0.5) * high)
-        draw.text(place, text, fill=_INK, font=font, anchor="rm")
+        draw.text(place, text, fill=INK, font=font, anchor="rm")
     for column, text in enumerate(column_headings):
         place = (left + gap / 2 + (column + 0.5) * wide, top / 2 + 2)
-        draw.text(place, text, fill=_INK, font=font, anchor="mm")
+        draw.text(place, text, fill=INK, font=font, anchor="mm")
     return picture
 
 
 def plot_metric_vs_step(rows: Iterable[Mapping[str, str]], path: str | os.PathLike) -> None:
     """Draws the Frechet distance over training steps from rows of fid_metrics.csv.
 
-    One line for each group of data set, split, features and their resize, guidance scale, weights
-    and number of samples: scores of different groups are not comparable. Several seeds of one step
-    are dots, and the line goes through their mean. Raises ValueError where no row has a Frechet
-    distance.
+    One line for each group of data set, split, features and their resize, guidance scale, sampler,
+    weights and number of samples: scores of different groups are not comparable. Several seeds of
+    one step are dots, and the line goes through their mean. Raises ValueError where no row has a
+    Frechet distance.
     """
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
@@ -183,7 +210,8 @@ def _group_name(row: Mapping[str, str]) -> str:
     samples = f"{int(row['num_samples']):,} samples" if row["num_samples"] else "samples unknown"
     split = " ".join(filter(None, (row["data_set"], row["split"])))
     features = " ".join(filter(None, (row["features"], row["fid_mode"])))
-    return ", ".join((features, split, guidance, row["weights"], samples))
+    sampler = [row["sampler"]] if row.get("sampler") else []
+    return ", ".join((features, split, guidance, *sampler, row["weights"], samples))
 
 
 def plot_curves(
@@ -304,6 +332,23 @@ def _draw_spread(
     axes.grid(visible=False, axis="x")
 
 
+def plot_points(points: np.ndarray, reference: np.ndarray, path: str | os.PathLike) -> None:
+    """Draws samples [N, 2] over the first of real points [M, 2], pale: as many, or 1,000 of few.
+
+    The plane that is shown is that of the real points; how many samples are outside is said.
+    """
+    reference = reference[: max(len(points), _LEAST_REAL)]
+    figure, (axes,) = planes([""], 1, 4.5, reference)
+    size = 6.0 if len(points) <= 500 else 3.0
+    axes.plot(*reference.T, ".", color=GOAL, markersize=size)
+    axes.plot(*points.T, ".", color=POINTS, markersize=size)
+    low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+    outside = int(np.sum(np.any((points < low[None]) | (points > high[None]), axis=1)))
+    beyond = f", {outside:,} outside" if outside else ""
+    axes.set_title(f"{len(points):,} samples{beyond}", fontsize=9, loc="left")
+    _save_figure(figure, path)
+
+
 class VectorField(NamedTuple):
     """Arrows at places of the plane, and two sets of dots there.
 
@@ -326,60 +371,76 @@ def plot_vector_fields(
 
     Arrows are of one length, so that weak ones have a direction too; the colour is the length.
     """
-    from matplotlib.colors import PowerNorm
-
     everything = np.concatenate([s for f in panels.values() for s in (f.places, f.points, f.goal)])
-    figure, all_axes = _planes(list(panels), columns, 2.9, everything)
-    lengths = {title: np.linalg.norm(field.arrows, axis=-1) for title, field in panels.items()}
-    most = np.percentile(np.concatenate(list(lengths.values())), 98)
-    norm = PowerNorm(0.5, 0.0, most)  # weak ones differ as well
-    for axes, (title, field) in zip(all_axes, panels.items(), strict=True):
-        axes.plot(*field.goal.T, ".", color=_GOAL, markersize=5)
-        directions = field.arrows / np.maximum(lengths[title], 1e-12)[:, None]
-        arrows = axes.quiver(
-            *field.places.T, *directions.T, lengths[title], cmap="viridis", norm=norm,
-            pivot="mid", angles="xy", scale=24, width=0.005,
-        )  # fmt: skip
-        axes.plot(*field.points.T, ".", color=_POINTS, markersize=4)
-    bar = figure.colorbar(arrows, ax=all_axes, extend="max", shrink=0.7, aspect=30)
-    bar.set_label(length_name, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    figure, all_axes = planes(list(panels), columns, 2.9, everything)
+    colours = colours_of_lengths([field.arrows for field in panels.values()])
+    for axes, field in zip(all_axes, panels.values(), strict=True):
+        axes.plot(*field.goal.T, ".", color=GOAL, markersize=5)
+        arrows = draw_arrows(axes, field.places, field.arrows, colours)
+        axes.plot(*field.points.T, ".", color=POINTS, markersize=4)
+    add_length_bar(figure, arrows, all_axes, length_name)
     _save_figure(figure, path)
 
 
-def save_animation(
-    panels: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    path: str | os.PathLike,
-    columns: int,
-    frame_ms: int = 160,
+def colours_of_lengths(arrows: Iterable[np.ndarray]) -> "Normalize":
+    """The scale of colours for arrows, each [..., 2]: the longest 2 % of all share the last one."""
+    from matplotlib.colors import PowerNorm
+
+    lengths = np.concatenate([np.linalg.norm(a, axis=-1).ravel() for a in arrows])
+    return PowerNorm(0.5, 0.0, np.percentile(lengths, 98))  # weak ones differ as well
+
+
+def draw_arrows(
+    axes: "Axes", places: np.ndarray, arrows: np.ndarray, colours: "Normalize"
+) -> "Quiver":
+    """Arrows [G, 2] of one length about their places [G, 2]; `turn_arrows` changes them."""
+    nothing = np.zeros(len(places))
+    drawn = axes.quiver(
+        *places.T, nothing, nothing, nothing, cmap="viridis", norm=colours,
+        pivot="mid", angles="xy", scale=24, width=0.005,
+    )  # fmt: skip
+    turn_arrows(drawn, arrows)
+    return drawn
+
+
+def turn_arrows(drawn: "Quiver", arrows: np.ndarray) -> None:
+    """Shows other arrows [G, 2] at the same places: their directions, and lengths as colours."""
+    lengths = np.linalg.norm(arrows, axis=-1)
+    drawn.set_UVC(*(arrows / np.maximum(lengths, 1e-12)[:, None]).T, lengths)
+
+
+def add_length_bar(
+    figure: "Figure", arrows: "Quiver", all_axes: "Sequence[Axes]", name: str
 ) -> None:
-    """Saves a GIF of points on their way, a panel for each (way [T, N, 2], goal [M, 2]).
+    """The scale of the arrows' colours, beside all panels."""
+    bar = figure.colorbar(arrows, ax=all_axes, extend="max", shrink=0.7, aspect=30)
+    bar.set_label(name, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
 
-    Frame t shows the points at way[t]; the last stays longer. Raises ValueError for ways of
-    different lengths.
+
+def plot_paths(
+    ways: Mapping[str, np.ndarray],
+    goal: np.ndarray,
+    plane: np.ndarray,
+    path: str | os.PathLike,
+) -> None:
+    """Draws ways [T, N, 2] of points as lines, a panel each, from where they begin to their end.
+
+    Lines are drawn of the first 300 points at most, ends of all. Args: goal [M, 2] is drawn pale;
+    plane [P, 2]: points around which the plane is shown, and the rest is cut off.
     """
-    lengths = {title: len(way) for title, (way, _) in panels.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"ways need equally many steps, got {lengths}")
-    everything = np.concatenate([s.reshape(-1, 2) for panel in panels.values() for s in panel])
-    figure, all_axes = _planes(list(panels), columns, 2.3, everything, dpi=80)
-    moving = []
-    for axes, (_, goal) in zip(all_axes, panels.values(), strict=True):
-        axes.plot(*goal.T, ".", color=_GOAL, markersize=3)
-        moving += axes.plot([], [], ".", color=_POINTS, markersize=4)
-    title = figure.suptitle("step 0", fontsize=9)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # else panels move by a pixel between frames
-    frames = []
-    for step in range(next(iter(lengths.values()))):
-        for dots, (way, _) in zip(moving, panels.values(), strict=True):
-            dots.set_data(*way[step].T)
-        title.set_text(f"step {step}")
-        frames.append(_rendered(figure))
-    _save_frames(frames, path, frame_ms)
+    figure, all_axes = planes(list(ways), len(ways), 3.6, plane)
+    for axes, way in zip(all_axes, ways.values(), strict=True):
+        axes.plot(*goal.T, ".", color=GOAL, markersize=3)
+        axes.plot(*way[:, :_MOST_PATHS].transpose(2, 0, 1), color="black", alpha=0.3, linewidth=0.5)
+        axes.plot(*way[0].T, ".", color=_NOISE, markersize=3, label="noise")
+        axes.plot(*way[-1].T, ".", color=POINTS, markersize=3, label="samples")
+    handles = all_axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", fontsize=8, frameon=False, ncols=2)
+    _save_figure(figure, path)
 
 
-def _planes(
+def planes(
     titles: Sequence[str], columns: int, side: float, everything: np.ndarray, dpi: int = 120
 ) -> "tuple[Figure, list[Axes]]":
     """Panels that all show the plane around `everything` [N, 2], with equal axes."""
@@ -397,24 +458,6 @@ def _planes(
         one.tick_params(labelsize=7)
         one.label_outer()
     return figure, axes
-
-
-def _rendered(figure: "Figure") -> Image.Image:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return Image.open(content).convert("RGB")
-
-
-def _save_frames(frames: Sequence[Image.Image], path: str | os.PathLike, frame_ms: int) -> None:
-    """A GIF that begins again after a second; all frames share the last one's colours."""
-    palette = frames[-1].quantize(32)
-    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    times = [frame_ms] * (len(frames) - 1) + [1000]
-    content = io.BytesIO()
-    frames[0].save(
-        content, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0
-    )
-    write_atomically(path, content.getvalue())
 
 
 def _figure(width: float, height: float, dpi: int = 120) -> "Figure":

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 
 from input_pipeline import cache
-from input_pipeline.image_set import DataError, Decoding, Found
+from input_pipeline.image_set import DataError, Decoding, Found, Records
 
 
 def find_npz(rest: str, split: str, options: Decoding) -> Found:
@@ -35,7 +35,7 @@ def find_npz(rest: str, split: str, options: Decoding) -> Found:
             images = _checked(path, arrays[f"{prefix}images"], labels)
         return options.fit_arrays(images, str(path)), labels
 
-    return Found([str(path.resolve()), *cache.stamp(path)], _numbers(labels), decode)
+    return Found([str(path.resolve()), *cache.stamp(path)], numbers(labels), decode)
 
 
 def find_npy(rest: str, split: str, options: Decoding) -> Found:
@@ -48,24 +48,35 @@ def find_npy(rest: str, split: str, options: Decoding) -> Found:
                 f"no file {path}; config.data.source = 'npy:<folder>' names a folder with "
                 "<split>_images.npy (uint8 [N, H, W, C]) and <split>_labels.npy (integers [N])"
             )
-    images, labels = (_mapped(path) for path in paths)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{paths[1]}: labels are {labels.dtype} {labels.shape}, expected ints [N]")
-    images = _checked(paths[0], images, labels)
-    if len(images) == 0:
-        raise DataError(f"{paths[0]} holds no images; save at least one")
-    if labels.min() < 0 or labels.max() >= 2**31:
-        raise DataError(f"{paths[1]}: labels must be at least 0 and fit int32; number them from 0")
-    identity = [[str(path.resolve()), *cache.stamp(path)] for path in paths]
+    labels = mapped_labels(paths[1])
+    images = _checked(paths[0], mapped(paths[0]), labels)
+
+    def read(row: int) -> tuple[np.ndarray, int]:
+        where = f"{paths[0]}, row {row}"
+        return options.fit_arrays(images[row][None], where)[0], int(labels[row])
+
     return Found(
-        identity,
-        _numbers(labels),
+        [[str(path.resolve()), *cache.stamp(path)] for path in paths],
+        numbers(labels),
         lambda: (options.fit_arrays(images, str(paths[0])), labels),
         cached=not options.keeps(images.shape[1:]),
+        records=Records(len(images), options.shape, np.uint8, read),
     )
 
 
-def _mapped(path: pathlib.Path) -> np.ndarray:
+def mapped_labels(path: pathlib.Path) -> np.ndarray:
+    """Memory-mapped integers [N] from 0, at least one."""
+    labels = mapped(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: labels are {labels.dtype} {labels.shape}, expected ints [N]")
+    if len(labels) == 0:
+        raise DataError(f"{path} holds no labels; save at least one record and its label")
+    if labels.min() < 0 or labels.max() >= 2**31:
+        raise DataError(f"{path}: labels must be at least 0 and fit int32; number them from 0")
+    return labels
+
+
+def mapped(path: pathlib.Path) -> np.ndarray:
     """A memory-mapped npy file. Unlike np.load, which guesses the format, it never unpickles."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
@@ -86,5 +97,6 @@ def _checked(path: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> np.n
     return images[..., None] if images.ndim == 3 else images
 
 
-def _numbers(labels: np.ndarray) -> tuple[str, ...]:
+def numbers(labels: np.ndarray) -> tuple[str, ...]:
+    """Names of classes that have none: 0 to the highest label."""
     return tuple(str(k) for k in range(int(labels.max(initial=0)) + 1))

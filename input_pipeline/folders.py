@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline import cache, fit
-from input_pipeline.image_set import DataError, Decoding, Found, ImageSet, progress
+from input_pipeline.image_set import DataError, Decoding, Found, ImageSet, Records, progress
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
@@ -41,7 +41,15 @@ def of_files(
 ) -> Found:
     """(file below `root`, label) pairs as a split."""
     identity = [[str(p.relative_to(root)), *cache.stamp(p)] for p, _ in files]
-    return Found(identity, class_names, lambda: _decode_files(files, options))
+
+    def read(row: int) -> tuple[np.ndarray, int]:
+        path, label = files[row]
+        return _read(path, options), label
+
+    records = Records(len(files), options.shape, np.uint8, read)
+    return Found(
+        identity, class_names, lambda: _decode_files(files, options), records=records
+    )
 
 
 def load_as_they_are(path: str | os.PathLike) -> ImageSet:
@@ -89,21 +97,28 @@ def _natural(path: pathlib.Path) -> list:
     return [int(p) if p.isdigit() else p.lower() for p in re.split(r"(\d+)", path.name)]
 
 
+def _read(path: pathlib.Path, options: Decoding) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return fit.fit_image(image, options.size, options.channels, options.fit)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"cannot read image {path}: {error}. Remove it, or set "
+            "config.data.on_corrupt='skip' to pass such images over (where none are streamed)"
+        ) from error
+
+
 def _decode_files(
     files: list[tuple[pathlib.Path, int]], options: Decoding
 ) -> tuple[np.ndarray, np.ndarray]:
     images, labels, corrupt = [], [], []
     for path, label in progress(files, "decoding"):
         try:
-            with Image.open(path) as image:
-                images.append(fit.fit_image(image, options.size, options.channels, options.fit))
+            images.append(_read(path, options))
             labels.append(label)
-        except (OSError, ValueError, SyntaxError) as error:
+        except DataError:
             if options.on_corrupt == "error":
-                raise DataError(
-                    f"cannot read image {path}: {error}. Remove it, or set "
-                    "config.data.on_corrupt='skip' to pass such images over"
-                ) from error
+                raise
             corrupt.append(str(path))
     if corrupt:
         shown = ", ".join(corrupt[:5]) + (", ..." if len(corrupt) > 5 else "")

@@ -18,7 +18,8 @@ class ImageSet:
     """A split of a source, decoded.
 
     Attributes:
-      images: uint8 [N, H, W, C].
+      images: uint8 [N, H, W, C]; or, of a source that holds no images, float32 [N, ...] (points
+        [N, 2]) that models see as they are.
       labels: int32 [N].
       class_names: one for each label.
       source, split: as they were asked for.
@@ -48,10 +49,20 @@ class Decoding:
     channels: int
     fit: str
     on_corrupt: str
+    latent_scale: float = 0.18215  # of moments (latents.py); images know none
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.size, self.size, self.channels
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """JSON values that change with the decoded images."""
+        return {k: getattr(self, k) for k in ("size", "channels", "fit", "on_corrupt")}
 
     def keeps(self, shape: tuple[int, ...]) -> bool:
         """Whether images of `shape` (H, W, C) stay as they are."""
-        return tuple(shape) == (self.size, self.size, self.channels)
+        return tuple(shape) == self.shape
 
     def fit_arrays(self, images: np.ndarray, source: str) -> np.ndarray:
         """uint8 [N, H, W, C] as uint8 [N, size, size, channels]; DataError names the source."""
@@ -62,6 +73,26 @@ class Decoding:
 
 
 @dataclasses.dataclass(frozen=True)
+class Records:
+    """A split record by record, for what does not fit the device or the memory.
+
+    Attributes:
+      count: N.
+      shape: of a record's values as they are trained on, [H, W, C].
+      dtype: of the values: uint8 for images, float32 for values that models see as they are.
+      read: row -> (values, label); several threads call it at once.
+      draw: (values read, generator) -> the values of one visit, for records that hold a
+        distribution; None: they are what was read.
+    """
+
+    count: int
+    shape: tuple[int, ...]
+    dtype: type
+    read: Callable[[int], tuple[np.ndarray, int]]
+    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
     """A located but not yet decoded split: what identifies it, and how to decode it."""
 
@@ -69,6 +100,7 @@ class Found:
     class_names: tuple[str, ...]
     decode: Callable[[], tuple[np.ndarray, np.ndarray]]
     cached: bool = True  # false where decoding costs no more than reading the cache
+    records: Records | None = None  # None where the source is not read record by record
 
 
 def require_split(source: str, split: str, known: tuple[str, ...]) -> None:

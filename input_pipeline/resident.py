@@ -18,7 +18,7 @@ class Resident:
     """A labelled data set of K classes.
 
     Attributes:
-      images: uint8 [N, H, W, C].
+      images: uint8 [N, H, W, C], or float32 [N, ...]. Draws give uint8 in [-1, 1] (`to_model`).
       labels: int32 [N].
       class_index: int32 [K, max count], the positions of each class; rows are padded with their
         first entry.
@@ -79,20 +79,20 @@ def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
 
 
 def positives(data: Resident, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
-    """n distinct images of each of `classes` [C]: float32 [C, n, H, W, C] in [-1, 1]."""
+    """n distinct images of each of `classes` [C]: float32 [C, n, ...]."""
     within = distinct_integers(key, n, data.class_counts[classes])
     rows = jnp.take_along_axis(data.class_index[classes], within, axis=1)
-    return pixels.to_unit(data.images[rows])
+    return pixels.to_model(data.images[rows])
 
 
 def batch(data: Resident, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     """n distinct images of the whole set, in random order, and their labels.
 
     Returns:
-      float32 [n, H, W, C] in [-1, 1] and int32 [n].
+      float32 [n, ...] and int32 [n].
     """
     rows = distinct_integers(key, n, jnp.asarray(data.images.shape[0], jnp.int32))
-    return pixels.to_unit(data.images[rows]), data.labels[rows]
+    return pixels.to_model(data.images[rows]), data.labels[rows]
 
 
 def epoch_batch(
@@ -109,7 +109,7 @@ def epoch_batch(
         after 2^32 epochs.
 
     Returns:
-      float32 [n, H, W, C] in [-1, 1] and int32 [n].
+      float32 [n, ...] and int32 [n].
     """
     size = data.images.shape[0]
     epoch, place = _stream_position(step, n, size)
@@ -118,7 +118,7 @@ def epoch_batch(
     epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
     keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
     rows = shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
-    return pixels.to_unit(data.images[rows]), data.labels[rows]
+    return pixels.to_model(data.images[rows]), data.labels[rows]
 
 
 def _stream_position(step: jax.Array, n: int, size: int) -> tuple[jax.Array, jax.Array]:

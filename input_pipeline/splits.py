@@ -92,10 +92,11 @@ class Split:
 
 
 def content_sha256(image_set: ImageSet) -> str:
-    """SHA-256 of the shape as text, the labels as little-endian int32, and the pixels."""
-    digest = hashlib.sha256(f"uint8 {list(map(int, image_set.images.shape))}\n".encode())
+    """SHA-256 of type and shape as text, then labels and values as little-endian numbers."""
+    images = image_set.images
+    digest = hashlib.sha256(f"{images.dtype} {list(map(int, images.shape))}\n".encode())
     digest.update(np.ascontiguousarray(image_set.labels, "<i4"))
-    digest.update(np.ascontiguousarray(image_set.images))
+    digest.update(np.ascontiguousarray(images, images.dtype.newbyteorder("<")))
     return digest.hexdigest()
 
 
@@ -221,11 +222,15 @@ def _text(split: Split) -> str:
 
 
 def channel_statistics(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation of the pixels in [-1, 1], each float64 [C].
+    """Mean and population standard deviation of what a model sees, each float64 [C].
 
-    Exact but for the last rounding: integer sums over 256-bin histograms. To be called with the
-    training part alone, for the validation images must not shape what the model sees.
+    Of images: of the pixels in [-1, 1], exact but for the last rounding (integer sums over 256-bin
+    histograms). Of float values [N, ..., C]: of each of the C. To be called with the training part
+    alone, for the validation images must not shape what the model sees.
     """
+    if image_set.images.dtype != np.uint8:
+        values = image_set.images.reshape(-1, image_set.images.shape[-1])
+        return values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     counts = _histograms(image_set.images)  # [C, 256]
     values = range(256)
     means, deviations = [], []

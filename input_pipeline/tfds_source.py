@@ -6,10 +6,11 @@ import hashlib
 import os
 import pathlib
 import socket
+from collections.abc import Callable
 
 import numpy as np
 
-from input_pipeline.image_set import DataError, Decoding, Found, progress, require_split
+from input_pipeline.image_set import DataError, Decoding, Found, Records, progress, require_split
 
 
 def find(name: str, split: str, options: Decoding) -> Found:
@@ -22,8 +23,11 @@ def find(name: str, split: str, options: Decoding) -> Found:
     folder = pathlib.Path(builder.data_dir)
     info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
     files = sorted((f.name, f.stat().st_size) for f in folder.iterdir() if f.is_file())
-    decode = functools.partial(_decode, builder, split, options)
-    return Found([str(builder.info.version), info, files], names, decode)
+    count = builder.info.splits[split].num_examples
+    records = Records(count, options.shape, np.uint8, _reader(builder, split, options))
+    decode = functools.partial(_decode, records, f"{builder.name} {split}")
+    identity = [str(builder.info.version), info, files]
+    return Found(identity, names, decode, records=records)
 
 
 def _builder(name: str):
@@ -62,11 +66,24 @@ def _prepare(builder, name: str) -> None:
         raise DataError(f"{advice} (preparing failed: {reason})") from error
 
 
-def _decode(builder, split: str, options: Decoding) -> tuple[np.ndarray, np.ndarray]:
-    rows = builder.as_data_source(split=split)
-    images, labels = [], []
-    for i in progress(range(len(rows)), f"decoding {builder.name} {split}"):
-        row = rows[i]
-        images.append(options.fit_arrays(row["image"][None], f"tfds:{builder.name}")[0])
-        labels.append(row["label"])
+def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.ndarray, int]]:
+    """row -> (image, label); the files are opened when the first is asked for."""
+    rows = functools.cache(lambda: builder.as_data_source(split=split))
+
+    def read(row: int) -> tuple[np.ndarray, int]:
+        record = rows()[row]
+        where = f"tfds:{builder.name} {split}, row {row}"
+        if record["image"].dtype != np.uint8:
+            raise DataError(
+                f"{where}: the image is {record['image'].dtype}, expected uint8; choose a data "
+                "set of 8-bit images"
+            )
+        return options.fit_arrays(record["image"][None], where)[0], int(record["label"])
+
+    return read
+
+
+def _decode(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = progress(range(records.count), f"decoding {name}")
+    images, labels = zip(*(records.read(row) for row in rows), strict=True)
     return np.stack(images), np.asarray(labels)

@@ -1,4 +1,4 @@
-"""Writes a table of the classifiers' parameter counts, from shapes alone.
+"""Writes tables of the networks' parameter counts, from shapes alone.
 
     python scripts/param_table.py
 """
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from models import classifiers
+from models import classifiers, flow_dit, velocity
 
 OUT = flags.DEFINE_string("out", "docs/parameters.md", "Markdown file to write")
 
@@ -20,34 +20,108 @@ SIZES = (32, 64)
 CLASSES = (10, 100, 200)
 IMAGENET = ("mobilenetv2", "resnet18", "resnet50", "convnext_tiny")
 
-HEADER = """# Parameters of the classifiers
+LATENTS, LATENT_CLASSES = (32, 32, 4), 1000
+PATCHES = (2, 4, 8)
+# The two published forms of the velocity DiT.
+RELEASE = dict(position="sincos", time_planes=False)
+SEED = dict(position="learned", time_planes=True)
 
-Trainable parameters; batch statistics are not counted. The stem follows the image size (see
-`stem_for` in models/classifiers.py): 32 and 64 differ in strides and pools, which have no
-parameters. The rows of 224 equal torchvision's counts. Written by `python scripts/param_table.py`.
+HEADER = """# Parameters of the networks
+
+Trainable parameters, counted by `python scripts/param_table.py`, which writes this file.
+
+## Classifiers
+
+Batch statistics are not counted. The stem follows the image size (see `stem_for` in
+models/classifiers.py): 32 and 64 differ in strides and pools, which have no parameters. The rows
+of 224 equal torchvision's counts.
 
 | network | image size | classes | parameters |
 | --- | ---: | ---: | ---: |
 """
+VELOCITY_HEADER = """
+## Velocity networks
+
+Of flow matching and MeanFlow, by the names and sizes of models/velocity.py, without labels. `unet`
+with `ncsnpp` is the network of MeanFlow's CIFAR-10 release, `film_unet` with `film` the seed's.
+
+| network | sample | parameters |
+| --- | --- | ---: |
+"""
+DIT_HEADER = """
+The DiT on 32x32x4 latents of 1000 classes, in two forms: the MeanFlow release's (a fixed table of
+positions) and the seed's (`position="learned"`, `time_planes=True`).
+
+| size | patch | the release's | the seed's |
+| --- | ---: | ---: | ---: |
+"""
 
 
-def count(name, image_size, num_classes):
-    """Number of trainable parameters."""
-    network = classifiers.create(name, num_classes, image_size)
-    images = jnp.zeros((1, image_size, image_size, 3))
-    init = functools.partial(network.init, train=False)
-    shapes = jax.eval_shape(init, jax.random.key(0), images)["params"]
+def count(shapes):
+    """Number of parameters in a tree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
-def table():
+def count_classifier(name, image_size, num_classes):
+    network = classifiers.create(name, num_classes, image_size)
+    images = jnp.zeros((1, image_size, image_size, 3))
+    init = functools.partial(network.init, train=False)
+    return count(jax.eval_shape(init, jax.random.key(0), images)["params"])
+
+
+def count_velocity(name, values, shape, num_classes):
+    network = velocity.create(name, values, shape, num_classes)
+    one = jnp.zeros(1)
+    given = jnp.zeros((1, *shape)), one, one, jnp.zeros(1, jnp.int32)
+    return count(jax.eval_shape(network.init, jax.random.key(0), *given)["params"])
+
+
+def count_dit(size, patch, form):
+    """Of the DiT on latents; `form` is RELEASE or SEED."""
+    values = dict(size=size, patch_size=patch, **form)
+    return count_velocity("dit", values, LATENTS, LATENT_CLASSES)
+
+
+def classifier_rows():
     cases = [(name, size, k) for name in SMALL for size in SIZES for k in CLASSES]
     cases += [(name, 224, 1000) for name in IMAGENET]
-    return "".join(f"| {n} | {s} | {k} | {count(n, s, k):,} |\n" for n, s, k in cases)
+    return "".join(f"| {n} | {s} | {k} | {count_classifier(n, s, k):,} |\n" for n, s, k in cases)
+
+
+def velocity_rows():
+    """The networks of points and pixels, without labels."""
+    cases = [
+        ("mlp", {}, (2,)),
+        ("cnn", {}, (8, 8, 1)),
+        ("cnn", {}, (32, 32, 3)),
+        ("unet", {"size": "nano"}, (32, 32, 3)),
+        ("unet", {"size": "ncsnpp"}, (32, 32, 3)),
+        ("unet", {"size": "ncsnpp", "augment_dim": 6}, (32, 32, 3)),
+        ("film_unet", {"size": "nano"}, (32, 32, 3)),
+        ("film_unet", {"size": "film"}, (32, 32, 3)),
+        ("film_unet", {"size": "film_wide"}, (32, 32, 3)),
+        ("dit", {"size": "nano"}, (8, 8, 1)),
+        ("dit", {"size": "nano", "patch_size": 4}, (32, 32, 3)),
+    ]
+    return "".join(velocity_row(*case) for case in cases)
+
+
+def velocity_row(name, values, shape):
+    label = " ".join([name, *(f"{key}={value}" for key, value in values.items())])
+    sample = "x".join(map(str, shape))
+    return f"| {label} | {sample} | {count_velocity(name, values, shape, 0):,} |\n"
+
+
+def dit_rows():
+    cases = [(size, patch) for patch in PATCHES for size in flow_dit.SIZES if size != "nano"]
+    return "".join(
+        f"| {s} | {p} | {count_dit(s, p, RELEASE):,} | {count_dit(s, p, SEED):,} |\n"
+        for s, p in cases
+    )
 
 
 def main(_):
-    text = HEADER + table()
+    text = HEADER + classifier_rows() + VELOCITY_HEADER + velocity_rows() + DIT_HEADER + dit_rows()
     print(text, end="")
     pathlib.Path(OUT.value).write_text(text)
 

@@ -1,29 +1,38 @@
 """Every config builds; durations convert in one place; keys that differ are named."""
 
 import importlib
+import math
 import pathlib
 
 import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, digits
+from configs import base, digits, meanflow_imagenet_latent
 from drifting import config as config_lib
 from drifting import methods
 from drifting.config import ConfigError
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "base"})
+VARIANTS = [f"meanflow_imagenet_latent:{v}" for v in meanflow_imagenet_latent.VARIANTS]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_config_builds_its_method(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
-    assert config.is_locked
+def build(name):
+    """The config `name`, or `name:variant`, and its method; nothing is allocated."""
+    name, *variant = name.split(":")
+    config = importlib.import_module(f"configs.{name}").get_config(*variant)
     channels = config.data.channels
-    shape = (config.data.image_size, config.data.image_size, channels)
+    points = config.data.source.startswith("toy2d:")
+    shape = (2,) if points else (config.data.image_size, config.data.image_size, channels)
     facts = methods.DataFacts(shape, 10, 45_000, (0.0,) * channels, (1.0,) * channels)
-    method = methods.create(config, facts)
+    return config, methods.create(config, facts)
+
+
+@pytest.mark.parametrize("name", NAMES + VARIANTS[1:])
+def test_every_config_builds_its_method(name):
+    config, method = build(name)
+    assert config.is_locked
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     assert shapes.step.shape == ()
     for duration in config_lib.DURATIONS:
@@ -41,6 +50,28 @@ def test_values_of_the_original_runs():
         assert (m.cfg_min, m.cfg_max, m.label_dropout, config.ema_decay) == (1, 3, 0.1, 0.999)
         if steps:
             assert config_lib.to_steps(config.train, "total", 320, 50_000) == steps
+
+
+def test_values_of_the_meanflow_releases():
+    config, method = build("meanflow_cifar10")
+    m, o = config.method, config.optimizer
+    assert (m.times, m.times_mean, m.times_std) == ("logit_normal", -2.0, 2.0)
+    assert (m.share_r_neq_t, m.norm_power, m.batch_size) == (0.75, 0.75, 1024)
+    assert (o.learning_rate, o.beta1, o.beta2, o.weight_decay) == (6e-4, 0.9, 0.999, 0.0)
+    assert method.parts == (768, 256)
+    assert _parameters(method) == 55_929_347
+    for name, guidance in (("b4", (1.0, 0.5, 1.0)), ("xl2", (0.2, 0.92, 0.75))):
+        config, method = build(f"meanflow_imagenet_latent:{name}")
+        m = config.method
+        assert (m.times, m.times_mean, m.times_std) == ("logit_normal", -0.4, 1.0)
+        assert (m.share_r_neq_t, m.norm_power) == (0.25, 1.0)
+        assert (m.guidance_omega, m.guidance_kappa, m.guidance_end) == guidance
+        assert method.parts == (64, 192)
+
+
+def _parameters(method):
+    params = jax.eval_shape(method.init, jax.random.key(0)).params
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def test_an_unknown_key_names_the_nearest():
@@ -109,11 +140,21 @@ def test_what_may_change_between_runs():
     assert config_lib.check_resume(saved, config) == [
         "config.optimizer.learning_rate: 0.002 -> 1.0"
     ]
+    config.data.read_threads = 2  # changes nothing
+    assert len(config_lib.check_resume(saved, config)) == 2
     config.model.size, config.data.image_size = "tiny", 16
     with pytest.raises(ConfigError) as error:
         config_lib.check_resume(saved, config)
     assert "config.model.size: 'nano' -> 'tiny'" in str(error.value)
     assert "config.data.image_size: 8 -> 16" in str(error.value)
+
+
+def test_a_run_of_before_a_key_was_there_goes_on():
+    config = digits.get_config()
+    saved = ConfigDict(config.to_dict())
+    del saved.data["streaming"], saved.method["queue_push"]
+    saved.model["retired"] = 1
+    assert config_lib.check_resume(saved, config) == []
 
 
 def test_flatten_of_nested_values():

@@ -1,4 +1,5 @@
 import itertools
+import re
 import subprocess
 import sys
 
@@ -11,10 +12,12 @@ from drifting.pictures import (
     plot_curves,
     plot_lines,
     plot_metric_vs_step,
+    plot_points,
     plot_spread,
     plot_vector_fields,
     save_animation,
     save_grid,
+    save_samples,
     write_atomically,
 )
 
@@ -98,6 +101,7 @@ def figures(monkeypatch):
 def test_scores_are_drawn_a_line_a_group(tmp_path, figures):
     rows = [scored(200, 4.0), scored(100, 8.0), scored(200, 6.0), scored(300, "")]
     rows += [scored(100, 9.0, weights="raw"), scored(100, 9.0, cfg_scale="")]
+    rows += [scored(100, 9.0, sampler="euler-50"), scored(300, 4.0, sampler="")]
     plot_metric_vs_step(rows, tmp_path / "fid_vs_step.png")
     (figure,) = figures
     (axes,) = figure.axes
@@ -105,11 +109,12 @@ def test_scores_are_drawn_a_line_a_group(tmp_path, figures):
     lines = {line.get_label(): line for line in axes.lines if line.get_label()[0] != "_"}
     assert sorted(lines) == [
         "pixels, digits test, cfg 1.5, ema, 5,000 samples",
+        "pixels, digits test, cfg 1.5, euler-50, ema, 5,000 samples",
         "pixels, digits test, cfg 1.5, raw, 5,000 samples",
         "pixels, digits test, no cfg, ema, 5,000 samples",
     ]
     line = lines["pixels, digits test, cfg 1.5, ema, 5,000 samples"]
-    np.testing.assert_allclose(line.get_xydata(), [[100, 8], [200, 5]])  # mean over seeds
+    np.testing.assert_allclose(line.get_xydata(), [[100, 8], [200, 5], [300, 4]])  # mean over seeds
     assert pixels(tmp_path / "fid_vs_step.png").shape[1] > 600
 
 
@@ -206,6 +211,37 @@ def test_arrows_have_one_length_and_the_colour_of_theirs(tmp_path, figures):
         assert axes.get_aspect() == 1.0 and axes.get_xlim()[1] > panels["other"].goal[:, 0].max()
     assert all_axes[0].collections[0].get_clim() == all_axes[1].collections[0].get_clim()
     assert pixels(tmp_path / "fields.png").shape[1] > 600
+
+
+def test_points_are_drawn_over_as_many_real_ones(tmp_path, figures):
+    draw = np.random.default_rng(0).standard_normal
+    points, real = draw((1200, 2)), draw((3000, 2))
+    points[:3] = 90.0
+    plot_points(points, real, tmp_path / "points.png")
+    (axes,) = figures[0].axes
+    pale, samples = axes.lines
+    np.testing.assert_array_equal(pale.get_xydata(), real[:1200])
+    np.testing.assert_array_equal(samples.get_xydata(), points)
+    assert axes.get_xlim()[1] < 10 and axes.get_aspect() == 1.0
+    assert re.fullmatch(r"1,200 samples, [3-9] outside", axes.get_title(loc="left"))
+    assert pixels(tmp_path / "points.png").shape[1] > 400
+    plot_points(points[3:7], real, tmp_path / "points.png")
+    (axes,) = figures[1].axes
+    assert len(axes.lines[0].get_xydata()) == 1000  # four would not show where they should be
+    assert axes.get_title(loc="left") == "4 samples"
+
+
+def test_points_are_saved_in_the_form_that_is_asked_for(tmp_path, figures):
+    points = np.float32([[0.5, -2.0], [1.0, 3.0], [7.0, 0.0]])
+    for out, file in (("x.png", "x.png"), ("x.npz", "x.npz"), ("folder", "folder/points.npz")):
+        save_samples(points, [2, 0, 1], points, tmp_path / "new" / out)
+        assert (tmp_path / "new" / file).is_file()
+        if file.endswith(".npz"):
+            with np.load(tmp_path / "new" / file) as arrays:
+                assert sorted(arrays) == ["labels", "points"]
+                np.testing.assert_array_equal(arrays["points"], points)
+                assert arrays["points"].dtype == np.float32 and arrays["labels"].dtype == np.int32
+    assert len(figures) == 1
 
 
 def test_an_animation_has_a_frame_a_step_and_nothing_but_points_moves(tmp_path, figures):

@@ -83,7 +83,9 @@ def describe_images(
     sharding: jax.sharding.NamedSharding | None = None,
     what: str = "features",
 ) -> Collected:
-    """Describes uint8 images [B, H, W, C] that come in batches of batch_size, the last shorter.
+    """Describes images that come in batches of batch_size, the last shorter.
+
+    They are uint8 [B, H, W, C], or points float32 [B, D].
 
     Args:
       total: images to come, for the progress bar.
@@ -91,7 +93,7 @@ def describe_images(
       what: the bar's name.
 
     Raises:
-      ValueError: images that are not uint8 [B, H, W, C], and fewer than two of them.
+      ValueError: anything else, and fewer than two of them.
     """
     collector = Collector(features.dimension, keep_vectors)
     apply = features.apply
@@ -99,12 +101,13 @@ def describe_images(
         apply = jax.device_put(apply, everywhere(sharding))
     with tqdm(total=total, unit="image", desc=what, mininterval=1.0, leave=False) as bar:
         for images in batches:
-            if images.dtype != np.uint8 or images.ndim != 4:
+            if (images.dtype, images.ndim) not in ((np.uint8, 4), (np.float32, 2)):
                 raise ValueError(
-                    f"expected uint8 images [N, H, W, C], got {images.dtype} {images.shape}"
+                    "expected uint8 images [N, H, W, C] or float32 points [N, D], "
+                    f"got {images.dtype} {images.shape}"
                 )
             missing = batch_size - len(images)
-            padded = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            padded = np.pad(images, ((0, missing), *((0, 0),) * (images.ndim - 1)))
             described = describe(apply, jax.device_put(padded, sharding))
             collector.add(first(described, len(images)))
             bar.update(len(images))

@@ -23,6 +23,23 @@ def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> flo
     return 2.0 * _sum(_all, x, y) / (n * m) - within_x - within_y
 
 
+def with_floor(real: np.ndarray, fake: np.ndarray, seed: int) -> tuple[float, float]:
+    """Energy distance of fake [M, D] to real [N, D], and what a perfect generator would have.
+
+    V statistics, whose bias depends on the number of points: of the first n = min(M, N // 2) fakes
+    and n real points drawn by `seed`, and as the floor of those and n other real points.
+
+    Raises:
+      ValueError: fewer than two real points, or no fakes.
+    """
+    n = min(len(fake), len(real) // 2)
+    if n < 1:
+        raise ValueError(f"{len(fake)} samples and {len(real)} real points have no energy distance")
+    rows = np.random.default_rng(seed).permutation(len(real))
+    drawn, others = real[rows[:n]], real[rows[n : 2 * n]]
+    return energy_distance(fake[:n], drawn), energy_distance(others, drawn)
+
+
 def _sum(of_rows: Callable, x: np.ndarray, y: np.ndarray) -> float:
     """Sum of all pairs' distances: rows on the device, their total in float64."""
     return float(np.sum(pairwise.map_rows(of_rows, x, y), dtype=np.float64))

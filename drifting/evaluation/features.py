@@ -40,10 +40,10 @@ class FeatureFunction:
     Attributes:
       name: as it was asked for.
       dimension: of the vectors.
-      apply: uint8 [B, H, W, C] -> Described; jittable, each row from its image alone. A Partial is
-        an argument of a jitted program and carries a network's weights as arrays, where a closure
-        would bake them into the program; the same function with other weights of the same shapes
-        runs the same program.
+      apply: uint8 [B, H, W, C] -> Described (`pixels`: points [B, D] as well); jittable, each row
+        from its image alone. A Partial is an argument of a jitted program and carries a network's
+        weights as arrays, where a closure would bake them into the program; the same function with
+        other weights of the same shapes runs the same program.
       identity: differs wherever the numbers would: weights, resize mode. Keys of cached statistics.
       mode: how images were resized, or "".
     """
@@ -55,17 +55,22 @@ class FeatureFunction:
     mode: str = ""
 
 
-def feature_function(name: str, image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:
-    """The feature function called `name` for images [H, W, C] = image_shape.
+def feature_function(name: str, image_shape: tuple[int, ...], mode: str) -> FeatureFunction:
+    """The feature function called `name` for images [H, W, C] = image_shape, or points [D].
 
     Args:
       mode: one of resize.MODES, for features that resize.
 
     Raises:
-      ConfigError: an unknown name or mode, of which the known ones and the nearest are named; or
-        an encoder that is not there or is for other images.
+      ConfigError: an unknown name or mode, of which the known ones and the nearest are named; an
+        encoder that is not there or is for other images; or points, of which only `pixels` are.
       WeightsError: its weights are not there; how to get them is said.
     """
+    if len(image_shape) != 3 and name != "pixels":
+        raise ConfigError(
+            f"features {name!r} are of images, and the data are points {tuple(image_shape)}: score "
+            "them by their values, config.eval.features = 'pixels' (--features pixels)"
+        )
     if name.startswith("encoder:"):
         return encoder_features(encoders.load(name.removeprefix("encoder:"), image_shape))
     if name not in _MAKERS:
@@ -77,11 +82,12 @@ def feature_function(name: str, image_shape: tuple[int, int, int], mode: str) ->
 
 
 def _flat_pixels(images: jax.Array) -> Described:
-    """In [0, 1]."""
-    return Described(images.reshape(len(images), -1).astype(jnp.float32) / 255.0, None)
+    """In [0, 1]; points as they are."""
+    flat = images.reshape(len(images), -1).astype(jnp.float32)
+    return Described(flat / 255.0 if images.dtype == jnp.uint8 else flat, None)
 
 
-def _pixels(image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:
+def _pixels(image_shape: tuple[int, ...], mode: str) -> FeatureFunction:
     del mode
     return FeatureFunction("pixels", math.prod(image_shape), Partial(_flat_pixels), "pixels")
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from drifting.evaluation import collect
 from drifting.evaluation.features import Described
-from input_pipeline.pixels import to_uint8
+from input_pipeline import pixels
 from input_pipeline.splits import apportion
 
 
@@ -38,7 +38,7 @@ class Generated(NamedTuple):
     """One batch of samples, on the device.
 
     Attributes:
-      images: uint8 [B, H, W, C].
+      images: uint8 [B, H, W, C], or points float32 [B, D].
       described: by the feature function that was asked for, or None.
     """
 
@@ -49,10 +49,12 @@ class Generated(NamedTuple):
 class SampleProgram:
     """A sampler, compiled once and run on the state of one checkpoint after the other.
 
-    Generation, the 8-bit rule and the features are one program: images stay on the device.
+    Generation, the 8-bit rule and the features are one program: images stay on the device. Points
+    [B, D] keep their values.
 
     Args:
-      generate: (state, key, labels int32 [B]) -> float images [B, H, W, C] in [-1, 1], jittable.
+      generate: (state, key, labels int32 [B]) -> float images [B, H, W, C] in [-1, 1] or points
+        [B, D], jittable.
       sharding: of the batch over devices; None for one device.
     """
 
@@ -63,10 +65,10 @@ class SampleProgram:
     ):
         def run(state, key, batch, labels, apply):
             images = generate(state, jax.random.fold_in(key, batch), labels)
-            bad = ~jnp.isfinite(images).all(axis=(1, 2, 3))
-            quantised = to_uint8(images)
-            described = None if apply is None else apply(quantised)
-            return Generated(quantised, described), bad
+            bad = ~jnp.isfinite(images).all(axis=tuple(range(1, images.ndim)))
+            stored = pixels.at_rest(images)
+            described = None if apply is None else apply(stored)
+            return Generated(stored, described), bad
 
         self._run = jax.jit(run)
         self._sharding = sharding
@@ -131,7 +133,7 @@ def generate_images(
     batch_size: int,
     progress: bool = True,
 ) -> np.ndarray:
-    """One image for each label, uint8 [N, H, W, C] on the host, N = len(labels).
+    """One image (uint8 [N, H, W, C]) or point (float32 [N, D]) a label, on the host.
 
     Raises NonFiniteSamples for NaN or infinite values, ValueError for no labels. `progress` shows
     images/s and the time left.
@@ -143,7 +145,7 @@ def generate_images(
     with tqdm(total=len(labels), unit="image", desc="generate", disable=not progress) as bar:
         for batch, _ in program.batches(state, key, labels, batch_size):
             if images is None:
-                images = np.empty((len(labels), *batch.shape[1:]), np.uint8)
+                images = np.empty((len(labels), *batch.shape[1:]), batch.dtype)
             images[done : done + len(batch)] = np.asarray(batch)
             done += len(batch)
             bar.update(len(batch))

@@ -9,6 +9,7 @@ import numpy as np
 from drifting.config import ConfigError
 from drifting.evaluation import (
     collect,
+    energy,
     frechet,
     inception_score,
     kid,
@@ -27,9 +28,13 @@ METRICS = {
     "is": ("inception_score", "inception_score_std"),
     "prdc": ("precision", "recall", "density", "coverage"),
     "mifid": ("mifid", "memorization_distance"),
+    "energy": ("energy_distance", "energy_distance_real"),
     "neighbours": ("nn_distance_samples", "nn_distance_heldout", "knn_accuracy"),
 }
-OF_VECTORS = frozenset(("kid", "is", "prdc", "mifid"))  # the others need moments or images
+# The others need moments or images.
+OF_VECTORS = frozenset(("kid", "is", "prdc", "mifid", "energy"))
+# These ask what is in a picture, or whether it is a copy; points of the plane have no answer.
+OF_IMAGES = frozenset(("is", "mifid", "neighbours"))
 
 
 class Reference:
@@ -99,7 +104,7 @@ class Measurement:
       collected: the samples' description, with vectors where a metric of OF_VECTORS is asked for.
       images: the samples, uint8 [N, H, W, C], where `neighbours` is asked for.
       labels: int32 [N], the classes that were asked of the generator.
-      seed: of KID's subsets.
+      seed: of KID's subsets and of the real points that the energy distance is to.
     """
 
     def __init__(
@@ -146,6 +151,12 @@ class Measurement:
             "mifid": memorization.mifid(self._frechet_distance, distance),
             "memorization_distance": distance,
         }
+
+    def _energy(self) -> dict[str, float]:
+        distance, floor = energy.with_floor(
+            self._reference.vectors, self._collected.vectors, self._seed
+        )
+        return {"energy_distance": distance, "energy_distance_real": floor}
 
     def _neighbours(self) -> dict[str, float | None]:
         """On pixels, whatever the features are."""

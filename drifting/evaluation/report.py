@@ -1,12 +1,13 @@
 """The record of scores: rows of fid_metrics.csv, shared by concurrent evaluators, and JSON."""
 
+import contextlib
 import csv
 import fcntl
 import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from drifting.pictures import write_atomically
@@ -15,15 +16,16 @@ COLUMNS = (
     "timestamp", "checkpoint", "data_set", "split", "features", "fid_mode", "epoch", "step",
     "frechet_distance", "kid", "kid_std", "inception_score", "inception_score_std",
     "precision", "recall", "density", "coverage", "mifid", "memorization_distance",
+    "energy_distance", "energy_distance_real",
     "knn_accuracy", "nn_distance_samples", "nn_distance_heldout",
-    "num_samples", "batch_size", "cfg_scale", "seed", "weights",
+    "num_samples", "batch_size", "cfg_scale", "sampler", "nfe", "seed", "weights",
     "loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "eval_seconds",
 )  # fmt: skip
 
 # Two rows with equal values here are the same measurement.
 KEY = (
-    "step", "data_set", "split", "features", "fid_mode", "num_samples", "cfg_scale", "seed",
-    "weights",
+    "step", "data_set", "split", "features", "fid_mode", "num_samples", "cfg_scale", "sampler",
+    "seed", "weights",
 )  # fmt: skip
 
 
@@ -35,38 +37,84 @@ def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
     """Appends one row in the order of COLUMNS, cells without a value empty; durable on return.
 
     Several processes may append to one file: each holds a lock on it for the whole append. A line
-    without its end, left by a process that was killed, is dropped first. Raises ValueError for a
-    key that is no column and a cell of several lines, TableError for a file with other columns.
+    without its end, left by a process that was killed, is dropped first. The table of an older
+    version, with fewer columns, gets the new ones, empty in its rows. Raises ValueError for a key
+    that is no column and a cell of several lines, TableError for a file with other columns.
     """
     line = _row_line(row)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # released as the file is closed
-        if _repaired_size(descriptor, path) == 0:
+    with _locked(path) as descriptor:
+        if _repaired_size(descriptor) == 0:
             line = _line(COLUMNS) + line
         written = os.write(descriptor, line)
         if written != len(line):
             raise OSError(f"only {written} of {len(line)} bytes were written to {path}: disk full?")
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: str | os.PathLike) -> Iterator[int]:
+    """The open table with this version's columns, or an empty one, locked until it is closed."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # released as the file is closed
+            # Whoever waited while another process upgraded the table holds the old file, and
+            # whoever upgraded it as well: both open the new one.
+            if _is_at(descriptor, path) and not _upgraded(path):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: str | os.PathLike) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _upgraded(path: str | os.PathLike) -> bool:
+    """Replaces a locked table that lacks columns by one that has them; false where none lacks.
+
+    Raises TableError for columns that this version does not know.
+    """
+    found = _columns(path)
+    if found in ((), COLUMNS):
+        return False
+    if not set(found) <= set(COLUMNS) or len(set(found)) < len(found):
+        raise TableError(f"{path} has other columns than this version writes: move it away")
+    lines = [_line(COLUMNS), *map(_row_line, read_rows(path))]
+    write_atomically(path, b"".join(lines))
+    return True
+
+
+def _columns(path: str | os.PathLike) -> tuple[str, ...]:
+    """Of a table's first line; none where that is torn."""
+    with open(path, newline="", encoding="utf-8") as file:
+        first = file.readline()
+    return tuple(next(csv.reader([first]), ())) if first.endswith("\n") else ()
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
-    """All whole rows as text, by column; none where the file is absent. A torn line is skipped."""
+    """All whole rows as text, by column; none where the file is absent.
+
+    A torn line is skipped. Columns that an older table lacks are empty.
+    """
     path = pathlib.Path(path)
     if not path.exists():
         return []
     whole = path.read_bytes().rpartition(b"\n")[0].decode()
     header, *rows = list(csv.reader(io.StringIO(whole))) or [[]]
-    return [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+    empty = dict.fromkeys(COLUMNS, "")
+    return [empty | dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
 
 
 def is_scored(rows: Iterable[Mapping[str, Any]], row: Mapping[str, Any]) -> bool:
     """Whether one of `rows` is the measurement that `row` describes, by the columns in KEY.
 
-    Numbers are compared as numbers, so 1.5 equals "1.50" and 1 equals "1.0". Raises ValueError
-    where `row` lacks a column of KEY.
+    Numbers are compared as numbers, so 1.5 equals "1.50" and 1 equals "1.0"; a cell that an older
+    table lacks is empty. Raises ValueError where `row` lacks a column of KEY.
     """
     missing = [column for column in KEY if column not in row]
     if missing:
@@ -110,14 +158,12 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _repaired_size(descriptor: int, path: str | os.PathLike) -> int:
-    """Size of the open, locked file after a torn last line is cut; checks the header's columns."""
+def _repaired_size(descriptor: int) -> int:
+    """Size of the open, locked file after a torn last line is cut."""
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         os.ftruncate(descriptor, whole)
-    if whole and not content.startswith(_line(COLUMNS)):
-        raise TableError(f"{path} has other columns than this version writes: move it away")
     return whole
 
 

@@ -26,7 +26,13 @@ from drifting.evaluation import (
     report,
 )
 from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.measurement import METRICS, OF_VECTORS, Measurement, Reference
+from drifting.evaluation.measurement import (
+    METRICS,
+    OF_IMAGES,
+    OF_VECTORS,
+    Measurement,
+    Reference,
+)
 from input_pipeline.sources import ImageSet
 
 log = logging.getLogger(__name__)
@@ -34,6 +40,7 @@ log = logging.getLogger(__name__)
 LEAST_SAMPLES = {"is": inception_score.SPLITS, "prdc": manifold.NEIGHBOURS + 1}
 PREVIEW_ROWS = 8
 PREVIEW_COLUMNS = 10
+PREVIEW_POINTS = 2000
 
 
 class Scorable(Protocol):
@@ -41,12 +48,15 @@ class Scorable(Protocol):
 
     workdir: pathlib.Path
     config: Any
+    sampler_name: str  # a word; "" of a generator that can be sampled in one way only
 
     def steps(self) -> list[int]: ...
 
     def restore(self, step: int) -> tuple[Any, dict[str, float]]: ...
 
     def sampler(self, cfg_scale: float, ema: bool) -> Any: ...
+
+    def nfe(self, cfg_scale: float) -> int: ...
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding: ...
 
@@ -58,7 +68,7 @@ class Settings:
     Attributes:
       num_samples: labels follow the reference's class frequencies.
       cfg_scale: guidance at sampling.
-      seed: of the samples and of KID's subsets.
+      seed: of the samples, and of what metrics draw.
       features: a name of `features.feature_function`.
       fid_mode: how images are resized for the features, resize.MODES.
       metrics: names of METRICS.
@@ -115,6 +125,8 @@ def make_scorers(
       ConfigError, WeightsError: the settings cannot be met.
     """
     settings.check()
+    if _are_points(images):
+        _require_for_points(settings.metrics, images.source)
     function = features.feature_function(
         settings.features, images.images.shape[1:], settings.fid_mode
     )
@@ -144,6 +156,20 @@ def make_scorers(
             one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
             scorers.append(Scorer(run, reference, function, program, one))
     return scorers
+
+
+def _are_points(image_set: ImageSet) -> bool:
+    return image_set.images.ndim == 2
+
+
+def _require_for_points(metrics: Sequence[str], source: str) -> None:
+    """Raises ConfigError for metrics of images."""
+    unfit = [name for name in metrics if name in OF_IMAGES]
+    if unfit:
+        fit = ", ".join(name for name in METRICS if name not in OF_IMAGES)
+        raise ConfigError(
+            f"--metrics {','.join(unfit)}: of images, and {source} holds points; these have {fit}"
+        )
 
 
 def _require_logits(function: FeatureFunction, images: np.ndarray) -> None:
@@ -186,6 +212,8 @@ class Scorer:
             "num_samples": s.num_samples,
             "batch_size": s.batch_size,
             "cfg_scale": s.cfg_scale,
+            "sampler": self._run.sampler_name,
+            "nfe": self._run.nfe(s.cfg_scale),
             "seed": s.seed,
             "weights": "ema" if s.ema else "raw",
         }
@@ -231,9 +259,9 @@ class Scorer:
         """The samples' description, and as many of the first images as somebody needs."""
         s = self._settings
         needs_all = s.save_samples or "neighbours" in s.metrics  # of pixels, not of features
-        count = s.num_samples if needs_all else int(self._preview_rows.max(initial=0)) + 1
-        shape = self._reference.images.images.shape[1:]
-        images = np.empty((count, *shape), np.uint8)
+        count = s.num_samples if needs_all else self._preview_count
+        real = self._reference.images.images
+        images = np.empty((count, *real.shape[1:]), real.dtype)
         collector = collect.Collector(self._features.dimension, s.needs_vectors)
         done = 0
         batches = self._program.batches(
@@ -258,25 +286,37 @@ class Scorer:
         height = min(map(len, rows))
         return np.stack([r[:height] for r in rows], axis=1)
 
+    @property
+    def _preview_count(self) -> int:
+        """How many of the first samples hold all that the preview shows."""
+        if _are_points(self._reference.images):
+            return min(PREVIEW_POINTS, self._settings.num_samples)
+        return int(self._preview_rows.max(initial=0)) + 1
+
     # --- artifacts -------------------------------------------------------------------------------
 
     def _artifacts(self, step: int) -> pathlib.Path:
         s = self._settings
-        name = f"{'ema' if s.ema else 'raw'}_cfg{s.cfg_scale:g}_seed{s.seed}_step{step}"
+        sampler = f"{self._run.sampler_name}_" if self._run.sampler_name else ""
+        weights = "ema" if s.ema else "raw"
+        name = f"{weights}_{sampler}cfg{s.cfg_scale:g}_seed{s.seed}_step{step}"
         folder = self._run.workdir / "eval" / "artifacts" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _write_pictures(self, step: int, images: np.ndarray) -> None:
-        folder, rows = self._artifacts(step), self._preview_rows
-        if rows.size:
-            names = self._reference.images.class_names[: rows.shape[1]]
+        folder, real = self._artifacts(step), self._reference.images
+        rows = self._preview_rows
+        if _are_points(real):
+            pictures.plot_points(images[:PREVIEW_POINTS], real.images, folder / "preview.png")
+        elif rows.size:
+            names = real.class_names[: rows.shape[1]]
             pictures.save_grid(images[rows], folder / "preview.png", column_headings=names)
         samples = folder / "samples"
         if self._settings.save_samples or self._settings.cleanup_samples:
             shutil.rmtree(samples, ignore_errors=True)
         if self._settings.save_samples:
-            pictures.save_images(images, self._labels, samples)
+            pictures.save_samples(images, self._labels, real.images, samples)
 
     def _metadata(self, row: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
         images = self._reference.images
@@ -315,17 +355,21 @@ class Session:
           ConfigError: `which` names no checkpoint; those that exist are listed.
         """
         for step in self._choose(which):
-            distances = []
-            for scorer in self._scorers:
-                if self._skip and scorer.is_scored(report.read_rows(self._table), step):
-                    log.info("step %d is scored already", step)
-                    continue
-                row = scorer.score(step)
-                log.info(describe_row(row))
-                distances.append(row.get("frechet_distance"))
-            self._spread(step, distances)
-            self._draw()
+            self.score_step(step)
         log.info("scores: %s", self._table)
+
+    def score_step(self, step: int) -> None:
+        """Scores the checkpoint of a step by each setting."""
+        distances = []
+        for scorer in self._scorers:
+            if self._skip and scorer.is_scored(report.read_rows(self._table), step):
+                log.info("step %d is scored already", step)
+                continue
+            row = scorer.score(step)
+            log.info(describe_row(row))
+            distances.append(row.get("frechet_distance"))
+        self._spread(step, distances)
+        self._draw()
 
     def watch(self, total_steps: int, poll_seconds: float = 10.0) -> None:
         """Scores new checkpoints as they appear, until that of total_steps is scored."""
@@ -458,6 +502,8 @@ def describe_row(row: dict[str, Any]) -> str:
     """What was measured, as one line for people."""
     mode = f", {row['fid_mode']}" if row["fid_mode"] else ""
     parts = [f"step {row['step']}"]
+    if row.get("sampler"):
+        parts.append(f"{row['sampler']} at {row['nfe']} NFE")
     if row.get("frechet_distance") is not None:
         parts.append(f"Frechet distance ({row['features']}{mode}) {row['frechet_distance']:.4g}")
     for column in ("kid", "inception_score"):
@@ -466,6 +512,9 @@ def describe_row(row: dict[str, Any]) -> str:
     for column in ("precision", "recall", "density", "coverage", "mifid"):
         if row.get(column) is not None:
             parts.append(f"{column} {row[column]:.4g}")
+    if row.get("energy_distance") is not None:
+        floor = row["energy_distance_real"]
+        parts.append(f"energy distance {row['energy_distance']:.4g} (of real sets: {floor:.2g})")
     if row.get("knn_accuracy") is not None:
         parts.append(f"3-NN label accuracy {row['knn_accuracy']:.1%}")
     if row.get("nn_distance_samples") is not None:

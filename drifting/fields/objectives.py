@@ -2,7 +2,8 @@
 
 The energy distance of two distributions (Szekely and Rizzo, J. Stat. Plan. Inference 143(8), 2013)
 is 2 E|x - y| - E|x - x'| - E|y - y'|, and 0 only where they agree. From two sets it is estimated
-without bias, by leaving out the pairs of a point with itself, so an estimate may be negative.
+without bias, by leaving out the pairs of a point with itself, so an estimate may be negative; with
+those pairs it is the distance of the two empirical distributions.
 
 Sets are [C, N, D], values [C]. Everything is differentiable, also where points coincide.
 """
@@ -13,9 +14,14 @@ import jax.numpy as jnp
 from drifting.fields import pairs
 
 
-def energy_distance(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Of x [C, N, D] and y [C, M, D], N and M at least 2: [C]."""
-    return 2.0 * _mean_distance(x, y) - _mean_own_distance(x) - _mean_own_distance(y)
+def energy_distance(x: jax.Array, y: jax.Array, own_pairs: bool = False) -> jax.Array:
+    """Of x [C, N, D] and y [C, M, D], N and M at least 2: [C].
+
+    Args:
+      own_pairs: of a point with itself count (V statistic), and the bias of the finite sets stays.
+    """
+    own = _mean_own_distance(x, own_pairs) + _mean_own_distance(y, own_pairs)
+    return 2.0 * _mean_distance(x, y) - own
 
 
 def guided_energy_distance(
@@ -46,7 +52,8 @@ def _mean_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(pairs.distances(x, y), axis=(1, 2))
 
 
-def _mean_own_distance(x: jax.Array) -> jax.Array:
-    """E|x - x'| over pairs of different points."""
+def _mean_own_distance(x: jax.Array, own_pairs: bool = False) -> jax.Array:
+    """E|x - x'| over pairs of different points, or over all."""
     n = x.shape[1]
-    return jnp.sum(pairs.distances(x, x, begins_with_x=True), axis=(1, 2)) / (n * (n - 1))
+    count = n * n if own_pairs else n * (n - 1)
+    return jnp.sum(pairs.distances(x, x, begins_with_x=True), axis=(1, 2)) / count

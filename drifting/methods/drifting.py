@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from drifting import config as config_lib
@@ -22,7 +22,9 @@ from drifting.fields import kernel, pairs
 from drifting.methods.learned_field import LearnedField, Networks, Surroundings
 from drifting.state import TrainState
 from input_pipeline import augment, pixels, resident
+from input_pipeline.image_set import DataError
 from input_pipeline.queue import SampleQueue
+from input_pipeline.streaming import Batch, Stream
 from models import dit
 
 NORMALIZATIONS = ("sphere", "distance")
@@ -37,19 +39,6 @@ def pixel_features(params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
     """The image itself, flattened, as the only feature: ([1, B, H * W * C],)."""
     del params
     return (images.reshape(1, images.shape[0], -1),)
-
-
-@flax.struct.dataclass
-class Batch:
-    """Real images from a stream, for a run with a sample queue.
-
-    Attributes:
-      images: uint8 [B, H, W, C].
-      labels: int32 [B].
-    """
-
-    images: jax.Array
-    labels: jax.Array
 
 
 class Inputs(NamedTuple):
@@ -149,6 +138,7 @@ class Drifting:
 
     # Sampling needs no field, and a kernel run may be resumed with a learned one.
     replaceable = ("field",)
+    streams = True
 
     @classmethod
     def from_config(
@@ -272,9 +262,30 @@ class Drifting:
         field = {"field": self.field.optimizer} if self.field else {}
         return {"generator": self.optimizer, **field}
 
-    def check_data(self, image_set: Any) -> None:
-        """Raises DataError where a class has fewer images than the positives asked of it."""
-        resident.require_class_counts(image_set, self.num_drawn)
+    @property
+    def stream_batch(self) -> int:
+        """Images of a streamed batch; all of them go into the queue."""
+        return self.queue_push
+
+    def check_data(self, data: Any) -> None:
+        """Raises DataError where a class has fewer images than the positives asked of it.
+
+        Of a stream the queue holds what there is, and a class is left out until it holds enough.
+        """
+        streamed = isinstance(data, Stream)
+        dtype = np.dtype(data.records.dtype if streamed else data.images.dtype)
+        if streamed and not self.queue_size:
+            raise ConfigError(
+                "config.data.streaming = True needs a queue of the newest images, from which "
+                "positives are drawn: set config.method.queue_size (128 originally)"
+            )
+        if self.queue_size and dtype != np.uint8:
+            raise DataError(
+                f"{data.source} has {dtype} records, and the sample queue holds uint8 images; set "
+                "config.method.queue_size=0 and config.data.streaming=False"
+            )
+        if not streamed:
+            resident.require_class_counts(data, self.num_drawn)
 
     # --- state -----------------------------------------------------------------------------------
 
@@ -582,6 +593,14 @@ class Drifting:
 
     # --- sampling --------------------------------------------------------------------------------
 
+    def nfe(self, cfg_scale: float) -> int:
+        """Passes of the generator for one sample: guidance of a `sphere` run takes a second."""
+        return 1 if self._is_conditional(cfg_scale) else 2
+
+    def _is_conditional(self, cfg_scale: float | jax.Array) -> bool:
+        """Whether guidance is the network's own condition, or none is asked for."""
+        return self.normalization == "distance" or _is_one(cfg_scale)
+
     def sample(
         self,
         state: TrainState,
@@ -608,7 +627,7 @@ class Drifting:
         def generate(*inputs):
             return self._generate(params, Inputs(*inputs))
 
-        if self.normalization == "distance" or _is_one(cfg_scale):
+        if self._is_conditional(cfg_scale):
             return generate(noise, labels, scale, style)
         if not self.label_dropout:
             raise ConfigError(

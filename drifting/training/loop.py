@@ -8,7 +8,7 @@ import logging
 import pathlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -23,8 +23,8 @@ from drifting.training import flops, sharding
 from drifting.training.checkpoints import Checkpoints
 from drifting.training.validation import Validation
 from drifting.training.writers import Writers
-from input_pipeline import pixels, resident
-from input_pipeline.sources import ImageSet
+from input_pipeline import pixels, resident, streaming
+from input_pipeline.sources import ImageSet, Stream
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,11 @@ class Preemption:
 
 def _replaceable(method: Any) -> tuple[str, ...]:
     return getattr(method, "replaceable", ())
+
+
+def _as_shown(values: jax.Array) -> jax.Array:
+    """Images [rows, columns, H, W, C] as uint8, points [2, N, 2] as they are."""
+    return pixels.to_uint8(values) if values.ndim == 5 else values
 
 
 def make_program(method: Any, looped: bool = True) -> Callable:
@@ -144,7 +149,7 @@ class Window:
 
 
 class Trainer:
-    """One run of a method on a resident data set; see `train`."""
+    """One run of a method on a resident data set or a stream; see `train`."""
 
     def __init__(
         self,
@@ -153,11 +158,15 @@ class Trainer:
         schedule: Schedule,
         workdir: pathlib.Path,
         frozen: Any = None,
+        score: Callable[[Any, int, dict[str, float]], None] | None = None,
     ):
+        self.score = score
         self.method, self.config, self.schedule = method, config, schedule
         self.workdir = workdir
         self.mesh = sharding.make_mesh(
-            config.mesh.data, config.mesh.fsdp, method.batch_size
+            config.mesh.data,
+            config.mesh.fsdp,
+            getattr(method, "parts", (method.batch_size,)),
         )
         self.everywhere = sharding.replicated(self.mesh)
         self.checkpoints = Checkpoints(
@@ -178,7 +187,7 @@ class Trainer:
     #   2. the newest usable checkpoint, or a state made in place by the jitted init;
     #   3. the program, compiled ahead of time so that nothing can recompile in the loop;
     #   4. a fresh run samples and saves at step 0, so that curves have their beginning.
-    def start(self, image_set: ImageSet, held_out: ImageSet | None = None) -> None:
+    def start(self, data: ImageSet | Stream, held_out: ImageSet | None = None) -> None:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
         shapes = jax.eval_shape(self.method.init, init_key)
@@ -190,7 +199,10 @@ class Trainer:
         )
         self._restore_or_init(placed, jax.jit(self.method.init, out_shardings=self.shardings),
                               init_key)  # fmt: skip
-        self.data = resident.to_device(image_set, self.everywhere)
+        if isinstance(data, Stream):
+            self._open(data)
+        else:
+            self.batches, self.data = None, resident.to_device(data, self.everywhere)
         self.validation = None
         if held_out is not None and hasattr(self.method, "tally"):
             size = self.config.eval.batch_size
@@ -212,20 +224,37 @@ class Trainer:
             )  # fmt: skip
             self.state = state_lib.with_network(self.state, name, init(key))
 
+    def _open(self, stream: Stream) -> None:
+        """The stream from this step on, and its first batch, which summaries always see."""
+        size = getattr(self.method, "stream_batch", self.method.batch_size)
+        spread = sharding.batch_over(self.mesh, size)
+
+        def batches(first: int, stop: int) -> Iterator[streaming.Batch]:
+            mine = stream.batches(size, first, stop, jax.process_index(), jax.process_count())
+            return streaming.to_devices(mine, spread)
+
+        self.data = next(batches(0, 1))
+        self.batches = batches(self.step, self.schedule.total)
+
     def _compile(self) -> None:
         began = time.perf_counter()
         arguments = (self.state, self.data, self.key, self._count(1), self.frozen)
-        traced = self._trace(arguments, looped=True)
-        if jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
+        looped = self.batches is None  # a streamed batch serves one step
+        traced = self._trace(arguments, looped)
+        if looped and jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
             # Inside a loop XLA's CPU backend leaves the gradients of convolutions to a path that
             # is ten times slower (github.com/jax-ml/jax/issues/12868).
-            traced = self._trace(arguments, looped=False)
+            looped = False
+            traced = self._trace(arguments, looped)
+        if not looped:
             self.schedule = dataclasses.replace(self.schedule, per_call=1)
         self.program = traced.lower().compile()
         log.info("compiled the train step in %.1f s", time.perf_counter() - began)
 
         def summarize(state, key, data):
-            return jax.tree.map(pixels.to_uint8, self.method.summaries(state, key, data))
+            diagnose = getattr(self.method, "diagnostics", lambda *_: {})
+            shown = jax.tree.map(_as_shown, self.method.summaries(state, key, data))
+            return shown, diagnose(state, key, data)
 
         self.summarize = jax.jit(summarize)
 
@@ -252,6 +281,8 @@ class Trainer:
             if self.step == 0:
                 self._sample()
                 self._save()
+            elif self.score:  # a job may have died in it
+                self.score(self.state, self.step, self.last_row)
             self.window.reset()
             while self.step < self.schedule.total:
                 self._dispatch(bar)
@@ -273,10 +304,11 @@ class Trainer:
     def _dispatch(self, bar: tqdm) -> None:
         """Starts the next call; waits only for the one before the last, to stay near the device."""
         count = self.schedule.next_stop(self.step) - self.step
+        data = self.data if self.batches is None else next(self.batches)
         # Explicit transfers alone: a hidden one would cost a host round trip each call.
         with jax.transfer_guard("disallow"):
             self.state, report = self.program(
-                self.state, self.data, self.key, self._count(count), self.frozen
+                self.state, data, self.key, self._count(count), self.frozen
             )
         self.step += count
         self.pending.append((count, self.step, report))
@@ -322,9 +354,12 @@ class Trainer:
     def _sample(self) -> None:
         began = time.perf_counter()
         key = jax.device_put(self.summary_key, self.everywhere)
-        grids = self.summarize(self.state, key, self.data)
-        for name, images in jax.device_get(grids).items():
-            self.writers.grid(self.step, name, images)
+        shown, numbers = jax.device_get(self.summarize(self.state, key, self.data))
+        for name, values in shown.items():
+            self.writers.picture(self.step, name, values)
+        if numbers:
+            row = {"epoch": self.step / self.schedule.per_epoch}
+            self.writers.scalars(self.step, row | {k: float(v) for k, v in numbers.items()})
         self.window.began += time.perf_counter() - began  # rates are the train step's own
 
     def _save(self) -> None:
@@ -336,6 +371,8 @@ class Trainer:
         if self.saved_step != self.step:
             self.checkpoints.save(self.state, self.step, row | self._validate())
             self.saved_step = self.step
+            if self.score:
+                self.score(self.state, self.step, row)
         self.window.began += time.perf_counter() - began
 
     def _validate(self) -> dict[str, float]:
@@ -363,26 +400,28 @@ class Trainer:
 
 def train(
     method: Any,
-    image_set: ImageSet,
+    data: ImageSet | Stream,
     config: Any,
     schedule: Schedule,
     workdir: pathlib.Path,
     hparams: dict[str, Any],
     held_out: ImageSet | None = None,
     frozen: Any = None,
+    score: Callable[[Any, int, dict[str, float]], None] | None = None,
 ) -> None:
     """Trains `method` to schedule.total steps, going on from the workdir's newest checkpoint.
 
-    The data set has passed method.check_data. Each checkpoint is scored on `held_out`, where the
+    The data have passed method.check_data. Each checkpoint is scored on `held_out`, where the
     method can be. `frozen` goes to each train step: parameters of networks that are not trained.
+    `score` sees the state, the step and the metrics of each checkpoint, where it is given.
 
     Raises:
       CheckpointError, MeshError, TrainingDiverged: one clear line each.
     """
-    trainer = Trainer(method, config, schedule, workdir, frozen)
+    trainer = Trainer(method, config, schedule, workdir, frozen, score)
     try:
         with jax.set_mesh(trainer.mesh):
-            trainer.start(image_set, held_out)
+            trainer.start(data, held_out)
             if trainer.step >= schedule.total:
                 log.info("already at step %d of %d", trainer.step, schedule.total)
                 return

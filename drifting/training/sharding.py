@@ -19,11 +19,14 @@ class MeshError(ValueError):
     """Devices, mesh and batch do not divide; the message prints the numbers."""
 
 
-def make_mesh(data: int, fsdp: int, batch_size: int) -> Mesh:
+def make_mesh(data: int, fsdp: int, parts: tuple[int, ...]) -> Mesh:
     """A [data, fsdp] mesh; data = 0 takes all devices that fsdp leaves.
 
+    Args:
+      parts: rows of each part of a batch, which are spread over all devices apart.
+
     Raises:
-      MeshError: the mesh does not fit the devices, or does not divide the batch.
+      MeshError: the mesh does not fit the devices, or does not divide a part of the batch.
     """
     devices = jax.devices()
     if fsdp < 1 or data < 0 or (data == 0 and len(devices) % fsdp):
@@ -36,11 +39,13 @@ def make_mesh(data: int, fsdp: int, batch_size: int) -> Mesh:
             f"config.mesh asks for {data} x {fsdp} = {data * fsdp} devices, there are "
             f"{len(devices)}"
         )
-    if batch_size % (data * fsdp):
-        raise MeshError(
-            f"{batch_size} images a step do not divide over {data} x {fsdp} = {data * fsdp} "
-            "devices; change config.method.num_generated or set config.mesh.data"
-        )
+    for rows in parts:
+        if rows % (data * fsdp):
+            raise MeshError(
+                f"{rows} images a step do not divide over {data} x {fsdp} = {data * fsdp} devices; "
+                "change config.method's number of images (num_generated, batch_size, "
+                "share_r_neq_t) or set config.mesh.data"
+            )
     grid = np.asarray(devices[: data * fsdp]).reshape(data, fsdp)
     return Mesh(grid, ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
 
@@ -56,6 +61,20 @@ def batch_sharding(batch_size: int) -> NamedSharding:
     count = math.gcd(batch_size, len(devices))
     mesh = Mesh(np.asarray(devices[:count]), ("data",), axis_types=(AxisType.Auto,))
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def batch_over(mesh: Mesh, batch_size: int) -> NamedSharding:
+    """A streamed batch spread over all devices of a mesh.
+
+    Raises:
+      MeshError: they do not divide it.
+    """
+    if batch_size % mesh.size:
+        raise MeshError(
+            f"{batch_size} streamed images a step do not divide over {mesh.size} devices; change "
+            "config.method.batch_size (drifting: queue_push) or set config.mesh.data"
+        )
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
 def state_shardings(mesh: Mesh, shapes: Any) -> Any:

@@ -62,12 +62,20 @@ class Writers:
         if self._board:
             self._board.write_scalars(step, row)
 
-    def grid(self, step: int, name: str, images: np.ndarray) -> None:
-        """uint8 images [rows, columns, H, W, C] as samples/step_XXXXXXX.png."""
-        suffix = "" if name == "samples" else f"_{name}"
+    def picture(self, step: int, name: str, values: np.ndarray) -> None:
+        """As samples/step_XXXXXXX.png, named after what is shown unless that is samples.
+
+        Args:
+          values: uint8 images [rows, columns, H, W, C]; or points [2, N, 2], samples and data.
+        """
+        suffix = "" if name in ("samples", "points") else f"_{name}"
         folder = self._workdir / "samples"
         folder.mkdir(exist_ok=True)
         path = folder / f"step_{step:07d}{suffix}.png"
+        if values.ndim == 3:
+            pictures.plot_points(*values, path)
+            return
+        images = values
         pictures.save_grid(images, path)
         if self._board:
             rows, columns, height, width, channels = images.shape

@@ -65,9 +65,18 @@ def test_features_with_other_weights_run_the_same_program():
     np.testing.assert_allclose(means[1], 2 * means[0], rtol=1e-6)
 
 
-def test_moments_of_floats_are_refused():
-    with pytest.raises(ValueError, match="expected uint8 images"):
-        described(np.zeros((4, 4, 4, 1)), PIXELS, 2)
+def test_points_are_described_as_they_are():
+    points = np.random.default_rng(1).standard_normal((30, 2)).astype(np.float32)
+    values = feature_function("pixels", (2,), "clean")
+    found = described(points, values, 8, keep_vectors=True, sharding=batch_sharding(8))
+    np.testing.assert_array_equal(found.vectors, points)
+    np.testing.assert_allclose(found.moments.covariance, np.cov(points.T), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape,dtype", [((4, 4, 4, 1), np.float32), ((4, 2), np.float64)])
+def test_moments_of_other_arrays_are_refused(shape, dtype):
+    with pytest.raises(ValueError, match="expected uint8 images .* or float32 points"):
+        described(np.zeros(shape, dtype), PIXELS, 2)
 
 
 @pytest.mark.parametrize("dimension", [256, pytest.param(2048, marks=pytest.mark.slow)])

@@ -17,6 +17,16 @@ def test_pixels_are_flat_and_in_unit_range():
     np.testing.assert_allclose(found, images.reshape(5, 24) / 255.0, rtol=1e-6)
 
 
+def test_points_are_their_own_features_and_have_no_others():
+    points = np.float32([[-3.0, 0.5], [700.0, 2.0], [0.0, 1.0]])
+    features = feature_function("pixels", (2,), "clean")
+    assert features.dimension == 2
+    np.testing.assert_array_equal(jax.jit(features.apply)(points).features, points)
+    for name in ("inception", "encoder:runs/none"):
+        with pytest.raises(ConfigError, match=r"of images, and the data are points \(2,\).*pixels"):
+            feature_function(name, (2,), "clean")
+
+
 def test_an_unknown_name_is_told_the_nearest():
     with pytest.raises(ValueError, match=r"unknown features 'pixel', known: .*pixels.*; did you "):
         feature_function("pixel", (4, 4, 1), "clean")

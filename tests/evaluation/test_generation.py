@@ -99,6 +99,19 @@ def test_the_next_batch_is_dispatched_before_the_last_is_handed_over(monkeypatch
     assert seen == [[0, 1], [0, 1, 2], [0, 1, 2]]
 
 
+def test_points_keep_their_values():
+    def generate(state, key, labels):
+        return state["scale"] * (labels[:, None] + jax.random.normal(key, (len(labels), 2)))
+
+    labels = np.arange(11, dtype=np.int32)
+    points = make(SampleProgram(generate), labels)
+    assert points.dtype == np.float32 and points.shape == (11, 2)
+    first = generate({"scale": 1.0}, jax.random.fold_in(jax.random.key(0), 0), labels[:8])
+    np.testing.assert_allclose(points[:8], first, rtol=1e-6)
+    with pytest.raises(NonFiniteSamples, match="8 of 8 samples"):
+        make(SampleProgram(generate), labels, scale=np.inf)
+
+
 def nan_for_label_three(state, key, labels):
     images = noisy(state, key, labels)
     bad = jnp.where(labels == 3, jnp.nan, jnp.where(labels == 4, jnp.inf, 0.0))

@@ -66,6 +66,31 @@ def test_energy_distance_of_a_set_to_itself_is_zero():
     assert abs(energy.energy_distance(X, X)) < 1e-5
 
 
+def test_energy_distance_and_its_floor_are_of_equally_many_points():
+    real = RNG.standard_normal((60, 3)).astype(np.float32)
+    for fake in (real[:20] + 1.0, RNG.standard_normal((90, 3)).astype(np.float32)):
+        n = min(len(fake), 30)
+        rows = np.random.default_rng(4).permutation(60)
+        drawn, others, fakes = real[rows[:n]], real[rows[n : 2 * n]], fake[:n]
+
+        def expected(x, y):
+            within = direct.cdist(x, x).mean() + direct.cdist(y, y).mean()
+            return 2 * direct.cdist(x, y).mean() - within
+
+        found = energy.with_floor(real, fake, seed=4)
+        np.testing.assert_allclose(found, (expected(fakes, drawn), expected(others, drawn)), 1e-4)
+        assert energy.with_floor(real, fake, seed=5) != found
+    with pytest.raises(ValueError, match="5 samples and 1 real points"):
+        energy.with_floor(real[:1], real[:5], 0)
+
+
+def test_a_perfect_generator_is_at_the_floor_and_a_shifted_one_above():
+    real, fake = RNG.standard_normal((2, 2000, 2)).astype(np.float32)
+    perfect, floor = energy.with_floor(real, fake, 0)
+    shifted, _ = energy.with_floor(real, fake + 0.5, 0)
+    assert 0 < floor < 0.02 and perfect < 0.02 and shifted > 0.1
+
+
 def test_kernel_distance_is_about_zero_for_one_distribution_and_grows_with_a_shift():
     a, b = RNG.standard_normal((2, 400, 16)).astype(np.float32)
     same, spread = kid.kernel_distance(a, b, seed=0, subsets=20, subset_size=200)

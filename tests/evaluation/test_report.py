@@ -1,3 +1,4 @@
+import csv
 import fcntl
 import json
 import pathlib
@@ -14,7 +15,7 @@ from drifting.evaluation.report import COLUMNS, KEY, append_row, is_scored, read
 
 ROW = {
     "step": 100, "data_set": "digits", "split": "test", "features": "pixels", "fid_mode": "",
-    "num_samples": 500, "cfg_scale": 1.5, "seed": 42, "weights": "ema",
+    "num_samples": 500, "cfg_scale": 1.5, "sampler": "", "nfe": 1, "seed": 42, "weights": "ema",
     "frechet_distance": np.float64(1.25), "loss": jnp.float32(0.5),
 }  # fmt: skip
 
@@ -33,6 +34,19 @@ def path(tmp_path):
     return tmp_path / "fid_metrics.csv"
 
 
+@pytest.fixture
+def old_table(path):
+    """Two rows of a version that knew neither samplers nor energy distances, and a torn third."""
+    new = ("energy_distance", "energy_distance_real", "sampler", "nfe")
+    columns = [column for column in COLUMNS if column not in new]
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows([ROW | {"checkpoint": 'a, "b"'}, ROW | {"step": 200}])
+        file.write("2026,half a ro")
+    return path
+
+
 def test_a_row_comes_back_by_column(path):
     append_row(path, ROW)
     append_row(path, {"checkpoint": 'a, "b"', "step": 200})
@@ -44,7 +58,9 @@ def test_a_row_comes_back_by_column(path):
     assert second["checkpoint"] == 'a, "b"'
 
 
-def test_two_processes_tear_no_row(path):
+@pytest.mark.parametrize("table", ["path", "old_table"])
+def test_two_processes_tear_no_row(table, request):
+    path = request.getfixturevalue(table)
     root = pathlib.Path(__file__).resolve().parents[2]
     writers = [
         subprocess.Popen(
@@ -66,7 +82,7 @@ def test_two_processes_tear_no_row(path):
     for name in "ab":
         steps = [int(row["step"]) for row in rows if row["checkpoint"] == name * 300]
         assert steps == list(range(200))
-    assert len(rows) == 400
+    assert len(rows) == (402 if table == "old_table" else 400)
 
 
 def test_an_append_waits_for_the_lock(path):
@@ -112,10 +128,41 @@ def test_what_would_spoil_the_file_is_refused(path):
     with pytest.raises(ValueError, match="checkpoint must be one line"):
         append_row(path, {"checkpoint": "a\nb"})
     assert not path.exists()
-    path.write_text("step,fid\n1,2\n")
-    with pytest.raises(ValueError, match="has other columns"):
-        append_row(path, ROW)
-    assert path.read_text() == "step,fid\n1,2\n"
+    for header in ("step,fid", "step,step"):
+        path.write_text(f"{header}\n1,2\n")
+        with pytest.raises(ValueError, match="has other columns"):
+            append_row(path, ROW)
+        assert path.read_text() == f"{header}\n1,2\n"
+
+
+def test_an_older_table_gets_the_new_columns(old_table):
+    before = read_rows(old_table)
+    assert set(before[0]) == set(COLUMNS) and before[0]["energy_distance"] == ""
+    assert is_scored(before, ROW) and not is_scored(before, ROW | {"sampler": "euler-50"})
+    append_row(old_table, ROW | {"step": 300, "sampler": "euler-50", "nfe": 100})
+    first, second, third = read_rows(old_table)
+    assert [first, second] == before
+    assert old_table.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert first["checkpoint"] == 'a, "b"' and first["sampler"] == ""
+    assert (third["sampler"], third["nfe"]) == ("euler-50", "100")
+    assert is_scored(read_rows(old_table), ROW)
+    assert [file.name for file in old_table.parent.iterdir()] == [old_table.name]
+    content = old_table.read_bytes()
+    append_row(old_table, ROW)
+    assert old_table.read_bytes().startswith(content)  # upgraded once
+
+
+def test_whoever_waited_for_an_older_table_writes_to_the_new_one(old_table):
+    with open(old_table, "ab") as other, ThreadPoolExecutor() as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = pool.submit(append_row, old_table, ROW | {"step": 300})
+        time.sleep(0.3)
+        new = old_table.with_name("new")
+        append_row(new, ROW | {"step": 250})
+        new.replace(old_table)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.result(timeout=20)
+    assert [row["step"] for row in read_rows(old_table)] == ["250", "300"]
 
 
 def test_a_measurement_is_known_by_its_key(path):

@@ -220,7 +220,7 @@ def test_tensorboard_events_are_written(tmp_path):
     pytest.importorskip("tensorflow")
     output = writers.Writers(tmp_path, 0, True, {"seed": 1})
     output.scalars(1, {"loss": 1.0})
-    output.grid(1, "samples", np.zeros((2, 3, 8, 8, 1), np.uint8))
+    output.picture(1, "samples", np.zeros((2, 3, 8, 8, 1), np.uint8))
     output.close()
     (events,) = tmp_path.glob("events.out.tfevents.*")
     assert events.stat().st_size > 200

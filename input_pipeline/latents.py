@@ -1,0 +1,110 @@
+"""Latents of a KL autoencoder (Rombach et al., arXiv:2112.10752) as npy files in a folder.
+
+`<split>_latents.npy` holds values that are trained on as they are; `<split>_moments.npy` holds the
+mean and log-variance of each image's posterior, so that every visit draws a latent of its own.
+"""
+
+import pathlib
+
+import numpy as np
+
+from input_pipeline import archives, cache
+from input_pipeline.image_set import DataError, Decoding, Found, Records
+
+LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussianDistribution
+
+
+def find(rest: str, split: str, options: Decoding) -> Found:
+    """float16 or float32 [N, H, W, C] latents or [N, H, W, 2C] moments, and `<split>_labels.npy`.
+
+    A drawn latent is (mean + exp(log-variance / 2) noise) * options.latent_scale.
+    """
+    path, drawn = _locate(pathlib.Path(rest).expanduser(), split)
+    labels_path = path.with_name(f"{split}_labels.npy")
+    labels = archives.mapped_labels(labels_path)
+    values = archives.mapped(path)
+    _check(path, values, labels, options, drawn)
+    scale = options.latent_scale
+
+    def read(row: int) -> tuple[np.ndarray, int]:
+        return _finite(path, values[row : row + 1], row)[0], int(labels[row])
+
+    def draw(moments: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return draw_latent(moments, generator) * np.float32(scale)
+
+    def decode() -> tuple[np.ndarray, np.ndarray]:
+        if drawn:
+            raise DataError(
+                f"{path}: latents are drawn from moments anew at each visit, which a resident data "
+                "set cannot; set config.data.streaming=True"
+            )
+        return _finite(path, values, 0), labels
+
+    identity = [[str(p.resolve()), *cache.stamp(p)] for p in (path, labels_path)]
+    return Found(
+        [*identity, scale] if drawn else identity,
+        archives.numbers(labels),
+        decode,
+        cached=False,
+        records=Records(len(values), options.shape, np.float32, read, draw if drawn else None),
+    )
+
+
+def draw_latent(moments: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A draw of the posterior, float32 [H, W, C], of mean and log-variance [H, W, 2C]."""
+    mean, log_variance = np.split(moments, 2, axis=-1)
+    deviation = np.exp(0.5 * np.clip(log_variance, *LOG_VARIANCE))
+    return mean + deviation * generator.standard_normal(mean.shape, np.float32)
+
+
+def _locate(root: pathlib.Path, split: str) -> tuple[pathlib.Path, bool]:
+    """The file of values, and whether it holds moments to draw from."""
+    latents, moments = (root / f"{split}_{kind}.npy" for kind in ("latents", "moments"))
+    if latents.is_file() and moments.is_file():
+        raise DataError(f"{latents} and {moments} are both there; keep the one to train on")
+    missing = not (latents.is_file() or moments.is_file()) and latents
+    labels = root / f"{split}_labels.npy"
+    missing = missing or (not labels.is_file() and labels)
+    if missing:
+        raise DataError(
+            f"no file {missing}; config.data.source = 'latents:<folder>' names a folder with "
+            "<split>_latents.npy (float16 or float32 [N, H, W, C]) or <split>_moments.npy "
+            "([N, H, W, 2C]), and <split>_labels.npy (integers [N])"
+        )
+    return (moments, True) if moments.is_file() else (latents, False)
+
+
+def _check(
+    path: pathlib.Path, values: np.ndarray, labels: np.ndarray, options: Decoding, drawn: bool
+) -> None:
+    if values.dtype not in (np.float16, np.float32) or values.ndim != 4:
+        raise DataError(
+            f"{path}: values are {values.dtype} {values.shape}, expected float16 or float32 "
+            f"[N, H, W, {'2C' if drawn else 'C'}]"
+        )
+    if len(values) != len(labels):
+        raise DataError(f"{path}: {len(values)} records but {len(labels)} labels")
+    height, width, channels = values.shape[1:]
+    if drawn and channels % 2:
+        raise DataError(
+            f"{path}: {channels} channels do not divide into means and log-variances; save both, "
+            "the means first"
+        )
+    shape = height, width, channels // 2 if drawn else channels
+    if not options.keeps(shape):
+        raise DataError(
+            f"{path} holds latents {shape}, not {options.shape}; set config.data.image_size="
+            f"{height} and config.data.channels={shape[2]} (they must be square)"
+        )
+
+
+def _finite(path: pathlib.Path, values: np.ndarray, first: int) -> np.ndarray:
+    """Rows `first` and on as float32, none of them with NaN or infinite values."""
+    values = np.asarray(values, np.float32)
+    good = np.isfinite(values).all(axis=(1, 2, 3))
+    if not good.all():
+        raise DataError(
+            f"{path}, row {first + int(np.argmin(good))}: NaN or infinite values; encode this "
+            "image again"
+        )
+    return values

@@ -1,0 +1,138 @@
+"""Drawn images of five shapes, at any size: a small data set that needs no file.
+
+An image depends on its split and its number alone, but for the size at which it is drawn.
+"""
+
+import math
+
+import numpy as np
+
+from input_pipeline.image_set import DataError, Decoding, Found, require_split
+
+CLASSES = ("circle", "square", "triangle", "cross", "ring")
+SIZES = {"train": 5000, "test": 1000}
+SEEDS = {"train": 11, "test": 12}
+
+RADIUS = (0.4, 0.75)  # of the circle around a shape; half the image's side is 1
+CROSS_WIDTH = 0.3  # half of an arm's, where the radius is 1
+RING_WIDTH = 0.2
+DARKEST, BRIGHTEST = 0.45, 1.0  # of a shape's channels
+BACKGROUND = 0.3  # of a background's channels, at most: darker than any shape, in grey as well
+CHUNK_PIXELS = 2**20  # drawn at once
+
+# Numbers in [0, 1) that an image is drawn from: radius, place [2], angle, hue, background [3].
+NUMBERS = 8
+
+
+def find(rest: str, split: str, options: Decoding) -> Found:
+    """5,000 and 1,000 images, the class of image i is i modulo 5."""
+    if rest:
+        raise DataError(f"shapes:{rest} is no source; config.data.source = 'shapes' has them all")
+    require_split("shapes", split, tuple(SIZES))
+    num = SIZES[split]
+
+    def decode():
+        return _fitted(split, num, options), np.arange(num) % len(CLASSES)
+
+    return Found(["shapes", num, SEEDS[split]], CLASSES, decode)
+
+
+def find_overfit(rest: str, split: str, options: Decoding) -> Found:
+    """The first images of the training split, each a class of its own; `test` are the same ones.
+
+    Any generator can learn them by heart, so one that does not has a fault.
+    """
+    require_split(f"overfit:{rest}", split, tuple(SIZES))
+    most = SIZES["train"]
+    if not rest.isdecimal() or not 1 <= int(rest) <= most:
+        raise DataError(
+            f"overfit:{rest} is no source; config.data.source = 'overfit:<n>' has n images, "
+            f"1 to {most}"
+        )
+    num = int(rest)
+    names = tuple(f"{CLASSES[i % len(CLASSES)]} {i}" for i in range(num))
+    identity = ["overfit", num, SEEDS["train"]]
+    return Found(identity, names, lambda: (_fitted("train", num, options), np.arange(num)))
+
+
+def _fitted(split: str, num: int, options: Decoding) -> np.ndarray:
+    return options.fit_arrays(render(split, num, options.size), "shapes")
+
+
+def render(split: str, num: int, size: int) -> np.ndarray:
+    """The first `num` images of a split, uint8 [N, size, size, 3]."""
+    numbers = np.random.default_rng(SEEDS[split]).random((num, NUMBERS))
+    shapes = np.arange(num) % len(CLASSES)
+    images = np.empty((num, size, size, 3), np.uint8)
+    rows = max(1, CHUNK_PIXELS // size**2)
+    for start in range(0, num, rows):
+        part = slice(start, start + rows)
+        images[part] = _draw(numbers[part], shapes[part], size)
+    return images
+
+
+def _draw(numbers: np.ndarray, shapes: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [B, size, size, 3] of numbers [B, 8] and classes [B]."""
+    radius = RADIUS[0] + numbers[:, 0] * (RADIUS[1] - RADIUS[0])
+    centre = (2 * numbers[:, 1:3] - 1) * (1 - radius)[:, None]  # the shape stays inside
+    angle = 2 * math.pi * numbers[:, 3]
+    x, y = _own_coordinates(centre, radius, angle, size)
+    distance = np.empty_like(x)
+    for label, distance_to in enumerate(DISTANCES):
+        rows = shapes == label
+        distance[rows] = distance_to(x[rows], y[rows])
+    # A pixel whose centre is on the edge is half covered: antialiasing without a filter.
+    pixels = distance * (radius * size / 2)[:, None, None]
+    cover = np.clip(0.5 - pixels, 0.0, 1.0)[..., None]
+    background = BACKGROUND * numbers[:, None, None, 5:8]
+    colour = _colour(numbers[:, 4])[:, None, None, :]
+    return np.round(255 * (background + cover * (colour - background))).astype(np.uint8)
+
+
+def _own_coordinates(
+    centre: np.ndarray, radius: np.ndarray, angle: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel centres as each shape sees them, upright and of radius 1: x and y [B, size, size]."""
+    grid = ((np.arange(size) + 0.5) / size * 2 - 1).astype(np.float32)
+    scaled = (1 / radius).astype(np.float32)[:, None]
+    x = ((grid[None] - centre[:, :1].astype(np.float32)) * scaled)[:, None, :]
+    y = ((grid[None] - centre[:, 1:].astype(np.float32)) * scaled)[:, :, None]
+    cos, sin = (f(angle).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def _colour(hue: np.ndarray) -> np.ndarray:
+    """[B] in [0, 1) to a bright, saturated colour [B, 3]."""
+    away = np.abs((hue[:, None] - np.arange(3)[None] / 3 + 0.5) % 1.0 - 0.5)  # of each primary
+    return DARKEST + (BRIGHTEST - DARKEST) * np.clip(2 - 6 * away, 0.0, 1.0)
+
+
+# --- distances to the edge, negative inside, of points x and y -----------------------------------
+
+
+def _circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.hypot(x, y) - 1
+
+
+def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.maximum(np.abs(x), np.abs(y)) - math.sqrt(0.5)
+
+
+def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    slanted = math.sqrt(0.75) * np.abs(x) - y / 2
+    return np.maximum(slanted, y) - 0.5
+
+
+def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = np.abs(x), np.abs(y)
+    length = math.sqrt(1 - CROSS_WIDTH**2)
+    lying = np.maximum(x - length, y - CROSS_WIDTH)
+    standing = np.maximum(x - CROSS_WIDTH, y - length)
+    return np.minimum(lying, standing)
+
+
+def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.abs(np.hypot(x, y) - (1 - RING_WIDTH)) - RING_WIDTH
+
+
+DISTANCES = (_circle, _square, _triangle, _cross, _ring)  # in the order of CLASSES

@@ -1,0 +1,242 @@
+"""DiT, the diffusion transformer of flow matching and MeanFlow: a noisy image to a velocity.
+
+Peebles and Xie, "Scalable Diffusion Models with Transformers" (arXiv:2212.09748), with a second
+time input, the length h = t - r of the interval (Geng et al., "Mean Flows for One-step Generative
+Modeling", arXiv:2505.13447). The defaults are the release of that paper; the other values of
+`position`, `time_planes` and `shared_time` give the seed's network.
+
+Every operation has a forward-mode derivative and a reverse-mode one of that, as MeanFlow needs
+both. Norms, softmax and the conditioning are float32 whatever `dtype` is.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.attention import attend
+from models.dit import Dense, Modulation, fourier_features, modulate, patchify, unpatchify
+
+Dtype = Any
+
+TIME_MAX_PERIOD = 10000.0  # times are not scaled: the features vary by one radian over [0, 1]
+POSITION_MAX_PERIOD = 10000.0
+POSITIONS = ("sincos", "learned")
+
+SIZES = {
+    # nano is for two CPU cores; the others are the paper's, and M the release's between B and L
+    "nano": dict(hidden_size=64, depth=4, num_heads=2),
+    "S": dict(hidden_size=384, depth=12, num_heads=6),
+    "B": dict(hidden_size=768, depth=12, num_heads=12),
+    "M": dict(hidden_size=1024, depth=16, num_heads=16),
+    "L": dict(hidden_size=1024, depth=24, num_heads=16),
+    "XL": dict(hidden_size=1152, depth=28, num_heads=16),
+}
+
+layer_norm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_bias=False, use_scale=False)
+normal = nn.initializers.normal(0.02)
+
+
+def sincos_table(grid: int, width: int) -> np.ndarray:
+    """Fixed positions of a grid [grid^2, width], rows of the image after each other, float32.
+
+    The first half of the width tells the column and the second the row, each as sines, then
+    cosines, at geometric frequencies (the two-dimensional table of arXiv:2111.06377).
+    """
+    quarter = width // 4
+    frequencies = POSITION_MAX_PERIOD ** -(np.arange(quarter) / quarter)
+    angles = np.arange(grid)[:, None] * frequencies  # [grid, width / 4]
+    line = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    columns, rows = np.tile(line, (grid, 1)), np.repeat(line, grid, axis=0)
+    return np.concatenate([columns, rows], axis=1).astype(np.float32)
+
+
+class TimeEmbedding(nn.Module):
+    """Two dense layers on Fourier features of times [B]: [B, D]."""
+
+    hidden_size: int
+
+    @nn.compact
+    def __call__(self, time: jax.Array) -> jax.Array:
+        x = fourier_features(time, max_period=TIME_MAX_PERIOD)
+        x = nn.silu(Dense(self.hidden_size, kernel_init=normal, name="in")(x))
+        return Dense(self.hidden_size, kernel_init=normal, name="out")(x)
+
+
+class Conditioning(nn.Module):
+    """t, h and label to [B, D] float32, by the sum of their embeddings.
+
+    It stays float32: it costs one row an image, and MeanFlow lives on small differences of times,
+    which bfloat16 with its eight bits would blur.
+
+    Attributes:
+      num_classes: label `num_classes` is the null class; 0 for no label table.
+      shared_time: one embedding for both of r = t - h and t, instead of one for t, one for h.
+    """
+
+    num_classes: int
+    hidden_size: int
+    shared_time: bool = False
+
+    @nn.compact
+    def __call__(self, t: jax.Array, h: jax.Array, labels: jax.Array | None) -> jax.Array:
+        embed = TimeEmbedding(self.hidden_size, name="t_embed")
+        if self.shared_time:
+            condition = embed(t) + embed(t - h)
+        else:
+            condition = embed(t) + TimeEmbedding(self.hidden_size, name="h_embed")(h)
+        if self.num_classes == 0:
+            return condition
+        table = label_table(self.num_classes, self.hidden_size)
+        return condition + table(require_labels(labels, self.num_classes))
+
+
+def label_table(num_classes: int, width: int) -> nn.Module:
+    """A row of float32 [width] for each class and the null class, made inside a module."""
+    return nn.Embed(num_classes + 1, width, embedding_init=normal, name="label")
+
+
+def require_labels(labels: jax.Array | None, num_classes: int) -> jax.Array:
+    """The labels; ValueError where a network with classes was called without."""
+    if labels is None:
+        raise ValueError(
+            f"a network of {num_classes} classes needs labels [B]; {num_classes} is the null label"
+        )
+    return labels
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention of [B, T, D]."""
+
+    num_heads: int
+    fused: bool
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, tokens, width = x.shape
+        qkv = Dense(3 * width, dtype=self.dtype, name="qkv")(x)
+        qkv = qkv.reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
+        out = attend(*jnp.moveaxis(qkv, 2, 0), fused=self.fused).reshape(x.shape)
+        return Dense(width, dtype=self.dtype, name="proj")(out)
+
+
+class Block(nn.Module):
+    """Attention and a GELU network, each normed, modulated and gated by the condition [B, D]."""
+
+    num_heads: int
+    mlp_ratio: int
+    fused_attention: bool
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        parts = Modulation(6, dtype=self.dtype, name="modulation")(condition)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
+        width = x.shape[-1]
+        h = modulate(layer_norm(dtype=self.dtype, name="norm1")(x), shift_a, scale_a)
+        h = Attention(self.num_heads, self.fused_attention, self.dtype, name="attention")(h)
+        x = x + gate_a[:, None, :] * h
+        h = modulate(layer_norm(dtype=self.dtype, name="norm2")(x), shift_m, scale_m)
+        h = Dense(self.mlp_ratio * width, dtype=self.dtype, name="mlp_in")(h)
+        h = Dense(width, dtype=self.dtype, name="mlp_out")(nn.gelu(h, approximate=True))
+        return x + gate_m[:, None, :] * h
+
+
+class DiT(nn.Module):
+    """The velocity at (z, t), or the mean velocity over [t - h, t]; zero before training.
+
+    Attributes:
+      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
+      patch_size: side of a patch; divides the image's.
+      position: 'sincos', a fixed table, or 'learned', a parameter.
+      time_planes: two constant planes, r = t - h and t, are appended to the image's channels.
+      shared_time: see `Conditioning`.
+      fused_attention: see `attend`. A method trains with False and takes a clone with True for
+        calls that have no jax.jvp around them: flow matching, teachers and sampling.
+      remat: blocks are computed again in the backward pass instead of kept in memory.
+    """
+
+    num_classes: int
+    patch_size: int = 2
+    hidden_size: int = 384
+    depth: int = 12
+    num_heads: int = 6
+    mlp_ratio: int = 4
+    position: str = "sincos"
+    time_planes: bool = False
+    shared_time: bool = False
+    fused_attention: bool = False
+    remat: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        z: jax.Array,
+        t: jax.Array,
+        h: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """Velocities float32 [B, S, S, C] of noisy images or latents z [B, S, S, C].
+
+        Args:
+          t, h: float32 [B], the time and the length of the interval that ends there.
+          labels: int32 [B], 0 to num_classes (the null class).
+          train: has no effect, as there is no dropout.
+
+        Raises:
+          ValueError: the image is not square, the patch does not divide it, the heads do not
+            divide the width, there is no such `position`, or labels are missing.
+        """
+        self._check(z)
+        condition = Conditioning(
+            self.num_classes, self.hidden_size, self.shared_time, name="conditioning"
+        )(t, h, labels)
+        x = self._embed(z, t, h)
+        block = nn.remat(Block) if self.remat else Block
+        for i in range(self.depth):
+            x = block(
+                self.num_heads, self.mlp_ratio, self.fused_attention, self.dtype, name=f"block_{i}"
+            )(x, condition)
+        shift, scale = Modulation(2, dtype=self.dtype, name="final_modulation")(condition)
+        x = modulate(layer_norm(dtype=self.dtype, name="final_norm")(x), shift, scale)
+        outputs = self.patch_size**2 * z.shape[-1]
+        zeros = nn.initializers.zeros
+        x = Dense(outputs, dtype=self.dtype, kernel_init=zeros, name="final_linear")(x)
+        return unpatchify(x, self.patch_size, z.shape[1]).astype(jnp.float32)
+
+    def _embed(self, z: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
+        """Patches with their positions [B, T, D]."""
+        if self.time_planes:
+            times = jnp.stack([t - h, t], axis=-1)[:, None, None, :]
+            z = jnp.concatenate([z, jnp.broadcast_to(times, (*z.shape[:3], 2))], axis=-1)
+        x = patchify(z, self.patch_size)
+        x = Dense(self.hidden_size, dtype=self.dtype, name="patch_embed")(x)
+        shape = (1, x.shape[1], self.hidden_size)
+        if self.position == "learned":
+            table = self.param("position", normal, shape)
+        else:
+            table = sincos_table(z.shape[1] // self.patch_size, self.hidden_size).reshape(shape)
+        return x + jnp.asarray(table, self.dtype)
+
+    def _check(self, z: jax.Array) -> None:
+        if z.ndim != 4 or z.shape[1] != z.shape[2]:
+            raise ValueError(f"z has shape {z.shape}; a DiT takes square images [B, S, S, C]")
+        if z.shape[1] % self.patch_size:
+            raise ValueError(
+                f"patch size {self.patch_size} does not divide image size {z.shape[1]}"
+            )
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"{self.num_heads} heads do not divide a width of {self.hidden_size}")
+        if self.position not in POSITIONS:
+            raise ValueError(f"position {self.position!r} is not one of {', '.join(POSITIONS)}")
+        if self.position == "sincos" and self.hidden_size % 4:
+            raise ValueError(
+                f"sincos positions need a width that four divides, not {self.hidden_size}; "
+                "choose one, or position='learned'"
+            )

@@ -1,0 +1,301 @@
+"""U-Nets as velocity networks: a noisy image and two times to a velocity.
+
+`SongUNet` is the DDPM++ of Song et al. (arXiv:2011.13456) in the form of EDM (Karras et al.,
+arXiv:2206.00364) with the filter of NCSN++ and a second time, as in the CIFAR-10 release of
+MeanFlow (Geng et al., arXiv:2505.13447). `FilmUNet` is the seed's, after ADM (Dhariwal and Nichol,
+arXiv:2105.05233): its times scale and shift, and enter the image as two planes as well.
+
+Both halve the size of the maps from level to level and double it again, attend where a map has one
+of the sizes `attention_resolutions`, and give each block on the way up a map of the way down
+beside its input. They differ in which maps these are, and in the blocks.
+"""
+
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models.time_embedding import JointEmbedding, PairEmbedding
+from models.unet_blocks import (
+    Attention,
+    GroupNorm,
+    Initializer,
+    ResBlock,
+    Style,
+    conv3x3,
+    downsample,
+    nearest,
+    upsample,
+)
+
+Dtype = Any
+
+EMBEDDING_MULT = 4  # of model_channels, the width of the embedded times
+
+SONG_SIZES = {
+    # nano is for two CPU cores; ncsnpp the release's
+    "nano": dict(
+        model_channels=16, channel_mult=(1, 2, 2), num_blocks=1, attention_resolutions=(8,)
+    ),
+    "ncsnpp": dict(model_channels=128, channel_mult=(2, 2, 2), num_blocks=4),
+}
+FILM_SIZES = {
+    # nano is for two CPU cores; the others the seed's, film_wide its counterpart of the release's
+    "nano": dict(
+        model_channels=32, channel_mult=(1, 1, 1), num_blocks=1, attention_resolutions=(8,)
+    ),
+    "film": dict(model_channels=128, channel_mult=(1, 2, 2, 2), num_blocks=3),
+    "film_wide": dict(model_channels=128, channel_mult=(2, 2, 2), num_blocks=4),
+}
+
+
+def _xavier(scale: float) -> Initializer:
+    """Xavier's uniform distribution, its values multiplied by `scale`."""
+    return nn.initializers.variance_scaling(scale**2, "fan_avg", "uniform")
+
+
+# PyTorch's default for the kernels of dense layers and convolutions.
+_torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+SONG_STYLE = Style(
+    epsilon=1e-6,
+    min_group=4,
+    film=False,
+    skip_scale=math.sqrt(0.5),
+    kernel_init=_xavier(1.0),
+    branch_init=_xavier(1e-5),
+    qkv_init=_xavier(math.sqrt(0.2)),
+)
+FILM_STYLE = Style(
+    epsilon=1e-5,
+    min_group=1,
+    film=True,
+    skip_scale=1.0,
+    kernel_init=_torch_default,
+    branch_init=_torch_default,
+    qkv_init=_torch_default,
+)
+
+
+class UNet(nn.Module):
+    """What both have in common; a network is one of the two below.
+
+    Attributes:
+      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
+      model_channels: the unit of the widths.
+      channel_mult: width of each level in this unit; the first level has the image's size.
+      num_blocks: residual blocks of a level on the way down.
+      attention_resolutions: sizes of the maps that attend.
+      dropout: share of the values dropped before a block's second convolution in training.
+      fused_attention: see `attend`. A method trains with False and takes a clone with True for
+        calls that have no jax.jvp around them.
+      remat: blocks are computed again in the backward pass instead of kept in memory.
+    """
+
+    num_classes: int
+    model_channels: int = 128
+    channel_mult: tuple[int, ...] = (2, 2, 2)
+    num_blocks: int = 4
+    attention_resolutions: tuple[int, ...] = (16,)
+    num_heads: int = 1
+    dropout: float = 0.0
+    fused_attention: bool = False
+    remat: bool = False
+    dtype: Dtype = jnp.float32
+
+    style = SONG_STYLE
+
+    def _check(self, z: jax.Array) -> None:
+        if z.ndim != 4:
+            raise ValueError(f"z has shape {z.shape}; a U-Net takes images [B, H, W, C]")
+        factor = 2 ** (len(self.channel_mult) - 1)
+        if z.shape[1] % factor or z.shape[2] % factor:
+            raise ValueError(
+                f"{len(self.channel_mult)} levels halve an image of {z.shape[1]} x {z.shape[2]} "
+                f"to no whole size; choose sizes that {factor} divides or a shorter channel_mult"
+            )
+
+    def _levels(self) -> list[tuple[int, int]]:
+        """Number and channels of the levels, from the image's size down."""
+        return [(i, self.model_channels * mult) for i, mult in enumerate(self.channel_mult)]
+
+    def _conv(self, x: jax.Array, features: int, name: str, stride: int = 1) -> jax.Array:
+        return conv3x3(features, self.dtype, self.style.kernel_init, name, stride)(x)
+
+    def _block(self, name: str, features: int, **options: Any) -> ResBlock:
+        block = nn.remat(ResBlock, static_argnums=(3,)) if self.remat else ResBlock
+        return block(features, self.style, self.dropout, self.dtype, **options, name=name)
+
+    def _attend(self, x: jax.Array, name: str) -> jax.Array:
+        attention = nn.remat(Attention) if self.remat else Attention
+        return attention(self.num_heads, self.style, self.fused_attention, self.dtype, name=name)(x)
+
+    def _attend_at_resolution(self, x: jax.Array, name: str) -> jax.Array:
+        return self._attend(x, name) if x.shape[1] in self.attention_resolutions else x
+
+    def _middle(self, x: jax.Array, condition: jax.Array, train: bool) -> jax.Array:
+        x = self._block("middle_block_0", x.shape[-1])(x, condition, train)
+        x = self._attend(x, "middle_attention")
+        return self._block("middle_block_1", x.shape[-1])(x, condition, train)
+
+    def _head(self, x: jax.Array, channels: int, init: Initializer) -> jax.Array:
+        x = nn.silu(GroupNorm(self.style, self.dtype, name="out_norm")(x))
+        return conv3x3(channels, self.dtype, init, "out_conv")(x).astype(jnp.float32)
+
+
+class SongUNet(UNet):
+    """The velocity at (z, t), or the mean velocity over [t - h, t]; nearly zero before training.
+
+    Attributes:
+      augment_dim: numbers that tell an image's augmentation (Karras et al., arXiv:2206.00364,
+        appendix F.2); 0 for none.
+      noise_mult: features of each time, in units of model_channels.
+      resample_filter: smooths what is halved or doubled; its outer square is the filter.
+    """
+
+    augment_dim: int = 0
+    noise_mult: int = 2
+    resample_filter: tuple[float, ...] = (1, 3, 3, 1)
+
+    @nn.compact
+    def __call__(
+        self,
+        z: jax.Array,
+        t: jax.Array,
+        h: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        augment: jax.Array | None = None,
+    ) -> jax.Array:
+        """Velocities float32 [B, H, W, C] of noisy images z [B, H, W, C].
+
+        Args:
+          t, h: float32 [B], the time and the length of the interval that ends there.
+          labels: int32 [B], 0 to num_classes (the null class).
+          train: values are dropped out, which takes a random stream 'dropout'.
+          augment: float [B, augment_dim], 0 or None for images as they are.
+
+        Raises:
+          ValueError: the size does not halve at every level, norms or heads do not divide the
+            channels, labels are missing, or an augmentation is given to a network without.
+        """
+        self._check(z)
+        if augment is not None and not self.augment_dim:
+            raise ValueError("an augmentation is given, but the network has augment_dim 0")
+        condition = self._condition(t, h, labels, augment)
+        x, skips = self._down(z, condition, train)
+        x = self._middle(x, condition, train)
+        double = functools.partial(upsample, taps=self.resample_filter)
+        for level, width in reversed(self._levels()):
+            if level + 1 < len(self.channel_mult):
+                name = f"up_{level}_resample"
+                x = self._block(name, x.shape[-1], resample=double)(x, condition, train)
+            for i in range(self.num_blocks + 1):
+                x = jnp.concatenate([x, skips.pop()], axis=-1)
+                x = self._block(f"up_{level}_block_{i}", width)(x, condition, train)
+            x = self._attend_at_resolution(x, f"up_{level}_attention")
+        return self._head(x, z.shape[-1], self.style.branch_init)
+
+    def _condition(self, t, h, labels, augment) -> jax.Array:
+        embedding = JointEmbedding(
+            self.noise_mult * self.model_channels,
+            EMBEDDING_MULT * self.model_channels,
+            self.num_classes,
+            self.augment_dim,
+            self.style.kernel_init,
+            name="embedding",
+        )
+        return nn.silu(embedding(t, h, labels, augment))
+
+    def _down(self, z, condition, train) -> tuple[jax.Array, list[jax.Array]]:
+        """The smallest map, and every map on the way to it: the way up takes one a block."""
+        halve = functools.partial(downsample, taps=self.resample_filter)
+        x = self._conv(z, self.model_channels, "in_conv")
+        skips = [x]
+        for level, width in self._levels():
+            if level:
+                name = f"down_{level}_resample"
+                x = self._block(name, x.shape[-1], resample=halve)(x, condition, train)
+                skips.append(x)
+            for i in range(self.num_blocks):
+                x = self._block(f"down_{level}_block_{i}", width)(x, condition, train)
+                x = self._attend_at_resolution(x, f"down_{level}_attention_{i}")
+                skips.append(x)
+        return x, skips
+
+
+class FilmUNet(UNet):
+    """The velocity at (z, t), or the mean velocity over [t - h, t]; zero before training.
+
+    Attributes:
+      shared_time: one embedding for both of r = t - h and t, instead of one for t, one for h.
+    """
+
+    num_heads: int = 4
+    attention_resolutions: tuple[int, ...] = (16, 8)
+    shared_time: bool = False
+
+    style = FILM_STYLE
+
+    @nn.compact
+    def __call__(
+        self,
+        z: jax.Array,
+        t: jax.Array,
+        h: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """Velocities float32 [B, H, W, C] of noisy images z [B, H, W, C].
+
+        Args:
+          t, h: float32 [B], the time and the length of the interval that ends there.
+          labels: int32 [B], 0 to num_classes (the null class).
+          train: values are dropped out, which takes a random stream 'dropout'.
+
+        Raises:
+          ValueError: the size does not halve at every level, norms or heads do not divide the
+            channels, or labels are missing.
+        """
+        self._check(z)
+        condition = self._condition(t, h, labels)
+        times = jnp.stack([t - h, t], axis=-1)[:, None, None, :]
+        planes = jnp.broadcast_to(times, (*z.shape[:3], 2))
+        x, skips = self._down(jnp.concatenate([z, planes], axis=-1), condition, train)
+        x = self._middle(x, condition, train)
+        for level, width in reversed(self._levels()):
+            if level + 1 < len(self.channel_mult):
+                x = self._conv(nearest(x), x.shape[-1], f"up_{level}_resample")
+            for i in range(self.num_blocks + (level + 1 < len(self.channel_mult))):
+                x = jnp.concatenate([x, skips.pop()], axis=-1)
+                x = self._block(f"up_{level}_block_{i}", width)(x, condition, train)
+                x = self._attend_at_resolution(x, f"up_{level}_attention_{i}")
+        return self._head(x, z.shape[-1], nn.initializers.zeros)
+
+    def _condition(self, t, h, labels) -> jax.Array:
+        embedding = PairEmbedding(
+            self.model_channels,
+            EMBEDDING_MULT * self.model_channels,
+            self.num_classes,
+            self.shared_time,
+            self.style.kernel_init,
+            name="embedding",
+        )
+        return nn.silu(embedding(t, h, labels))
+
+    def _down(self, x, condition, train) -> tuple[jax.Array, list[jax.Array]]:
+        """The smallest map, and those kept: each block's before attention, each level's end."""
+        x = self._conv(x, self.model_channels, "in_conv")
+        skips = []
+        for level, width in self._levels():
+            if level:
+                skips.append(x)
+                x = self._conv(x, x.shape[-1], f"down_{level}_resample", stride=2)
+            for i in range(self.num_blocks):
+                x = self._block(f"down_{level}_block_{i}", width)(x, condition, train)
+                skips.append(x)
+                x = self._attend_at_resolution(x, f"down_{level}_attention_{i}")
+        return x, skips

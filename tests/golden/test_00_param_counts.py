@@ -1,0 +1,70 @@
+"""Full-size velocity networks have exactly the published numbers of parameters."""
+
+import json
+
+import pytest
+import script_modules
+from conftest import GOLDEN
+
+param_table = script_modules.load("param_table")
+
+SONG = "py-meanflow SongUNet"
+FILM = "DenoisingZoo UNet"
+# name in the reference table: (network, values). Networks that this project lacks are not listed.
+UNETS = {
+    f"{SONG}, CIFAR config (model_channels 128, channel_mult [2,2,2], 4 blocks, attention at 16, "
+    "noise mult 2, 1331 filter), no augmentation label": ("unet", dict(size="ncsnpp")),
+    f"{SONG}, same with augment_dim 6": ("unet", dict(size="ncsnpp", augment_dim=6)),
+    f"{FILM}, unet.yaml (128, [1,2,2,2], 3 blocks, attention 16 and 8)": (
+        "film_unet",
+        dict(size="film"),
+    ),
+    f"{FILM}, unet_official.yaml (128, [2,2,2], 4 blocks, attention 16 and 8)": (
+        "film_unet",
+        dict(size="film_wide"),
+    ),
+    f"{FILM}, constructor defaults (128, [1,2,2,2], 2 blocks, attention 16)": (
+        "film_unet",
+        dict(size="film", num_blocks=2, attention_resolutions=(16,)),
+    ),
+    f"{FILM}, unet.yaml with one shared time embedding": (
+        "film_unet",
+        dict(size="film", shared_time=True),
+    ),
+}
+SHAPES = {("S", 2): " (32x32x4, 1000 classes)"}  # said once in each list
+DITS = {
+    f"{prefix} DiT-{size}/{patch}{SHAPES.get((size, patch), '')}": (size, patch, form)
+    for prefix, form, sizes in (
+        ("MeanFlow official", param_table.RELEASE, ("S/2", "B/2", "M/2", "L/2", "XL/2")),
+        ("MeanFlow official", param_table.RELEASE, ("S/4", "B/4", "L/4", "XL/4")),
+        ("DenoisingZoo", param_table.SEED, ("S/2", "B/2", "L/2", "XL/2")),
+        ("DenoisingZoo", param_table.SEED, ("S/4", "B/4", "L/4", "XL/4")),
+    )
+    for size, patch in ((name[:-2], int(name[-1])) for name in sizes)
+}
+
+
+@pytest.fixture(scope="module")
+def published():
+    path = GOLDEN / "00_param_counts.json"
+    if not path.exists():
+        pytest.skip(f"no reference numbers at {path} (set GOLDEN_DIR)")
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("row", UNETS)
+def test_unets(published, row):
+    name, values = UNETS[row]
+    assert param_table.count_velocity(name, values, (32, 32, 3), 0) == published[row]
+
+
+@pytest.mark.parametrize("row", DITS)
+def test_dits(published, row):
+    assert param_table.count_dit(*DITS[row]) == published[row]
+
+
+def test_no_size_of_these_networks_is_left_out(published):
+    ours = {row for row in published if row.startswith((SONG, FILM)) or "DiT-" in row}
+    drifting = {row for row in ours if row.startswith("DriftDiT-")}  # tests/models/test_dit.py
+    assert ours - drifting == {*UNETS, *DITS}

@@ -1,0 +1,175 @@
+"""Training on a stream: exact resume, the batch of each step, refusals that write nothing."""
+
+import dataclasses
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from drifting import experiment
+from drifting.config import ConfigError
+from drifting.state import TrainState
+from drifting.training import checkpoints, loop, writers
+from drifting.training.sharding import MeshError
+from input_pipeline.sources import DataError, load, open_stream
+
+STREAMED = {
+    "data.streaming": True,
+    "data.read_threads": 2,
+    "method.queue_size": 8,
+    "method.queue_push": 24,
+    "method.temperatures": (0.2,),
+}
+
+
+@pytest.fixture
+def source(tmp_path):
+    """8x8 digits as npy files."""
+    folder = tmp_path / "npy"
+    folder.mkdir()
+    digits = load("digits", "train", image_size=8, channels=1)
+    np.save(folder / "train_images.npy", digits.images[:300])
+    np.save(folder / "train_labels.npy", digits.labels[:300])
+    return f"npy:{folder}"
+
+
+def losses(workdir):
+    return [row["loss"] for row in writers.read_metrics(workdir / "metrics.jsonl")]
+
+
+def test_a_killed_run_goes_on_as_the_one_that_never_stopped_and_is_scored(train, source):
+    given = STREAMED | {"data.source": source}
+    whole = train("whole", **given)
+    assert checkpoints.valid_steps(whole / "checkpoints") == [0, 4, 8, 12]
+    # Step 6 is lost: what was trained after step 4 is trained again, on the same batches.
+    parts = train("parts", **given, **{"train.total_steps": 6})
+    shutil.rmtree(parts / "checkpoints" / "6")
+    train("parts", **given)
+    assert losses(parts) == losses(whole) and np.all(np.asarray(losses(whole)[4:]) > 0)
+    a, b = (experiment.Run(workdir) for workdir in (whole, parts))
+    a, b = (jax.device_get(run.restore(12)[0]) for run in (a, b))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert a.extra["queue"].counts.sum() == 80
+    # Streamed images are scored from memory; of latents there is nothing to see yet.
+    assert experiment.Run(whole).images.images.shape == (300, 8, 8, 1)
+    text = (whole / "config.json").read_text().replace(source, "latents:elsewhere")
+    (whole / "config.json").write_text(text)
+    with pytest.raises(experiment.WorkdirError, match="needs the autoencoder's decoder"):
+        experiment.evaluate(whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighed:
+    """A method whose loss tells which batch it was given."""
+
+    batch_size: int
+    streams = True
+
+    @property
+    def images_per_step(self):
+        return self.batch_size
+
+    def init(self, key):
+        return TrainState.create({"w": jnp.zeros((2,))}, {"w": optax.sgd(1.0)})
+
+    def train_step(self, state, data, key, frozen):
+        metrics = {"loss": weigh(data.images, data.labels), "grad_norm": jnp.zeros(())}
+        return state.replace(step=state.step + 1), metrics
+
+    def summaries(self, state, key, data):
+        return {"first": data.images.reshape(1, -1, 2, 2, 3)}
+
+
+def weigh(images, labels):
+    places = 1.0 + np.arange(len(labels), dtype=np.float32)
+    return (images.mean(axis=(1, 2, 3)) * (1.0 + labels) * places).sum()
+
+
+@pytest.fixture
+def moments(tmp_path):
+    """A stream of latents [2, 2, 3] that are drawn from moments."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "train_moments.npy", rng.standard_normal((20, 2, 2, 6), np.float32))
+    np.save(tmp_path / "train_labels.npy", np.arange(20) % 4)
+    return open_stream(f"latents:{tmp_path}", image_size=2, channels=3, seed=3, threads=2)
+
+
+def test_step_k_sees_batch_k_spread_over_the_mesh(small_config, moments, tmp_path):
+    config = small_config(**{"mesh.data": 4, "mesh.fsdp": 2})
+    method, schedule = Weighed(16), loop.Schedule(7, 1, 7, 4, 3, 1.25)
+    loop.train(method, moments, config, schedule, tmp_path / "run", {})
+    expected = [weigh(b.images, b.labels) for b in moments.batches(16, 0, 7)]
+    np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-5)
+    # Going on: only the batches that are left are asked for.
+    longer = dataclasses.replace(schedule, total=9)
+    loop.train(method, moments, config, longer, tmp_path / "run", {})
+    expected += [weigh(b.images, b.labels) for b in moments.batches(16, 7, 9)]
+    np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-5)
+
+
+def test_batches_lie_on_all_devices(small_config, moments, tmp_path):
+    config = small_config(**{"mesh.data": 4, "mesh.fsdp": 2})
+    trainer = loop.Trainer(Weighed(16), config, loop.Schedule(2, 1, 2, 2, 2, 1.0), tmp_path)
+    with jax.set_mesh(trainer.mesh):
+        trainer.start(moments)
+        for batch in (trainer.data, next(trainer.batches)):
+            assert len(batch.images.sharding.device_set) == 8
+            assert batch.images.addressable_shards[0].data.shape == (2, 2, 2, 3)
+    trainer.close()
+    trainer = loop.Trainer(Weighed(24), config, loop.Schedule(2, 1, 2, 2, 2, 1.0), tmp_path)
+    object.__setattr__(trainer.method, "batch_size", 12)
+    with pytest.raises(MeshError, match="12 streamed images a step do not divide over 8"):
+        trainer.start(moments)
+    trainer.close()
+
+
+def test_a_bad_record_ends_the_run_with_its_own_line(small_config, moments, tmp_path):
+    values = np.load(tmp_path / "train_moments.npy")
+    values[13] = np.nan
+    np.save(tmp_path / "train_moments.npy", values)
+    stream = open_stream(moments.source, image_size=2, channels=3, threads=2)
+    config = small_config(**{"mesh.data": 1})
+    with pytest.raises(DataError, match="train_moments.npy, row 13: NaN"):
+        loop.train(Weighed(2), stream, config, loop.Schedule(10, 1, 10, 10, 1, 1.0), tmp_path, {})
+
+
+def test_facts_of_a_stream_are_of_its_first_records(small_config, source, monkeypatch):
+    config = small_config(**STREAMED | {"data.source": source})
+    monkeypatch.setattr(experiment, "STREAM_HEAD", 100)
+    facts = experiment.facts_of(experiment.open_stream(config))
+    images = load("digits", "train", image_size=8, channels=1).images[:100] / 127.5 - 1
+    assert (facts.image_shape, facts.num_classes, facts.num_images) == ((8, 8, 1), 10, 300)
+    np.testing.assert_allclose(facts.mean + facts.std, (images.mean(), images.std()), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "changed,error,message",
+    [
+        ({"method.queue_size": 0}, ConfigError, r"positives .* set config.method.queue_size \(128"),
+        ({"data.num_val": 10}, ConfigError, "set config.data.num_val=0, or config.data.streaming"),
+        ({"data.source": "digits"}, DataError, "digits cannot be streamed"),
+    ],
+)
+def test_a_run_that_cannot_stream_writes_nothing(train, source, tmp_path, changed, error, message):
+    with pytest.raises(error, match=message):
+        train(**STREAMED | {"data.source": source} | changed)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_latents_are_refused_by_a_queue_of_images(train, moments, tmp_path):
+    changed = {"data.source": moments.source, "data.image_size": 2, "data.channels": 3}
+    with pytest.raises(DataError, match="float32 records, and the sample queue holds uint8"):
+        train(**STREAMED | changed | {"model.patch_size": 1})
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_classifier_does_not_stream(small_classifier, source, tmp_path):
+    changed = {"data.source": source, "data.streaming": True, "data.num_val": 0}
+    with pytest.raises(ConfigError, match="'classifier' does not train on a stream"):
+        experiment.train(small_classifier(**changed), tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
