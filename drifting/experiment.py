@@ -133,13 +133,14 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
             "config.data.streaming=False"
         )
     method.check_data(data)
+    sharding.mesh_of(config, method)
+    score = _scores_in_training(workdir, config, method)
     test_images = _test_images(config) if hasattr(method, "tally") else None
     if held_out is not None:
         given = config.data.num_val, config.data.split_seed
         splits.load_or_make(workdir / "split.json", whole, *given)
     config_lib.write(workdir / "config.json", config, _record(data, facts))
     hparams = config_lib.flatten(config)
-    score = _scores_in_training(workdir, config, method)
     loop.train(method, data, config, schedule, workdir, hparams, held_out, frozen, score)
     if test_images is not None:
         _test(workdir, test_images, schedule.total)
@@ -326,8 +327,18 @@ class Sampled:
         return sharding.batch_sharding(batch_size)
 
 
+@dataclasses.dataclass
 class InTraining(Sampled):
-    """A run that is being trained: its one state is the loop's own, given before each score."""
+    """A run that is being trained: its one state is the loop's own, given before each score.
+
+    Attributes:
+      mesh: the loop's; a program has one mesh.
+    """
+
+    mesh: jax.sharding.Mesh
+
+    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
+        return sharding.batch_over(self.mesh, batch_size)
 
     def hold(self, state: Any, metrics: dict[str, float]) -> None:
         self._held = state, metrics
@@ -462,7 +473,8 @@ def _scores_in_training(
     """
     if not config.train.evaluate:
         return None
-    run = InTraining(workdir, config, method, _images_to_score(config))
+    mesh = sharding.mesh_of(config, method)
+    run = InTraining(workdir, config, method, _images_to_score(config), mesh)
     run.require_generator()
     session = scoring.Session(run, _scorers(run), skip_existing=True)
 

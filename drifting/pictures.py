@@ -426,13 +426,17 @@ def plot_paths(
 ) -> None:
     """Draws ways [T, N, 2] of points as lines, a panel each, from where they begin to their end.
 
-    Lines are drawn of the first 300 points at most, ends of all. Args: goal [M, 2] is drawn pale;
-    plane [P, 2]: points around which the plane is shown, and the rest is cut off.
+    Of more than 300 points the first are drawn.
+
+    Args:
+      goal: [M, 2], drawn pale.
+      plane: points [P, 2] around which the plane is shown, and the rest is cut off.
     """
     figure, all_axes = planes(list(ways), len(ways), 3.6, plane)
     for axes, way in zip(all_axes, ways.values(), strict=True):
+        way = way[:, :_MOST_PATHS]
         axes.plot(*goal.T, ".", color=GOAL, markersize=3)
-        axes.plot(*way[:, :_MOST_PATHS].transpose(2, 0, 1), color="black", alpha=0.3, linewidth=0.5)
+        axes.plot(*way.transpose(2, 0, 1), color="black", alpha=0.3, linewidth=0.6)
         axes.plot(*way[0].T, ".", color=_NOISE, markersize=3, label="noise")
         axes.plot(*way[-1].T, ".", color=POINTS, markersize=3, label="samples")
     handles = all_axes[0].get_legend_handles_labels()

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from drifting import pictures
+from drifting import animations, pictures
 from drifting.fields import kernel, learned
 from drifting.fields.objectives import energy_distance
 
@@ -201,8 +201,9 @@ def draw_all(target, fields, ways, positives, out):
     pictures.plot_vector_fields(
         titled(fields), out / f"field_{target}.png", len(STARTS), "length of a step"
     )
-    moving = {key: (way, np.asarray(positives)) for key, way in ways.items()}
-    pictures.save_animation(titled(moving), out / f"drift_{target}.gif", len(STARTS))
+    goal = np.asarray(positives)
+    moving = {key: animations.Moving(way, goal) for key, way in ways.items()}
+    animations.save_animation(titled(moving), out / f"drift_{target}.gif", len(STARTS))
 
 
 def table(results):

@@ -9,13 +9,14 @@ from PIL import Image
 
 from drifting.pictures import (
     VectorField,
+    grid_picture,
     plot_curves,
     plot_lines,
     plot_metric_vs_step,
+    plot_paths,
     plot_points,
     plot_spread,
     plot_vector_fields,
-    save_animation,
     save_grid,
     save_samples,
     write_atomically,
@@ -49,6 +50,12 @@ def test_a_grid_shows_every_pixel_in_its_place(tmp_path, channels):
 def test_large_images_are_not_enlarged(tmp_path):
     save_grid(np.zeros((1, 2, 256, 256, 3), np.uint8), tmp_path / "grid.png")
     assert 512 < pixels(tmp_path / "grid.png").shape[1] < 560
+
+
+def test_a_grid_is_as_wide_as_it_is_asked_to_be():
+    images = np.zeros((1, 3, 8, 8, 1), np.uint8)
+    widths = [grid_picture(images, width=width).width for width in (48, 49, 300)]
+    assert widths == [48 + 4, 72 + 4, 312 + 4 * 4]  # and four gaps
 
 
 def test_headings_stand_outside_the_images(tmp_path):
@@ -244,31 +251,23 @@ def test_points_are_saved_in_the_form_that_is_asked_for(tmp_path, figures):
     assert len(figures) == 1
 
 
-def test_an_animation_has_a_frame_a_step_and_nothing_but_points_moves(tmp_path, figures):
-    way = np.stack([np.zeros((5, 2)), np.ones((5, 2)), np.ones((5, 2))])
-    path = tmp_path / "drift.gif"
-    save_animation({"up": (way, np.ones((3, 2))), "down": (-way, np.ones((3, 2)))}, path, columns=2)
-    with Image.open(path) as picture:
-        assert picture.n_frames == 3 and picture.info["loop"] == 0
-        frames, times = [], []
-        for step in range(3):
-            picture.seek(step)
-            frames.append(np.asarray(picture.convert("RGB"), np.int32))
-            times.append(picture.info["duration"])
-    assert times[:2] == [160, 160] and times[2] > 500
-    changed = [np.abs(a - b).max(axis=-1) > 60 for a, b in itertools.pairwise(frames)]
-    top = len(frames[0]) // 8  # where the step's number is
-    assert changed[0][top:].any() and not changed[1][top:].any()
-    assert changed[1][:top].any()
-    moved = figures[-1].axes[1].lines[1].get_xydata()
-    np.testing.assert_array_equal(moved, -way[-1])
-
-
-def test_ways_of_different_lengths_are_refused(tmp_path):
-    panels = {f"{n} steps": (np.zeros((n, 5, 2)), np.zeros((3, 2))) for n in (2, 3)}
-    with pytest.raises(ValueError, match="equally many steps.*'2 steps': 2"):
-        save_animation(panels, tmp_path / "drift.gif", columns=2)
-    assert not list(tmp_path.iterdir())
+def test_paths_are_lines_from_noise_to_samples(tmp_path, figures):
+    draw = np.random.default_rng(0).standard_normal
+    ways = {"many": draw((4, 320, 2)), "one": draw((2, 320, 2))}
+    plane = np.array([[-1.0, -2.0], [3.0, 2.0]])
+    plot_paths(ways, draw((9, 2)), plane, tmp_path / "paths.png")
+    for axes, way in zip(figures[0].axes, ways.values(), strict=True):
+        _, *lines, noise, samples = axes.lines
+        assert len(lines) == 300  # of 320: more would hide each other
+        for k in (0, 299):
+            np.testing.assert_array_equal(lines[k].get_xydata(), way[:, k])
+        np.testing.assert_array_equal(noise.get_xydata(), way[0, :300])
+        np.testing.assert_array_equal(samples.get_xydata(), way[-1, :300])
+        margin = 0.04 * 4.0
+        np.testing.assert_allclose(axes.get_xlim(), (-1.0 - margin, 3.0 + margin))
+        np.testing.assert_allclose(axes.get_ylim(), (-2.0 - margin, 2.0 + margin))
+    names = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert names == ["noise", "samples"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -282,7 +281,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 def test_importing_loads_neither_matplotlib_nor_jax():
     program = (
-        "import sys, drifting.pictures;"
+        "import sys, drifting.animations, drifting.pictures;"
         "assert 'matplotlib' not in sys.modules and 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

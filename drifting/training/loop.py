@@ -163,11 +163,7 @@ class Trainer:
         self.score = score
         self.method, self.config, self.schedule = method, config, schedule
         self.workdir = workdir
-        self.mesh = sharding.make_mesh(
-            config.mesh.data,
-            config.mesh.fsdp,
-            getattr(method, "parts", (method.batch_size,)),
-        )
+        self.mesh = sharding.mesh_of(config, method)
         self.everywhere = sharding.replicated(self.mesh)
         self.checkpoints = Checkpoints(
             workdir / "checkpoints",

@@ -50,6 +50,12 @@ def make_mesh(data: int, fsdp: int, parts: tuple[int, ...]) -> Mesh:
     return Mesh(grid, ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
+def mesh_of(config: Any, method: Any) -> Mesh:
+    """The mesh of a config that a method is trained on; MeshError as `make_mesh`."""
+    parts = getattr(method, "parts", (method.batch_size,))
+    return make_mesh(config.mesh.data, config.mesh.fsdp, parts)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
@@ -64,15 +70,16 @@ def batch_sharding(batch_size: int) -> NamedSharding:
 
 
 def batch_over(mesh: Mesh, batch_size: int) -> NamedSharding:
-    """A streamed batch spread over all devices of a mesh.
+    """A streamed or a scored batch spread over all devices of a mesh.
 
     Raises:
       MeshError: they do not divide it.
     """
     if batch_size % mesh.size:
         raise MeshError(
-            f"{batch_size} streamed images a step do not divide over {mesh.size} devices; change "
-            "config.method.batch_size (drifting: queue_push) or set config.mesh.data"
+            f"{batch_size} images do not divide over {mesh.size} devices; change what their number "
+            "is from (config.method.batch_size or queue_push of a stream, config.eval.batch_size "
+            "of scores in training) or set config.mesh.data"
         )
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 

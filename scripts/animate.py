@@ -1,0 +1,227 @@
+"""How a run of flow matching or MeanFlow goes from noise to samples, as moving pictures.
+
+    python scripts/animate.py --workdir runs/meanflow_toy2d
+    python scripts/animate.py --workdir runs/meanflow_digits --format mp4 --sampler heun --sampling_steps 25
+
+Time runs from t = 1, noise, to t = 0, samples. Of points it writes
+
+    paths.gif   particles that follow the learned velocity, beside a single MeanFlow step of the
+                same noise, whose straight line is drawn as if it took as long
+    paths.png   their ways
+    field.gif   the velocity over time with particles on it; of a class-conditional run the first
+                four classes. As time runs down, particles go along -v, and so do the arrows
+
+and of images
+
+    denoising.gif   64 samples on their way, fewer of large images
+    denoising.png   eight of them at a dozen times, and the single MeanFlow step of the same noise
+
+The single step is left out where no mean velocities were learned. With --format mp4 the moving
+pictures are .mp4 files, for which ffmpeg is needed.
+"""
+
+import logging
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from drifting import animations, cli, experiment, pictures
+from drifting.evaluation.generation import NonFiniteSamples
+from drifting.training import backend
+from input_pipeline import pixels
+
+log = logging.getLogger("drifting")
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Run of method meanflow")
+OUT = flags.DEFINE_string("out", None, "Folder to write to; <workdir>/animations if not given")
+FORMAT = flags.DEFINE_enum("format", "gif", ["gif", "mp4"], "Of the moving pictures")
+SAMPLER = flags.DEFINE_string("sampler", "euler", "How the flow is followed: euler, heun, rk4, ...")
+STEPS = flags.DEFINE_integer("sampling_steps", 50, "Steps of the sampler", lower_bound=1)
+NUM = flags.DEFINE_integer("num", 600, "How many points, where the data are points", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise")
+CFG_SCALE = flags.DEFINE_float("cfg_scale", None, "Guidance; the config's if not given")
+
+FRAMES = 51  # of points
+FRAME_MS = 80
+TRAIL = 8  # frames
+ARROWS = 18  # along a side of the plane
+MOST_FIELDS = 4
+LEAST_REAL = 1000  # points that say where samples should be
+NOISE_REACH = 2.5  # deviations: the part of the noise that is always in the picture
+
+IMAGE_FRAMES = 25
+MOST_SIDE, FILM_WIDTH = 8, 256  # images along a side of a film, and its pixels without enlargement
+STRIP_ROWS, STRIP_TIMES, STRIP_CELL = 8, 12, 64  # of at least so many pixels, for a heading
+
+
+def animate(workdir, out=None, *, sampler, steps, num, seed, cfg_scale=None, suffix="gif"):
+    """Writes the pictures of a run into the folder `out`; returns their paths."""
+    run = experiment.Run(workdir)
+    run.require_generator()
+    if not hasattr(run.method, "trajectory"):
+        raise experiment.WorkdirError(
+            f"{run.workdir} is a run of method {run.config.method.name!r}, which makes samples in "
+            "one step: there is no path to show; animate a run of method 'meanflow'"
+        )
+    run.method = run.method.with_sampler(sampler, steps)
+    out = _made(pathlib.Path(out) if out else run.workdir / "animations")
+    state, step = run.restore_last()
+    cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
+    log.info("step %d of %s", step, run.workdir)
+    key = jax.random.key(seed)
+    if run.method.is_points:
+        return animate_points(run, state, out, num, key, cfg_scale, suffix)
+    return animate_images(run, state, out, key, cfg_scale, suffix)
+
+
+def _made(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise experiment.WorkdirError(f"cannot write --out {folder}: {error.strerror}") from error
+    return folder
+
+
+def paths(method, state, key, labels, cfg_scale):
+    """Ways [steps + 1, B, ...] of the same noise, by name: the sampler's, and the single step's.
+
+    Raises:
+      NonFiniteSamples: a way has NaN or infinite values.
+    """
+    sampler, steps = method.sampler, method.sampling_steps
+    followed = {f"{sampler}, {steps} step{'s' if steps > 1 else ''}": method}
+    if method.curved and (sampler, steps) != ("meanflow", 1):
+        followed["one MeanFlow step"] = method.with_sampler("meanflow", 1)
+    z = jax.random.normal(key, (len(labels), *method.image_shape))
+    ways = {}
+    for name, how in followed.items():
+        follow = jax.jit(lambda s, z, how=how: how.trajectory(s, z, labels, cfg_scale)[1])
+        ways[name] = np.asarray(follow(state, z), np.float32)
+        if not np.isfinite(ways[name]).all():
+            raise NonFiniteSamples(
+                f"{name}: samples have NaN or infinite values; this checkpoint has diverged"
+            )
+    return ways
+
+
+# --- points --------------------------------------------------------------------------------------
+
+
+def animate_points(run, state, out, num, key, cfg_scale, suffix):
+    method, real = run.method, run.images.images[: max(num, LEAST_REAL)]
+    labels = np.resize(np.arange(method.num_classes, dtype=np.int32), num)
+    times = np.linspace(1.0, 0.0, FRAMES, dtype=np.float32)
+    ways = paths(method, state, key, labels, cfg_scale)
+    plane = np.concatenate([real, [[-NOISE_REACH] * 2, [NOISE_REACH] * 2]])
+    shown = dict(captions=[f"t = {t:.2f}" for t in times], plane=plane, frame_ms=FRAME_MS)
+
+    still, film, field = out / "paths.png", out / f"paths.{suffix}", out / f"field.{suffix}"
+    pictures.plot_paths(ways, real, plane, still)
+    moving = {name: animations.Moving(at_times(way, times), real) for name, way in ways.items()}
+    animations.save_animation(moving, film, len(moving), trail=TRAIL, side=3.2, **shown)
+    way = at_times(next(iter(ways.values())), times)
+    panels = fields(run, state, way, labels, times, plane, cfg_scale)
+    columns, side = (1, 4.0) if len(panels) == 1 else (2, 3.0)
+    animations.save_animation(
+        panels, field, columns, side=side, length_name="|v|, arrows along -v", **shown
+    )
+    return [still, film, field]
+
+
+def at_times(way, times):
+    """States [T, N, 2] at any times, between those of a way [steps + 1, N, 2] on straight lines."""
+    place = (1.0 - times) * (len(way) - 1)
+    before = np.minimum(place.astype(int), len(way) - 2)
+    rest = (place - before)[:, None, None]
+    return (1.0 - rest) * way[before] + rest * way[before + 1]
+
+
+def fields(run, state, way, labels, times, plane, cfg_scale):
+    """The velocity -v at `times` with the points of `way` [T, N, 2] on it, a panel a class."""
+    method, images = run.method, run.images
+    places = grid(plane)
+    arrows = jax.jit(lambda s, k: -velocities(method, s, k, cfg_scale, jnp.asarray(places), times))
+    real, real_labels = (a[:LEAST_REAL] for a in (images.images, images.labels))
+    if not method.class_conditional:
+        return {"": animations.Moving(way, real, places, np.asarray(arrows(state, 0)))}
+    return {
+        f"class {images.class_names[k]}": animations.Moving(
+            way[:, labels == k], real[real_labels == k], places, np.asarray(arrows(state, k))
+        )
+        for k in np.unique(labels)[:MOST_FIELDS]
+    }
+
+
+def velocities(method, state, label, cfg_scale, places, times):
+    """The instantaneous velocity [T, G, 2] of a class at places [G, 2] and times [T]."""
+    labels = jnp.full((len(places),), label, jnp.int32)
+    u = method.field(state, labels, cfg_scale)
+    return jax.lax.map(lambda t: u(places, t, jnp.zeros_like(t)), jnp.asarray(times))
+
+
+def grid(plane):
+    """Places [ARROWS^2, 2] over the part of the plane that holds the points [P, 2]."""
+    sides = np.linspace(plane.min(axis=0), plane.max(axis=0), ARROWS, dtype=np.float32)
+    columns, rows = np.meshgrid(*sides.T)
+    return np.stack([columns.ravel(), rows.ravel()], axis=1)
+
+
+# --- images --------------------------------------------------------------------------------------
+
+
+def animate_images(run, state, out, key, cfg_scale, suffix):
+    method = run.method
+    # Noise does not compress: fewer of large images, or a GIF would be tens of megabytes.
+    side = int(np.clip(FILM_WIDTH // method.image_shape[1], 2, MOST_SIDE))
+    labels = np.resize(np.arange(method.num_classes, dtype=np.int32), max(side**2, STRIP_ROWS))
+    ways = paths(method, state, key, labels, cfg_scale)
+    ways = {name: np.asarray(pixels.to_uint8(way)) for name, way in ways.items()}
+    way, *single = ways.values()
+
+    strip, film = out / "denoising.png", out / f"denoising.{suffix}"
+    columns, headings = evenly(way[:, :STRIP_ROWS], STRIP_TIMES)
+    for one in single:
+        columns = np.concatenate([columns, one[-1:, :STRIP_ROWS]])
+        headings.append("one step")
+    width = STRIP_CELL * len(columns)
+    pictures.save_grid(columns.swapaxes(0, 1), strip, column_headings=headings, width=width)
+    frames, captions = evenly(way[:, : side**2], IMAGE_FRAMES)
+    grids = frames.reshape(len(frames), side, side, *frames.shape[2:])
+    animations.save_grids(grids, film, captions)
+    return [strip, film]
+
+
+def evenly(way, most):
+    """At most so many of the states on a way [steps + 1, ...], its ends too, and their times."""
+    steps = len(way) - 1
+    chosen = np.unique(np.linspace(0, steps, min(most, len(way))).round().astype(int))
+    return way[chosen], [f"t = {1 - k / steps:.2f}" for k in chosen]
+
+
+def main(_):
+    backend.configure()
+    if FORMAT.value == "mp4":
+        try:
+            animations.ffmpeg()  # before the work
+        except animations.VideoError as error:
+            raise flags.IllegalFlagValueError(f"--format mp4: {error}") from error
+    written = animate(
+        WORKDIR.value,
+        OUT.value,
+        sampler=SAMPLER.value,
+        steps=STEPS.value,
+        num=NUM.value,
+        seed=SEED.value,
+        cfg_scale=CFG_SCALE.value,
+        suffix=FORMAT.value,
+    )
+    for path in written:
+        log.info("%s", path)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    cli.run(main)
