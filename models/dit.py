@@ -16,6 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from models.attention import attend
+
 Dtype = Any
 
 FOURIER_FEATURES = 256
@@ -105,10 +107,8 @@ class Attention(nn.Module):
         q, k, v = jnp.moveaxis(qkv.reshape(batch, tokens, 3, self.num_heads, head), 2, 0)
         q = rotate(RMSNorm(name="q_norm")(q)).astype(self.dtype)
         k = rotate(RMSNorm(name="k_norm")(k)).astype(self.dtype)
-        logits = jnp.einsum("bthd,bshd->bhts", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(logits / jnp.sqrt(jnp.float32(head)), axis=-1)
-        out = jnp.einsum("bhts,bshd->bthd", weights.astype(self.dtype), v)
-        return Dense(width, dtype=self.dtype, name="proj")(out.reshape(batch, tokens, width))
+        out = attend(q, k, v).reshape(x.shape)
+        return Dense(width, dtype=self.dtype, name="proj")(out)
 
 
 class SwiGLU(nn.Module):

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.attention import attend
-from models.dit import Dense, Modulation, fourier_features, modulate, patchify, unpatchify
+from models.conditioning import Conditioning, normal
+from models.dit import Dense, Modulation, modulate, patchify, unpatchify
 
 Dtype = Any
 
-TIME_MAX_PERIOD = 10000.0  # times are not scaled: the features vary by one radian over [0, 1]
 POSITION_MAX_PERIOD = 10000.0
 POSITIONS = ("sincos", "learned")
 
@@ -37,7 +37,6 @@ SIZES = {
 }
 
 layer_norm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_bias=False, use_scale=False)
-normal = nn.initializers.normal(0.02)
 
 
 def sincos_table(grid: int, width: int) -> np.ndarray:
@@ -52,60 +51,6 @@ def sincos_table(grid: int, width: int) -> np.ndarray:
     line = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
     columns, rows = np.tile(line, (grid, 1)), np.repeat(line, grid, axis=0)
     return np.concatenate([columns, rows], axis=1).astype(np.float32)
-
-
-class TimeEmbedding(nn.Module):
-    """Two dense layers on Fourier features of times [B]: [B, D]."""
-
-    hidden_size: int
-
-    @nn.compact
-    def __call__(self, time: jax.Array) -> jax.Array:
-        x = fourier_features(time, max_period=TIME_MAX_PERIOD)
-        x = nn.silu(Dense(self.hidden_size, kernel_init=normal, name="in")(x))
-        return Dense(self.hidden_size, kernel_init=normal, name="out")(x)
-
-
-class Conditioning(nn.Module):
-    """t, h and label to [B, D] float32, by the sum of their embeddings.
-
-    It stays float32: it costs one row an image, and MeanFlow lives on small differences of times,
-    which bfloat16 with its eight bits would blur.
-
-    Attributes:
-      num_classes: label `num_classes` is the null class; 0 for no label table.
-      shared_time: one embedding for both of r = t - h and t, instead of one for t, one for h.
-    """
-
-    num_classes: int
-    hidden_size: int
-    shared_time: bool = False
-
-    @nn.compact
-    def __call__(self, t: jax.Array, h: jax.Array, labels: jax.Array | None) -> jax.Array:
-        embed = TimeEmbedding(self.hidden_size, name="t_embed")
-        if self.shared_time:
-            condition = embed(t) + embed(t - h)
-        else:
-            condition = embed(t) + TimeEmbedding(self.hidden_size, name="h_embed")(h)
-        if self.num_classes == 0:
-            return condition
-        table = label_table(self.num_classes, self.hidden_size)
-        return condition + table(require_labels(labels, self.num_classes))
-
-
-def label_table(num_classes: int, width: int) -> nn.Module:
-    """A row of float32 [width] for each class and the null class, made inside a module."""
-    return nn.Embed(num_classes + 1, width, embedding_init=normal, name="label")
-
-
-def require_labels(labels: jax.Array | None, num_classes: int) -> jax.Array:
-    """The labels; ValueError where a network with classes was called without."""
-    if labels is None:
-        raise ValueError(
-            f"a network of {num_classes} classes needs labels [B]; {num_classes} is the null label"
-        )
-    return labels
 
 
 class Attention(nn.Module):

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.time_embedding import JointEmbedding, PairEmbedding
+from models.conditioning import JointEmbedding, PairEmbedding
 from models.unet_blocks import (
     Attention,
     GroupNorm,

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from models.conditioning import Conditioning
 from models.dit import Modulation, modulate
-from models.flow_dit import Conditioning
 from models.norms import kaiming_normal, norm
 
 Dtype = Any

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from models.conditioning import label_table, require_labels
 from models.dit import fourier_features
-from models.flow_dit import label_table, require_labels
 
 Dtype = Any
 

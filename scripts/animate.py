@@ -1,7 +1,7 @@
 """How a run of flow matching or MeanFlow goes from noise to samples, as moving pictures.
 
     python scripts/animate.py --workdir runs/meanflow_toy2d
-    python scripts/animate.py --workdir runs/meanflow_digits --format mp4 --sampler heun --sampling_steps 25
+    python scripts/animate.py --workdir runs/meanflow_digits --sampler heun --sampling_steps 25
 
 Time runs from t = 1, noise, to t = 0, samples. Of points it writes
 

@@ -10,7 +10,7 @@ import pytest
 import torch_weights
 from torch_weights import nchw, nhwc
 
-from models import time_embedding, unet
+from models import conditioning, unet
 
 BLOCK_LAYERS = {
     "norm1": "norm0",
@@ -93,7 +93,7 @@ def case(golden):
 def test_features_of_a_time(golden):
     g = golden("06a_unet_pymeanflow.npz")
     theirs = g["out.pos_embedding_t_before_swap"]
-    ours = time_embedding.sinusoidal(jnp.asarray(g["in.t"]), theirs.shape[1])
+    ours = conditioning.sinusoidal(jnp.asarray(g["in.t"]), theirs.shape[1])
     swapped = np.roll(theirs, theirs.shape[1] // 2, axis=1)
     np.testing.assert_allclose(ours, swapped, rtol=1e-4, atol=5e-5)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import flow_dit
+from models import conditioning, flow_dit
 from models.dit import fourier_features
 
 LAYERS = {
@@ -79,7 +79,7 @@ def test_time_features(golden):
     theirs = g["out.t_embedding_256"]
     close(
         fourier_features(
-            jnp.asarray(g["in.t"]), theirs.shape[1], max_period=flow_dit.TIME_MAX_PERIOD
+            jnp.asarray(g["in.t"]), theirs.shape[1], max_period=conditioning.MAX_PERIOD
         ),
         theirs,
     )

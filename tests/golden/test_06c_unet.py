@@ -9,7 +9,7 @@ import pytest
 import torch_weights
 from torch_weights import nchw, nhwc
 
-from models import time_embedding, unet
+from models import conditioning, unet
 
 BLOCK_LAYERS = {"modulation": "time_mlp.1"}  # the others have the seed's names
 EMBEDDING = {
@@ -80,7 +80,7 @@ def case(golden):
 
 def test_the_embedding_of_the_times(case):
     g, model, variables, given = case
-    embedding = time_embedding.PairEmbedding(
+    embedding = conditioning.PairEmbedding(
         model.model_channels,
         unet.EMBEDDING_MULT * model.model_channels,
         num_classes=0,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from models import time_embedding, unet, unet_blocks
+from models import conditioning, unet, unet_blocks
 
 # Two levels of one block: one of everything. The middle alone, where compilation takes long.
 MIDDLE = dict(channel_mult=(1,), num_blocks=0)
@@ -257,7 +257,7 @@ def test_group_norm_is_that_of_flax(style, groups):
 
 
 def test_features_of_a_time_span_all_frequencies():
-    features = time_embedding.sinusoidal(jnp.asarray([0.0, 0.5]), 6)
+    features = conditioning.sinusoidal(jnp.asarray([0.0, 0.5]), 6)
     np.testing.assert_allclose(features[0], [0, 0, 0, 1, 1, 1], atol=1e-7)
     angles = 0.5 * np.array([1.0, 0.01, 0.0001])
     expected = np.concatenate([np.sin(angles), np.cos(angles)])
@@ -265,7 +265,7 @@ def test_features_of_a_time_span_all_frequencies():
 
 
 def test_one_embedding_serves_both_ends_of_the_interval():
-    embedding = time_embedding.PairEmbedding(8, 8, 0, True, nn.initializers.normal(1.0))
+    embedding = conditioning.PairEmbedding(8, 8, 0, True, nn.initializers.normal(1.0))
     _, t, h, _ = inputs()
     swapped, params = embedding.init_with_output(jax.random.key(0), t - h, -h, None)
     np.testing.assert_allclose(embedding.apply(params, t, h, None), swapped, rtol=1e-4, atol=1e-5)

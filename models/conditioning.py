@@ -1,18 +1,20 @@
-"""The times of a velocity network as one vector: t, the end of an interval, and h = t - r.
+"""The condition of a velocity network as one vector: t, the end of an interval, h = t - r, label.
 
 All of it is float32: it costs one row an image, and MeanFlow lives on small differences of times.
 """
 
+import functools
 import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.dit import Dense
-from models.flow_dit import label_table, require_labels
+from models.dit import Dense, fourier_features
 
-MAX_PERIOD = 10000.0
+MAX_PERIOD = 10000.0  # times are not scaled: the features vary by one radian over [0, 1]
+
+normal = nn.initializers.normal(0.02)
 
 
 def sinusoidal(value: jax.Array, features: int) -> jax.Array:
@@ -123,3 +125,46 @@ class PairEmbedding(nn.Module):
             table = label_table(self.num_classes, self.width)
             x = x + table(require_labels(labels, self.num_classes))
         return x
+
+
+class Conditioning(nn.Module):
+    """t, h and label to [B, D] float32, by the sum of their embeddings.
+
+    The condition of the DiT (Peebles and Xie, arXiv:2212.09748), with h as a second time.
+
+    Attributes:
+      num_classes: label `num_classes` is the null class; 0 for no label table.
+      shared_time: one embedding for both of r = t - h and t, instead of one for t, one for h.
+    """
+
+    num_classes: int
+    hidden_size: int
+    shared_time: bool = False
+
+    @nn.compact
+    def __call__(self, t: jax.Array, h: jax.Array, labels: jax.Array | None) -> jax.Array:
+        features = functools.partial(fourier_features, max_period=MAX_PERIOD)
+        t_embed = TwoLayers(self.hidden_size, normal, name="t_embed")
+        condition = t_embed(features(t))
+        if self.shared_time:
+            condition += t_embed(features(t - h))
+        else:
+            condition += TwoLayers(self.hidden_size, normal, name="h_embed")(features(h))
+        if self.num_classes == 0:
+            return condition
+        table = label_table(self.num_classes, self.hidden_size)
+        return condition + table(require_labels(labels, self.num_classes))
+
+
+def label_table(num_classes: int, width: int) -> nn.Module:
+    """A row of float32 [width] for each class and the null class, made inside a module."""
+    return nn.Embed(num_classes + 1, width, embedding_init=normal, name="label")
+
+
+def require_labels(labels: jax.Array | None, num_classes: int) -> jax.Array:
+    """The labels; ValueError where a network with classes was called without."""
+    if labels is None:
+        raise ValueError(
+            f"a network of {num_classes} classes needs labels [B]; {num_classes} is the null label"
+        )
+    return labels
