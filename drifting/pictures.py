@@ -219,14 +219,15 @@ def plot_curves(
 ) -> None:
     """Draws each named (steps [N], values [N]) in a small panel of its own, side by side.
 
-    `val_<name>`, measured on held-out images, shares the panel of `<name>`. Values that are not
-    finite leave a gap. Raises ValueError for no series.
+    `val_<name>`, measured on held-out images, and `<name>_real`, of real data in the samples'
+    place, share the panel of `<name>`. Values that are not finite leave a gap. Raises ValueError
+    for no series.
     """
     if not series:
         raise ValueError("no series to draw")
     panels: dict[str, list[str]] = defaultdict(list)
     for name in series:
-        panels[name.removeprefix("val_")].append(name)
+        panels[name.removeprefix("val_").removesuffix("_real")].append(name)
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = _figure(3.4 * columns, 2.4 * rows)
@@ -234,7 +235,7 @@ def plot_curves(
         axes = figure.add_subplot(rows, columns, place)
         for name in names:
             steps, values = np.asarray(series[name], np.float64)
-            label = "held out" if name.startswith("val_") else "training"
+            label = _curve_label(name)
             axes.plot(steps, np.where(np.isfinite(values), values, np.nan), linewidth=1.2,
                       label=label)  # fmt: skip
         axes.set_title(title, fontsize=9, loc="left")
@@ -242,9 +243,16 @@ def plot_curves(
         if place > len(panels) - columns:  # no panel below
             axes.set_xlabel("training step", fontsize=8)
         _tidy(axes)
-        if any(name.startswith("val_") for name in names):
+        if len(names) > 1 or names[0].startswith("val_"):
             axes.legend(fontsize=7, frameon=False)
     _save_figure(figure, path)
+
+
+def _curve_label(name: str) -> str:
+    """Beside the other curve of its panel."""
+    if name.startswith("val_"):
+        return "held out"
+    return "real data" if name.endswith("_real") else "training"
 
 
 def plot_confusion(

@@ -35,11 +35,16 @@ def say(text):
 
 
 def random_images(config, per_class=256):
-    """A resident data set of noise."""
+    """A resident data set of noise; float32 where the config's are points or latents."""
     size, channels = config.data.image_size, config.data.channels
     labels = np.repeat(np.arange(CLASSES.value, dtype=np.int32), per_class)
-    shape = (len(labels), size, size, channels)
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    generator = np.random.default_rng(0)
+    source, _, _ = config.data.source.partition(":")
+    shape = (2,) if source == "toy2d" else (size, size, channels)
+    if source in ("toy2d", "latents"):
+        images = generator.standard_normal((len(labels), *shape), np.float32)
+    else:
+        images = generator.integers(0, 256, (len(labels), *shape), np.uint8)
     names = tuple(map(str, range(CLASSES.value)))
     return resident.to_device(ImageSet(images, labels, names, "random", "train", ""))
 
@@ -56,14 +61,15 @@ def model_flop(config, data):
 
 def facts_of(data):
     count, *shape = data.images.shape
-    channels = (0.0,) * shape[2], (1.0,) * shape[2]
+    channels = (0.0,) * shape[-1], (1.0,) * shape[-1]
     return methods.DataFacts(tuple(shape), len(data.class_counts), count, *channels)
 
 
 def compile_step(method, data, key, frozen):
     state = jax.jit(method.init)(key)
     began = time.perf_counter()
-    program = jax.jit(loop.make_program(method), donate_argnums=0)
+    # As the training loop does: one step is no loop, in which a CPU is slow at convolutions.
+    program = jax.jit(loop.make_program(method, looped=STEPS.value > 1), donate_argnums=0)
     count = jnp.int32(STEPS.value)
     compiled = program.lower(state, data, key, count, frozen).compile()
     return compiled, state, time.perf_counter() - began

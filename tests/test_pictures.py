@@ -285,3 +285,15 @@ def test_importing_loads_neither_matplotlib_nor_jax():
         "assert 'matplotlib' not in sys.modules and 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_real_data_share_the_panel_of_samples(tmp_path):
+    steps = [0.0, 1.0]
+    of_samples = {"energy_distance": (steps, [2.0, 1.0])}
+    both = of_samples | {"energy_distance_real": (steps, [0.5, 0.5])}
+    sizes = {}
+    for name, series in (("one", of_samples), ("both", both), ("two", both | {"loss": both[
+        "energy_distance"]})):  # fmt: skip
+        plot_curves(series, tmp_path / f"{name}.png")
+        sizes[name] = Image.open(tmp_path / f"{name}.png").size
+    assert sizes["one"] == sizes["both"] != sizes["two"]
