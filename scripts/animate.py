@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from drifting import animations, cli, experiment, pictures
+from drifting import animations, cli, pictures, runs
 from drifting.evaluation.generation import NonFiniteSamples
 from drifting.training import backend
 from input_pipeline import pixels
@@ -59,10 +59,10 @@ STRIP_ROWS, STRIP_TIMES, STRIP_CELL = 8, 12, 64  # of at least so many pixels, f
 
 def animate(workdir, out=None, *, sampler, steps, num, seed, cfg_scale=None, suffix="gif"):
     """Writes the pictures of a run into the folder `out`; returns their paths."""
-    run = experiment.Run(workdir)
+    run = runs.Run(workdir)
     run.require_generator()
     if not hasattr(run.method, "trajectory"):
-        raise experiment.WorkdirError(
+        raise runs.WorkdirError(
             f"{run.workdir} is a run of method {run.config.method.name!r}, which makes samples in "
             "one step: there is no path to show; animate a run of method 'meanflow'"
         )
@@ -81,7 +81,7 @@ def _made(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise experiment.WorkdirError(f"cannot write --out {folder}: {error.strerror}") from error
+        raise runs.WorkdirError(f"cannot write --out {folder}: {error.strerror}") from error
     return folder
 
 

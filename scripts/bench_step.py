@@ -19,7 +19,7 @@ import timing
 from absl import app, flags
 from ml_collections import config_flags
 
-from drifting import experiment, methods
+from drifting import methods, runs
 from drifting.training import backend, flops, loop
 from input_pipeline import resident
 from input_pipeline.sources import ImageSet
@@ -54,7 +54,7 @@ def model_flop(config, data):
     config = config.copy_and_resolve_references()
     if "micro_batches" in config.method:
         config.method.micro_batches = 1
-    method, frozen = experiment.make_method(config, facts_of(data))
+    method, frozen = runs.make_method(config, facts_of(data))
     state = jax.eval_shape(method.init, jax.random.key(0))
     return flops.count(method.train_step, state, data, jax.random.key(0), frozen)
 
@@ -110,7 +110,7 @@ def main(_):
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
     say(f"{timing.machine()}")
     data, key = random_images(config), jax.random.key(0)
-    method, frozen = experiment.make_method(config, facts_of(data))
+    method, frozen = runs.make_method(config, facts_of(data))
     compiled, state, compile_seconds = compile_step(method, data, key, frozen)
     say(f"compiled in {compile_seconds:.1f} s")
     peak = timing.matmul_rate(config.precision)

@@ -19,7 +19,7 @@ import numpy as np
 import timing
 from absl import flags
 
-from drifting import cli
+from drifting import cli, runs
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Run with a learned field")
 DRAWS = flags.DEFINE_integer("draws", 50, "Fresh draws", lower_bound=2)
@@ -109,17 +109,16 @@ def summarize(values):
 
 
 def main(_):
-    from drifting import experiment
     from drifting.training import backend
 
     backend.configure()
-    run = experiment.Run(WORKDIR.value, whole=True)
+    run = runs.Run(WORKDIR.value, whole=True)
     if getattr(run.method, "field", None) is None:
-        raise experiment.WorkdirError(f"{run.workdir} has no learned field (config.method.field)")
+        raise runs.WorkdirError(f"{run.workdir} has no learned field (config.method.field)")
     state, step = run.restore_last()
     field_step = step if FIELD_STEP.value is None else FIELD_STEP.value
     state.params["field"] = run.restore(field_step)[0].params["field"]
-    test_images = experiment.load_images(run.config, run.config.data.test_split)
+    test_images = runs.load_images(run.config, run.config.data.test_split)
     draw = make_draw(run.method, run.images, test_images, HELD_OUT.value)
     keys = jax.random.split(jax.random.key(SEED.value), DRAWS.value)
     values = np.stack([np.asarray(draw(state, run.frozen, key)) for key in keys])

@@ -15,7 +15,7 @@ import script_modules
 from PIL import Image
 
 from configs import base
-from drifting import animations, experiment
+from drifting import animations, experiment, runs
 from drifting import config as config_lib
 from drifting.config import ConfigError
 from drifting.evaluation.generation import NonFiniteSamples
@@ -60,9 +60,9 @@ def of_points(tmp_path_factory):
 
 def random_run(workdir, config):
     """A run whose one checkpoint has random weights: training it would take longer."""
-    data = experiment.load_images(config, "train")
-    facts = experiment.facts_of(data)
-    method, _ = experiment.make_method(config, facts)
+    data = runs.load_images(config, "train")
+    facts = runs.facts_of(data)
+    method, _ = runs.make_method(config, facts)
     draw = np.random.default_rng(0).standard_normal
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     params = jax.tree.map(lambda s: jnp.asarray(0.3 * draw(s.shape), s.dtype), shapes.params)
@@ -144,7 +144,7 @@ def test_points_go_the_learned_way_beside_the_single_step(of_points, tmp_path, s
         top = len(first) // 8  # where the time is
         assert count == 5 and (first[top:] != last[top:]).any()
 
-    run = experiment.Run(of_points)
+    run = runs.Run(of_points)
     state, _ = run.restore_last()
     z = jax.random.normal(jax.random.key(3), (20, 2))
     labels = jnp.zeros(20, jnp.int32)
@@ -166,7 +166,7 @@ def test_points_go_the_learned_way_beside_the_single_step(of_points, tmp_path, s
 
 
 def test_arrows_are_the_way_that_particles_go(of_points, small):
-    run = experiment.Run(of_points)
+    run = runs.Run(of_points)
     state, _ = run.restore_last()
     way = np.random.default_rng(0).standard_normal((3, 6, 2))
     times, plane = np.float32([1.0, 0.5, 0.0]), np.float32([[-2, -1], [1, 3]])
@@ -191,7 +191,7 @@ def test_without_mean_velocities_there_is_no_single_step(of_points, copied, tmp_
 
 
 def test_each_class_has_its_field_and_its_points(of_classes):
-    run = experiment.Run(of_classes)
+    run = runs.Run(of_classes)
     state, _ = run.restore_last()
     labels = np.arange(6) % 2
     way = np.random.default_rng(0).standard_normal((3, 6, 2))
@@ -212,7 +212,7 @@ def test_each_class_has_its_field_and_its_points(of_classes):
 
 
 def test_a_single_step_is_not_shown_twice(of_points):
-    run = experiment.Run(of_points)
+    run = runs.Run(of_points)
     state, _ = run.restore_last()
     labels = np.zeros(4, np.int32)
     names = {
@@ -250,7 +250,7 @@ def test_images_are_shown_at_states_of_their_way(of_images, tmp_path, monkeypatc
     count, first, last = ends(files[1])
     assert count == 25 and (first[32:] != last[32:]).any()
 
-    run = experiment.Run(of_images)
+    run = runs.Run(of_images)
     state, _ = run.restore_last()
     labels = jnp.arange(64) % 10
     z = jax.random.normal(jax.random.key(3), (64, 8, 8, 1))
@@ -296,14 +296,14 @@ def test_states_of_a_way_are_spread_over_its_times():
 
 def test_runs_without_a_path_are_refused(of_images, copied, small_config):
     workdir = copied(of_images, small_config())
-    with pytest.raises(experiment.WorkdirError, match="method 'drifting'.*there is no path to"):
+    with pytest.raises(runs.WorkdirError, match="method 'drifting'.*there is no path to"):
         animate.animate(workdir, **GIVEN)
     assert not (workdir / "animations").exists()
 
 
 def test_latents_are_refused(of_images, copied):
     workdir = copied(of_images, {"data.source": "latents:elsewhere"})
-    with pytest.raises(experiment.WorkdirError, match="needs the autoencoder's decoder"):
+    with pytest.raises(runs.WorkdirError, match="needs the autoencoder's decoder"):
         animate.animate(workdir, **GIVEN)
 
 
@@ -311,12 +311,12 @@ def test_unknown_samplers_and_places_are_refused(of_points, tmp_path):
     with pytest.raises(ConfigError, match="'rk5'.*did you mean 'rk4'"):
         animate.animate(of_points, tmp_path, **(GIVEN | {"sampler": "rk5"}))
     (tmp_path / "file").touch()
-    with pytest.raises(experiment.WorkdirError, match="cannot write --out .*file: File exists"):
+    with pytest.raises(runs.WorkdirError, match="cannot write --out .*file: File exists"):
         animate.animate(of_points, tmp_path / "file", **GIVEN)
 
 
 def test_a_diverged_checkpoint_is_refused(of_points):
-    run = experiment.Run(of_points)
+    run = runs.Run(of_points)
     state, _ = run.restore_last()
     bad = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), state.ema_params)
     method = run.method.with_sampler("euler", 2)

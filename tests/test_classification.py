@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drifting import encoders, experiment
+from drifting import encoders, experiment, runs
 from drifting.config import ConfigError
 from drifting.evaluation import measurement, report
-from drifting.experiment import WorkdirError
+from drifting.runs import WorkdirError
 from drifting.training import checkpoints, writers
 from drifting.weights import files, torchvision
 from input_pipeline import splits
@@ -34,7 +34,7 @@ def rows(workdir):
 
 
 def final_state(workdir):
-    run = experiment.Run(workdir)
+    run = runs.Run(workdir)
     return jax.device_get(run.restore(run.steps()[-1])[0])
 
 
@@ -58,7 +58,7 @@ def test_what_a_run_leaves(classify):
 
 def test_validation_images_are_never_trained_on(classify):
     workdir = classify()
-    whole = experiment.load_images(experiment.Run(workdir).config, "train")
+    whole = runs.load_images(runs.Run(workdir).config, "train")
     split = splits.read(workdir / "split.json")
     assert len(split.val_indices) == 200 and split.num_images == 1497
     facts = encoders.read_facts(workdir)
@@ -133,7 +133,7 @@ def encoder(small_classifier, tmp_path_factory):
 
 def test_an_encoder_is_the_best_checkpoint_on_its_own(encoder):
     loaded = encoders.load(str(encoder), (8, 8, 1))
-    run = experiment.Run(encoder)
+    run = runs.Run(encoder)
     state, _ = run.restore(run.best_step())
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
     found = loaded.encode(loaded.parameters, x)
@@ -150,8 +150,8 @@ def test_drifting_in_an_encoders_features(encoder, small_config, tmp_path, kind,
     values = {"method.encoder": str(encoder), "method.encoder_features": kind,
               "method.encoder_every_block": 0, "train.total_steps": 4}
     config = small_config(**values)
-    images = experiment.load_images(config, "train")
-    method, frozen = experiment.make_method(config, experiment.facts_of(images))
+    images = runs.load_images(config, "train")
+    method, frozen = runs.make_method(config, runs.facts_of(images))
     features = jax.eval_shape(method.features, frozen, jax.numpy.zeros((2, 8, 8, 1)))
     assert len(features) == stacks and all(f.shape[1] == 2 for f in features)
     if kind == "pooled":  # compilation of all locations takes long
@@ -164,8 +164,8 @@ def test_an_encoders_parameters_are_no_constants_of_the_step(encoder, small_conf
     from input_pipeline import resident
 
     config = small_config(**{"method.encoder": str(encoder)})
-    images = experiment.load_images(config, "train")
-    method, frozen = experiment.make_method(config, experiment.facts_of(images))
+    images = runs.load_images(config, "train")
+    method, frozen = runs.make_method(config, runs.facts_of(images))
     state = jax.eval_shape(method.init, jax.random.key(0))
     data = jax.eval_shape(lambda: resident.to_device(images))
     traced = jax.make_jaxpr(method.train_step)(state, data, jax.random.key(0), frozen)

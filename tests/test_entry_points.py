@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from drifting import experiment
+from drifting import runs
 from drifting.evaluation import report
 from drifting.training import checkpoints, writers
 
@@ -70,7 +70,7 @@ def whole(train, tmp_path_factory):
 
 
 def final_state(workdir):
-    return jax.device_get(experiment.Run(workdir).restore(STEPS)[0])
+    return jax.device_get(runs.Run(workdir).restore(STEPS)[0])
 
 
 def wait_for_step(process, workdir, step):

@@ -12,7 +12,7 @@ from PIL import Image
 from drifting import experiment
 from drifting.config import ConfigError
 from drifting.evaluation import measurement, scoring
-from drifting.experiment import WorkdirError
+from drifting.runs import WorkdirError
 from drifting.training import checkpoints, writers
 from drifting.training.checkpoints import CheckpointError
 from drifting.weights import files, inception

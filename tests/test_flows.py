@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from configs import base, meanflow_toy2d
-from drifting import experiment
+from drifting import experiment, runs
 from drifting.config import ConfigError
 from drifting.evaluation import report
-from drifting.experiment import WorkdirError
+from drifting.runs import WorkdirError
 from drifting.training.sharding import MeshError
 from input_pipeline import toy2d
 
@@ -59,7 +59,7 @@ def test_one_step_hits_the_modes(trained):
     """The time direction of the sampler is the training's. One that goes the other way hits 4 %;
     noise, 14 %; real points, 99 %."""
     mixture = toy2d.mixture("gaussians")
-    run = experiment.Run(trained)
+    run = runs.Run(trained)
     state, _ = run.restore_last()
     labels = np.zeros(2000, np.int32)
 
@@ -124,7 +124,7 @@ def test_a_resumed_run_is_the_one_that_never_stopped(tmp_path):
     for total in (4, 8):
         config = few_steps(**{"train.total_steps": total})
         experiment.train(config, tmp_path / "parts")
-    states = [experiment.Run(tmp_path / name).restore(8)[0] for name in ("whole", "parts")]
+    states = [runs.Run(tmp_path / name).restore(8)[0] for name in ("whole", "parts")]
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss
 
-from drifting import experiment, methods
+from drifting import methods, runs
 from drifting.config import ConfigError
 from drifting.methods import classifier, labelled
 from input_pipeline import resident, sources
@@ -22,7 +22,7 @@ def images():
 @pytest.fixture
 def make(small_classifier, images):
     def method(**changed):
-        return methods.create(small_classifier(**changed), experiment.facts_of(images))
+        return methods.create(small_classifier(**changed), runs.facts_of(images))
 
     return method
 
@@ -129,7 +129,7 @@ def test_a_tally_counts_what_the_network_says(make, images):
 
 
 def test_the_network_sees_standardised_images(make, images):
-    facts = experiment.facts_of(images)
+    facts = runs.facts_of(images)
     channels = {"mean": jnp.asarray(facts.mean), "std": jnp.asarray(facts.std)}
     x = classifier.standardized(jnp.asarray(images.images / 127.5 - 1.0, jnp.float32), channels)
     np.testing.assert_allclose([jnp.mean(x), jnp.std(x)], [0.0, 1.0], atol=1e-5)

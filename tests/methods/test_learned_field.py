@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import base, digits_ldf
-from drifting import experiment
+from drifting import experiment, runs
 from drifting.config import ConfigError
 from drifting.fields import objectives
 from drifting.methods import learned_field
@@ -174,12 +174,12 @@ def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
         workdir = train(**LEARNED | {"train.total_steps": 8})
     assert "config.method.field: 'kernel' -> 'learned'" in caplog.text
     assert "holds no field of this shape: a fresh one is started" in caplog.text
-    state, _ = experiment.Run(workdir, whole=True).restore(8)
+    state, _ = runs.Run(workdir, whole=True).restore(8)
     assert state.params.keys() == {"generator", "field"}
     caplog.clear()
     train(**kernel | {"train.total_steps": 12})
     assert "fresh" not in caplog.text
-    state, step = experiment.Run(workdir).restore_last()
+    state, step = runs.Run(workdir).restore_last()
     assert step == 12 and state.params.keys() == {"generator"}
 
 
@@ -187,7 +187,7 @@ def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
 def test_a_resumed_field_is_the_one_that_never_stopped(train):
     once, again = train("once", **LEARNED | {"train.total_steps": 8}), train("again", **LEARNED)
     train("again", **LEARNED | {"train.total_steps": 8})
-    states = [experiment.Run(w, whole=True).restore(8)[0] for w in (once, again)]
+    states = [runs.Run(w, whole=True).restore(8)[0] for w in (once, again)]
     assert "field" in states[0].params
     jax.tree.map(np.testing.assert_array_equal, *states)
 

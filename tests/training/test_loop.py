@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drifting import experiment
+from drifting import experiment, runs
 from drifting.training import checkpoints, loop, writers
 from drifting.training.loop import Schedule
 
@@ -16,12 +16,12 @@ def losses(workdir):
 
 
 def state_of(workdir, step):
-    run = experiment.Run(workdir)
+    run = runs.Run(workdir)
     return jax.device_get(run.restore(step)[0])
 
 
 def make_method(config, images):
-    return experiment.make_method(config, experiment.facts_of(images))[0]
+    return runs.make_method(config, runs.facts_of(images))[0]
 
 
 def test_calls_end_at_events():
@@ -46,7 +46,7 @@ def test_what_a_run_leaves(train):
     pictures = sorted(p.name for p in (workdir / "samples").iterdir())
     assert pictures == [f"step_{k:07d}.png" for k in (0, 6, 12)]
     assert checkpoints.valid_steps(workdir / "checkpoints") == [0, 4, 8, 12]
-    _, metrics = experiment.Run(workdir).restore(12)
+    _, metrics = runs.Run(workdir).restore(12)
     assert metrics["loss"] == rows[-1]["loss"]
 
 
@@ -92,7 +92,7 @@ def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
 
 def test_parameters_are_split_over_fsdp(small_config, tmp_path):
     config = small_config(**{"mesh.data": 2, "mesh.fsdp": 4})
-    images = experiment.load_images(config, "train")
+    images = runs.load_images(config, "train")
     method = make_method(config, images)
     schedule = Schedule(1, 1, 1, 1, 1, 1.0)
     trainer = loop.Trainer(method, config, schedule, tmp_path)
@@ -130,7 +130,7 @@ def test_on_a_cpu_a_call_of_a_convolving_method_is_one_step(small_classifier, tm
     config = small_classifier(**{"train.total_steps": 3, "train.log_steps": 3,
                                  "train.checkpoint_steps": 3, "train.steps_per_call": 3})
     experiment.train(config, tmp_path / "run")
-    images = experiment.load_images(config, "train")
+    images = runs.load_images(config, "train")
     trainer = loop.Trainer(make_method(config, images), config, Schedule(3, 3, 3, 3, 3, 1.0),
                            tmp_path / "other")
     with jax.set_mesh(trainer.mesh):
@@ -161,7 +161,7 @@ def test_nothing_is_traced_or_compiled_after_the_second_step(
     # Events that differ in length: calls of 1 to 4 steps, samples, checkpoints.
     config = small_config(**{"train.total_steps": 21, "train.log_steps": 2,
                              "train.sample_steps": 5, "train.checkpoint_steps": 7})
-    images = experiment.load_images(config, "train")
+    images = runs.load_images(config, "train")
     method = Counted(make_method(config, images))
     compiled, seen = [], {}
 
@@ -187,7 +187,7 @@ def test_nothing_is_traced_or_compiled_after_the_second_step(
 
 def test_a_hidden_transfer_in_the_loop_is_an_error(small_config, tmp_path):
     config = small_config()
-    images = experiment.load_images(config, "train")
+    images = runs.load_images(config, "train")
     method = make_method(config, images)
     trainer = loop.Trainer(method, config, Schedule(4, 1, 4, 4, 1, 1.0), tmp_path)
     with jax.set_mesh(trainer.mesh):

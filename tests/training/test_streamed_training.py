@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from drifting import experiment
+from drifting import experiment, runs
 from drifting.config import ConfigError
 from drifting.state import TrainState
 from drifting.training import checkpoints, loop, writers
@@ -49,15 +49,15 @@ def test_a_killed_run_goes_on_as_the_one_that_never_stopped_and_is_scored(train,
     shutil.rmtree(parts / "checkpoints" / "6")
     train("parts", **given)
     assert losses(parts) == losses(whole) and np.all(np.asarray(losses(whole)[4:]) > 0)
-    a, b = (experiment.Run(workdir) for workdir in (whole, parts))
+    a, b = (runs.Run(workdir) for workdir in (whole, parts))
     a, b = (jax.device_get(run.restore(12)[0]) for run in (a, b))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert a.extra["queue"].counts.sum() == 80
     # Streamed images are scored from memory; of latents there is nothing to see yet.
-    assert experiment.Run(whole).images.images.shape == (300, 8, 8, 1)
+    assert runs.Run(whole).images.images.shape == (300, 8, 8, 1)
     text = (whole / "config.json").read_text().replace(source, "latents:elsewhere")
     (whole / "config.json").write_text(text)
-    with pytest.raises(experiment.WorkdirError, match="needs the autoencoder's decoder"):
+    with pytest.raises(runs.WorkdirError, match="needs the autoencoder's decoder"):
         experiment.evaluate(whole)
 
 
@@ -138,8 +138,8 @@ def test_a_bad_record_ends_the_run_with_its_own_line(small_config, moments, tmp_
 
 def test_facts_of_a_stream_are_of_its_first_records(small_config, source, monkeypatch):
     config = small_config(**STREAMED | {"data.source": source})
-    monkeypatch.setattr(experiment, "STREAM_HEAD", 100)
-    facts = experiment.facts_of(experiment.open_stream(config))
+    monkeypatch.setattr(runs, "STREAM_HEAD", 100)
+    facts = runs.facts_of(runs.open_stream(config))
     images = load("digits", "train", image_size=8, channels=1).images[:100] / 127.5 - 1
     assert (facts.image_shape, facts.num_classes, facts.num_images) == ((8, 8, 1), 10, 300)
     np.testing.assert_allclose(facts.mean + facts.std, (images.mean(), images.std()), rtol=1e-12)
