@@ -9,6 +9,7 @@ from configs import meanflow_toy2d
 def get_config():
     config = meanflow_toy2d.get_config()
     config.method.share_r_neq_t = 0.0
+    config.method.norm_power = 0.0
     config.method.sampler = "euler"
     config.method.sampling_steps = 50
     return config

@@ -25,6 +25,7 @@ def get_config():
     config.train.log_steps = 100
     config.train.sample_steps = 1000
     config.train.checkpoint_steps = 1000
+    config.train.keep_checkpoints = 10
     config.eval.num_samples = 1000
     config.eval.features = "pixels"
     config.eval.metrics = ("fid", "energy", "neighbours")

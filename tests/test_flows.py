@@ -181,7 +181,8 @@ def test_scores_in_training_that_devices_do_not_divide(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["unet", "film_unet", "dit"])
 def test_images_by_every_network(network, tmp_path):
-    config = image_config(network, **{"model.size": "nano", "model.remat": True})
+    changed = {"model.size": "nano", "model.remat": True, "precision": "bfloat16"}
+    config = image_config(network, **changed)
     experiment.train(config, tmp_path / "run")
     rows = [row for row in rows_of(tmp_path / "run") if "loss" in row]
     assert len(rows) == 2
