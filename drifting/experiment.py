@@ -317,11 +317,11 @@ def sample(
     *,
     labels: list[int] | None,
     cfg_scale: float | None,
-    sampler: str | None,
-    sampling_steps: int | None,
     batch_size: int | None,
     seed: int,
     ema: bool,
+    sampler: str | None = None,
+    sampling_steps: int | None = None,
 ) -> pathlib.Path:
     """Writes `num` samples of a run's newest checkpoint as a picture, an npz or a folder.
 

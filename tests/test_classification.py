@@ -67,6 +67,7 @@ def test_validation_images_are_never_trained_on(classify):
     np.testing.assert_allclose(facts.mean, np.mean(fit.images / 127.5 - 1.0), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_never_stopped(classify, small_classifier, tmp_path):
     whole = classify("whole", **{"train.keep_checkpoints": 9})
     half = tmp_path / "half"
@@ -88,6 +89,7 @@ def test_a_job_that_died_in_the_test_does_it_again(classify, small_classifier):
     assert json.loads((workdir / "test.json").read_text())["confusion"] == before["confusion"]
 
 
+@pytest.mark.slow
 def test_without_a_test_split_it_is_said_and_the_rest_is_done(classify, tmp_path, caplog):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (300, 8, 8, 1), np.uint8)
@@ -108,6 +110,7 @@ def test_a_split_file_of_other_data_is_refused(classify, small_classifier):
         experiment.train(small_classifier(), workdir)
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one_also_in_batch_statistics(classify):
     common = {"method.batch_size": 64, "train.total_steps": 5, "train.checkpoint_steps": 5}
     one = classify("one", **common)
@@ -145,7 +148,10 @@ def test_an_encoder_is_the_best_checkpoint_on_its_own(encoder):
     np.testing.assert_allclose(close, found.pooled, atol=0.05 * np.abs(found.pooled).max())
 
 
-@pytest.mark.parametrize("kind,stacks", [("pooled", 2), ("locations", 2 + 3 * 7)])
+@pytest.mark.parametrize(
+    "kind,stacks",
+    [pytest.param("pooled", 2, marks=pytest.mark.slow), ("locations", 2 + 3 * 7)],
+)
 def test_drifting_in_an_encoders_features(encoder, small_config, tmp_path, kind, stacks):
     values = {"method.encoder": str(encoder), "method.encoder_features": kind,
               "method.encoder_every_block": 0, "train.total_steps": 4}

@@ -90,10 +90,8 @@ def assert_same_run(workdir, whole):
     assert [r["step"] for r in rows] == list(range(1, STEPS + 1))
 
 
-MORE = [pytest.param(draw, marks=pytest.mark.slow) for draw in (1, 2)]
-
-
-@pytest.mark.parametrize("draw", [0, *MORE])
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", [0, 1, 2])
 def test_killed_at_a_random_step_and_resumed(train, whole, tmp_path, draw):
     step = int(np.random.default_rng(draw).integers(1, STEPS - 5))
     workdir = tmp_path / "run"
@@ -125,6 +123,7 @@ def test_sigterm_saves_the_step_it_is_at(train, whole, tmp_path):
     assert_same_run(workdir, whole)
 
 
+@pytest.mark.slow
 def test_an_evaluation_killed_half_way_is_taken_up(start, whole, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)

@@ -75,6 +75,7 @@ def test_another_model_or_data_set_is_refused_with_its_keys(train, small_config)
     assert (workdir / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_learning_rate_is_said_and_taken(train, caplog):
     train(**{"train.total_steps": 4})
     with caplog.at_level(logging.WARNING, logger="drifting"):
@@ -101,6 +102,7 @@ def test_data_that_cannot_serve_leaves_the_workdir_empty(small_config, tmp_path,
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_truncated_newest_checkpoint_costs_only_its_steps(train, caplog):
     whole = train("whole")
     workdir = train("parts", **{"train.total_steps": 8})
@@ -170,6 +172,7 @@ def test_raw_and_averaged_weights_differ(train):
     assert averaged["frechet_distance"] != raw["frechet_distance"]
 
 
+@pytest.mark.slow
 def test_scores_repeat(train):
     workdir = train()
     evaluate(workdir, "last")
@@ -204,6 +207,7 @@ def test_a_workdir_that_cannot_be_evaluated(train, tmp_path):
         evaluate(workdir)
 
 
+@pytest.mark.slow
 def test_several_seeds_and_the_best_checkpoint(train, caplog):
     workdir = train()
     with caplog.at_level(logging.INFO, logger="drifting"):
@@ -221,6 +225,7 @@ def test_best_of_nothing(train):
         experiment.evaluate(train(), "best")
 
 
+@pytest.mark.slow
 def test_samples_are_kept_and_removed(train):
     workdir = train()
     samples = workdir / "eval" / "artifacts" / "ema_cfg1_seed42_step12" / "samples"
@@ -232,6 +237,7 @@ def test_samples_are_kept_and_removed(train):
         evaluate(workdir, "last", save_samples=True, cleanup_samples=True)
 
 
+@pytest.mark.slow
 def test_a_running_job_is_watched_to_its_end(train, monkeypatch):
     """While the evaluator sleeps the job goes on."""
     workdir = train(**{"train.total_steps": 8})

@@ -23,6 +23,9 @@ def toy_config(**changed):
         "model.depth": 3,
         "method.batch_size": 256,
         "method.num_diagnosed": 500,
+        "method.norm_power": 0.0,  # as is enough for a few steps
+        "method.times": "uniform",
+        "ema_decay": 0.99,
         "optimizer.learning_rate": 3e-3,
         "optimizer.warmup_steps": 50,
         "train.total_steps": 800,
@@ -119,6 +122,7 @@ def test_flow_matching_trains_and_samples_with_steps(tmp_path):
         experiment.evaluate(tmp_path / "flow", sampler="meanflow", sampling_steps=1)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_one_that_never_stopped(tmp_path):
     experiment.train(few_steps(), tmp_path / "whole")
     for total in (4, 8):
@@ -159,14 +163,16 @@ def image_config(network, **changed):
     return config
 
 
-def test_images_are_scored_as_checkpoints_are_made(tmp_path):
-    changed = {"model.width": 16, "model.depth": 1, "method.guidance_kappa": 0.1}
-    experiment.train(image_config("cnn", **changed), tmp_path / "run")
+def test_checkpoints_are_scored_as_they_are_made(tmp_path):
+    changed = {
+        "train.evaluate": True, "mesh.data": 4, "method.class_conditional": True,
+        "eval.num_samples": 64, "eval.batch_size": 32, "eval.metrics": ("fid", "energy"),
+    }  # fmt: skip
+    experiment.train(few_steps(**changed), tmp_path / "run")
     table = tmp_path / "run" / "eval" / "fid_metrics.csv"
     rows = report.read_rows(table)
-    assert [(row["step"], row["nfe"]) for row in rows] == [("0", "1"), ("2", "1")]
+    assert [(row["step"], row["nfe"]) for row in rows] == [("0", "1"), ("4", "1"), ("8", "1")]
     assert all(float(row["frechet_distance"]) > 0 for row in rows)
-    assert (tmp_path / "run" / "samples" / "step_0000002.png").exists()
     experiment.evaluate(tmp_path / "run", cfg_scales=[2.0], skip_existing=True)
     assert report.read_rows(table)[-1]["nfe"] == "2"
 
@@ -179,16 +185,25 @@ def test_scores_in_training_that_devices_do_not_divide(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["unet", "film_unet", "dit"])
+@pytest.mark.parametrize("network", ["cnn", "unet", "film_unet", "dit"])
 def test_images_by_every_network(network, tmp_path):
-    changed = {"model.size": "nano", "model.remat": True, "precision": "bfloat16"}
-    config = image_config(network, **changed)
+    small = {"model.size": "nano", "model.remat": True, "precision": "bfloat16"}
+    if network == "cnn":
+        small = {"model.width": 16, "model.depth": 1, "method.guidance_kappa": 0.1}
+    config = image_config(network, **small)
     experiment.train(config, tmp_path / "run")
     rows = [row for row in rows_of(tmp_path / "run") if "loss" in row]
     assert len(rows) == 2
+    rows = report.read_rows(tmp_path / "run" / "eval" / "fid_metrics.csv")
+    assert [row["step"] for row in rows] == ["0", "2"]
+    assert (tmp_path / "run" / "samples" / "step_0000002.png").exists()
 
 
-def test_other_methods_have_one_way_to_sample(train):
-    workdir = train(**{"train.total_steps": 1, "train.checkpoint_steps": 1})
+def test_other_methods_have_one_way_to_sample(small_config, tmp_path):
+    config = small_config()
+    images = runs.load_images(config, "train")
+    method, _ = runs.make_method(config, runs.facts_of(images))
+    run = runs.Sampled(tmp_path, config, method, images)
     with pytest.raises(WorkdirError, match="in one way only"):
-        experiment.evaluate(workdir, sampler="euler")
+        run.use_sampler("euler", None)
+    assert (run.sampler_name, run.nfe(1.5)) == ("", 1)

@@ -219,7 +219,10 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number,code",
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_signal_stops_the_runs_and_leaves_a_true_table(toy, call, start, number, code):
     process = start(NAMES[2])
     process.send_signal(number)

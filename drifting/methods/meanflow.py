@@ -136,10 +136,10 @@ class MeanFlow:
             )
         if self.flip and self.is_points:
             raise ConfigError("config.data.flip mirrors images; points have no left and right")
-        if self.micro_batches < 1 or any(n % self.micro_batches for n in self.parts):
+        if self.micro_batches < 1 or any(n % self.micro_batches for n in self._rows):
             raise ConfigError(
-                f"config.method.micro_batches = {self.micro_batches} does not divide the rows "
-                f"with and without r = t, {' and '.join(map(str, self.parts))}"
+                f"config.method.micro_batches = {self.micro_batches} does not divide the "
+                f"{self._rows[0]} rows with r != t and the {self._rows[1]} with r = t"
             )
         if self.guided and not (self.class_conditional and self.label_dropout):
             raise ConfigError(
@@ -165,11 +165,16 @@ class MeanFlow:
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Rows of a batch with r != t, then with r = t; a part without rows is left out.
+        """Rows with r != t, then with r = t, that are computed at once; an empty part is left out.
 
-        Static, so that devices and micro-batches divide both.
+        Static, and devices divide each.
         """
-        return tuple(n for n in (self.curved, self.batch_size - self.curved) if n)
+        return tuple(n // self.micro_batches for n in self._rows if n)
+
+    @property
+    def _rows(self) -> tuple[int, int]:
+        """Of a batch with r != t, and with r = t."""
+        return self.curved, self.batch_size - self.curved
 
     @property
     def curved(self) -> int:
@@ -240,7 +245,7 @@ class MeanFlow:
         )  # fmt: skip
 
     def examples(self, keys: Keys, x: jax.Array, labels: jax.Array) -> tuple[Examples, ...]:
-        """A batch x [B, ...] as the parts of `parts`, with noise, times and dropped labels.
+        """The examples of a batch x [B, ...]: its rows with r != t, then those with r = t.
 
         Which labels are dropped does not depend on which rows have r = t. (In a release both were
         the batch's first rows, so that its null class hardly ever saw r < t.) As released, t is
@@ -473,7 +478,8 @@ class MeanFlow:
         """Numbers that say how a run goes, of config.method.num_diagnosed samples.
 
         `energy_distance` of samples to data (of points or pixels, with the pairs of a point with
-        itself), and `energy_distance_real` of two draws of data of the same size, its floor. Where
+        itself), and `energy_distance_real` of two draws of data of the same size, about its floor:
+        samples are of the very labels of the data that they are compared with. Where
         mean velocities are learned `one_step_error`: the root mean square difference of a single
         step and the run's own solution in 32 steps, over that of the solution from the noise. It
         is 0 before training: a network of zeros agrees with itself.

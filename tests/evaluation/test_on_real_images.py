@@ -66,6 +66,7 @@ def scores_by_noise(real, features, count, tmp_path, monkeypatch):
     return scores
 
 
+@pytest.mark.slow
 def test_train_against_test_is_small_and_falls_with_the_number(real, tmp_path, monkeypatch):
     features = feature_function("pixels", (8, 8, 3), "clean")
     train, test = shrunk(real("train")), shrunk(real("test"))

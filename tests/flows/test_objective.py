@@ -45,19 +45,6 @@ def test_derivative_equals_finite_differences():
         np.testing.assert_allclose(du_dt, (ahead - behind) / (2 * step), rtol=1e-7, atol=1e-8)
 
 
-def test_derivative_of_a_network():
-    of, params = network(jax.random.key(1))
-    x, e, r, t = draw(jax.random.key(0))
-    z, v = paths.interpolate(x, e, t)
-    u = of(params)
-    _, du_dt = objective.mean_velocity(u, z, r, t, v)
-    step = 1e-3
-    ahead, behind = (
-        u(paths.interpolate(x, e, t + d)[0], t + d, t + d - r) for d in (step, -step)
-    )
-    assert np.abs(du_dt - (ahead - behind) / (2 * step)).max() < 1e-2 * np.abs(du_dt).max()
-
-
 def test_target_has_no_gradient_and_the_primal_is_the_forward_pass():
     of, params = network(jax.random.key(1))
     x, e, r, t = draw(jax.random.key(0))

@@ -195,5 +195,5 @@ def test_solvers(g, dtype, tolerance):
             reference = m[0].replace("trajectory", "reference_final_state_after_N_plus_1_steps")
             if reference in g:  # one step too many: it must not be ours
                 assert np.abs(last - g[reference]).max() > 1e-3
-        for m in found(g, BACKWARD):
+        for m in (m for m in found(g, BACKWARD) if m[1] in solvers.SOLVERS):
             equal(solvers.solve(m[1], f, x0, int(m[2]))[0], g[m[0]])

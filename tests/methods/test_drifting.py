@@ -49,8 +49,8 @@ def steps(method, data, n=1, seed=0):
 @pytest.mark.parametrize(
     ("normalization", "field", "chunks"),
     [
-        ("sphere", None, 2),
         ("distance", None, 2),
+        pytest.param("sphere", None, 2, marks=pytest.mark.slow),
         pytest.param("distance", {"steps": 2}, 2, marks=pytest.mark.slow),
         pytest.param("sphere", None, 8, marks=pytest.mark.slow),
         pytest.param("distance", None, 8, marks=pytest.mark.slow),
@@ -193,6 +193,7 @@ def test_features_are_handed_in_with_their_parameters_as_arguments(digits):
     )
 
 
+@pytest.mark.slow
 def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digits):
     """As released: a place is one more group of the feature's loss, not a feature of its own."""
 

@@ -68,7 +68,7 @@ def test_nothing_is_learned_from_a_class_that_is_not_valid(objective):
     assert all(jnp.all(g == 0) for g in jax.tree.leaves(loss(state.params, nothing)))
 
 
-@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("guided", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_lookahead_brings_samples_to_the_second_draw(guided):
     """Its two energies are those to the second draw, which the field does not see."""
     field = make(dimensions=(3,), steps=1)
@@ -92,6 +92,7 @@ def test_lookahead_brings_samples_to_the_second_draw(guided):
     assert history[-1]["energy_after"] < 0.3 * history[0]["energy_before"]
 
 
+@pytest.mark.slow
 def test_distillation_approaches_the_kernel_field():
     field = make(objective="distill", steps=4)
     assert field.draws == 1
@@ -166,6 +167,7 @@ SMALL = {"field.hidden": 8, "field.projection": 6, "field.score_hidden": 5}
 LEARNED = {**SMALL, "method.field": "learned", "train.total_steps": 4, "train.sample_steps": 4}
 
 
+@pytest.mark.slow
 def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
     """The generator goes on; the field is new, and is left behind where it is not wanted."""
     kernel = {**LEARNED, "method.field": "kernel"}

@@ -60,6 +60,7 @@ def test_the_loss_looks_at_hidden_values_alone():
     assert mae.reconstruction_loss(images, filled, jnp.zeros_like(mask)).tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_pictures_show_it(make, data):
     method = make()
     state = jax.jit(method.init)(jax.random.key(0))

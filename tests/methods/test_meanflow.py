@@ -66,11 +66,11 @@ def test_at_r_equal_to_t_the_loss_is_flow_matching(changed):
         u = method.network.apply({"params": params}, z, examples.t, h, examples.labels)
         return jnp.sum(jnp.square(u - v))
 
-    wanted = jax.value_and_grad(flow_matching)(params)
+    wanted = jax.jit(jax.value_and_grad(flow_matching))(params)
     for curved in (False, True):
-        found = jax.value_and_grad(
+        found = jax.jit(jax.value_and_grad(
             lambda p, c=curved: jnp.sum(method.errors(p, examples, c, jax.random.key(0)))
-        )(params)
+        ))(params)  # fmt: skip
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *(
             found, wanted
         ))  # fmt: skip
@@ -92,8 +92,9 @@ def test_split_loss_equals_the_unsplit_one(changed):
         errors = method.errors(params, whole, True, key)
         return jnp.mean(objective.adaptive(errors, method.norm_power, method.norm_epsilon))
 
-    loss, grads = jax.value_and_grad(lambda p: method.mean_loss(p, parts, key)[0])(params)
-    wanted, wanted_grads = jax.value_and_grad(unsplit)(params)
+    split = jax.value_and_grad(lambda p: method.mean_loss(p, parts, key)[0])
+    loss, grads = jax.jit(split)(params)
+    wanted, wanted_grads = jax.jit(jax.value_and_grad(unsplit))(params)
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
     scale = max(np.abs(g).max() for g in jax.tree.leaves(wanted_grads))
     jax.tree.map(
@@ -145,8 +146,8 @@ def test_micro_batches_are_exact():
     whole, parts = make(), make(**{"method.micro_batches": 2})
     params = random_state(whole).params["velocity"]
     examples, key = batch(whole), jax.random.key(0)
-    grads, metrics = whole._gradient(params, examples, key)
-    split_grads, split_metrics = parts._gradient(params, examples, key)
+    grads, metrics = jax.jit(whole._gradient)(params, examples, key)
+    split_grads, split_metrics = jax.jit(parts._gradient)(params, examples, key)
     for a, b in ((grads, split_grads), (metrics, split_metrics)):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5), a, b)
 
@@ -156,9 +157,11 @@ def test_flow_matching_has_one_part_and_no_mean_velocity():
     assert method.parts == (16,)
     (examples,) = batch(method)
     assert np.all(examples.r == examples.t)
-    state, metrics = method.train_step(method.init(jax.random.key(0)), data(), jax.random.key(1))
+    state = method.init(jax.random.key(0))
+    state, metrics = jax.jit(method.train_step)(state, data(), jax.random.key(1))
     assert set(metrics) == {"loss", "error_r_eq_t", "grad_norm", "lr"}
-    assert "one_step_error" not in method.diagnostics(state, jax.random.key(0), data())
+    found = jax.eval_shape(method.diagnostics, state, jax.random.key(0), data())
+    assert "one_step_error" not in found
 
 
 def test_sampler_goes_from_noise_to_data():
@@ -225,7 +228,9 @@ def test_guidance_at_sampling_extrapolates_from_the_null_class():
 
 def test_energy_distance_in_training_has_its_floor():
     method = make()
-    found = method.diagnostics(method.init(jax.random.key(0)), jax.random.key(0), data())
+    found = jax.jit(method.diagnostics)(
+        method.init(jax.random.key(0)), jax.random.key(0), data()
+    )
     assert found["energy_distance"] > 5 * found["energy_distance_real"] > 0
     assert {"energy_distance", "energy_distance_real", "one_step_error"} == set(found)
 

@@ -93,6 +93,7 @@ def test_without_classes_labels_are_ignored():
     assert jax.tree.structure(same) == jax.tree.structure(variables)
 
 
+@pytest.mark.slow
 def test_derivatives_of_blocks_that_are_computed_again():
     """Forward mode, and reverse over forward, against central differences of the plain network."""
     apply, variables = drawn()

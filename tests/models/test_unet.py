@@ -177,6 +177,7 @@ def derivatives(model):
     return jax.value_and_grad(loss, has_aux=True)
 
 
+@pytest.mark.slow
 def test_derivatives_where_blocks_are_computed_again():
     apply, variables = drawn("film", **MIDDLE)
     compute = jax.jit(derivatives(SMALL["film"](10, **MIDDLE, remat=True)))

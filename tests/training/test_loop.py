@@ -50,12 +50,14 @@ def test_what_a_run_leaves(train):
     assert metrics["loss"] == rows[-1]["loss"]
 
 
+@pytest.mark.slow
 def test_length_of_a_call_changes_nothing(train):
     a, b = train("a", **{"train.steps_per_call": 1}), train("b", **{"train.steps_per_call": 5})
     assert losses(a) == losses(b)
     jax.tree.map(np.testing.assert_array_equal, state_of(a, 12), state_of(b, 12))
 
 
+@pytest.mark.slow
 def test_means_over_a_window(train):
     fine, coarse = train("fine"), train("coarse", **{"train.log_steps": 6})
     means = np.asarray(losses(fine)).reshape(2, 6).mean(axis=1)

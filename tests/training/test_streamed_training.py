@@ -121,7 +121,7 @@ def test_batches_lie_on_all_devices(small_config, moments, tmp_path):
     trainer.close()
     trainer = loop.Trainer(Weighed(24), config, loop.Schedule(2, 1, 2, 2, 2, 1.0), tmp_path)
     object.__setattr__(trainer.method, "batch_size", 12)
-    with pytest.raises(MeshError, match="12 streamed images a step do not divide over 8"):
+    with pytest.raises(MeshError, match="12 images do not divide over 8"):
         trainer.start(moments)
     trainer.close()
 
