@@ -187,7 +187,7 @@ def _masked_autoencoder() -> ConfigDict:
 
 
 def _meanflow() -> ConfigDict:
-    """The values are the paper's for ImageNet latents (Geng et al., arXiv:2505.13447, table 4)."""
+    """The values are those of the release for ImageNet latents (Geng et al., arXiv:2505.13447)."""
     method = ConfigDict()
     method.name = "meanflow"
     method.batch_size = 256

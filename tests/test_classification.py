@@ -81,6 +81,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(classify, small_classifier,
     assert found["confusion"] == expected["confusion"]
 
 
+@pytest.mark.slow
 def test_a_job_that_died_in_the_test_does_it_again(classify, small_classifier):
     workdir = classify()
     before = json.loads((workdir / "test.json").read_text())
@@ -179,6 +180,7 @@ def test_an_encoders_parameters_are_no_constants_of_the_step(encoder, small_conf
     assert largest < 100 < sum(x.size for x in jax.tree.leaves(frozen))
 
 
+@pytest.mark.slow
 def test_a_drifting_run_is_scored_in_an_encoders_features(encoder, train):
     workdir = train()
     experiment.evaluate(workdir, "last", num_samples=80, features=f"encoder:{encoder}",

@@ -220,6 +220,7 @@ def test_several_seeds_and_the_best_checkpoint(train, caplog):
     assert evaluate(workdir, "best", seeds=[3])[-1]["step"] == best
 
 
+@pytest.mark.slow
 def test_best_of_nothing(train):
     with pytest.raises(ConfigError, match="no checkpoint is scored with these features yet"):
         experiment.evaluate(train(), "best")

@@ -150,6 +150,7 @@ def test_extrapolation_needs_a_trained_null_class():
         method.sample(state, jax.random.key(0), jnp.zeros(2, jnp.int32), 1.5)
 
 
+@pytest.mark.slow
 def test_queue_run_skips_classes_until_they_are_filled(digits):
     """Nothing moves while no class can be served; then training goes on from the queue."""
     method = make(queue_size=8, queue_push=10)
@@ -170,6 +171,7 @@ def test_streamed_batches_feed_the_queue(digits):
     assert any(np.array_equal(s, digits.images[newest]) for s in stored)
 
 
+@pytest.mark.slow
 def test_features_are_handed_in_with_their_parameters_as_arguments(digits):
     """The seam for encoders: two stacks, of two scales and of one; weights are not constants."""
 

@@ -65,6 +65,7 @@ def test_an_image_depends_on_its_own_inputs_alone(nano):
     np.testing.assert_allclose(whole[1:], other[1:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_with_float32_parameters():
     model = dit.DriftDiT(8, 1, 10, **dit.SIZES["nano"], dtype=jnp.bfloat16)
     variables = jax.jit(model.init)(jax.random.key(0), *inputs(1))

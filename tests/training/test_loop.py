@@ -75,13 +75,11 @@ def test_going_on_is_the_run_that_never_stopped(train):
     assert (parts / "metrics.jsonl").read_text() == before
 
 
-MESHES = [
-    pytest.param(mesh, field, marks=pytest.mark.slow)
-    for mesh, field in (((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned"))
-]
+MESHES = [((2, 4), "kernel"), ((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned")]
 
 
-@pytest.mark.parametrize(("mesh", "field"), [((2, 4), "kernel"), *MESHES])
+@pytest.mark.slow  # tests/test_flows.py has a fast one
+@pytest.mark.parametrize(("mesh", "field"), MESHES)
 def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
     few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}
     few["method.field"] = field

@@ -40,6 +40,7 @@ def losses(workdir):
     return [row["loss"] for row in writers.read_metrics(workdir / "metrics.jsonl")]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_the_one_that_never_stopped_and_is_scored(train, source):
     given = STREAMED | {"data.source": source}
     whole = train("whole", **given)
