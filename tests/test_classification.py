@@ -56,6 +56,7 @@ def test_what_a_run_leaves(classify):
     assert set(steps) <= {40, found["step"], 36} and found["step"] in steps
 
 
+@pytest.mark.slow
 def test_validation_images_are_never_trained_on(classify):
     workdir = classify()
     whole = runs.load_images(runs.Run(workdir).config, "train")

@@ -164,6 +164,7 @@ def test_what_is_scored_already_can_be_left_out(train):
     assert len(evaluate(workdir, "4,8", skip_existing=True, cfg_scales=[1.0, 2.0])) == 6
 
 
+@pytest.mark.slow
 def test_raw_and_averaged_weights_differ(train):
     workdir = train()
     evaluate(workdir, "last")

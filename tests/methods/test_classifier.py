@@ -92,6 +92,7 @@ def test_a_batch_larger_than_the_data_is_refused(make, images):
         make(**{"method.batch_size": 2000}).check_data(images)
 
 
+@pytest.mark.slow
 def test_weights_and_statistics_that_are_scored_are_averages(make, images):
     data = resident.to_device(images)
     averaged = dataclasses.replace(make(), ema_decay=0.9)

@@ -228,6 +228,7 @@ def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digi
     np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_some_of_the_classes_a_step(digits):
     method = make(classes_per_step=3)
     assert method.batch_size == 12 and method.images_per_step == 18

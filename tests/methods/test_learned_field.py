@@ -50,6 +50,7 @@ def trained(field, features, repeats):
     return state, history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["lookahead", "distill"])
 def test_nothing_is_learned_from_a_class_that_is_not_valid(objective):
     """A sample queue that is not yet filled serves anything."""

@@ -76,6 +76,7 @@ def test_the_loss_falls_and_pictures_show_it(make, data):
     assert np.abs(filled - images)[seen == 0].max() > 0.0
 
 
+@pytest.mark.slow
 def test_the_classification_loss_takes_its_share(make, data):
     both, one, none = (make(**{"method.classification_weight": w}) for w in (0.25, 1.0, 0.0))
     state = jax.jit(both.init)(jax.random.key(0))

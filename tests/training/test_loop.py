@@ -126,6 +126,7 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(train, tmp_path)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.ema_params))
 
 
+@pytest.mark.slow
 def test_on_a_cpu_a_call_of_a_convolving_method_is_one_step(small_classifier, tmp_path):
     config = small_classifier(**{"train.total_steps": 3, "train.log_steps": 3,
                                  "train.checkpoint_steps": 3, "train.steps_per_call": 3})
