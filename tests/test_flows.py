@@ -175,6 +175,9 @@ def test_checkpoints_are_scored_as_they_are_made(tmp_path):
     assert all(float(row["frechet_distance"]) > 0 for row in rows)
     experiment.evaluate(tmp_path / "run", cfg_scales=[2.0], skip_existing=True)
     assert report.read_rows(table)[-1]["nfe"] == "2"
+    table.unlink()  # as if the job had died in its last score
+    experiment.train(few_steps(**changed), tmp_path / "run")
+    assert [row["step"] for row in report.read_rows(table)] == ["8"]
 
 
 def test_scores_in_training_that_devices_do_not_divide(tmp_path):

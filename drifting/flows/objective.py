@@ -44,7 +44,7 @@ def squared_error(u: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def adaptive(error: jax.Array, power: float, epsilon: float) -> jax.Array:
-    """error / stopgrad(error + epsilon)^power, [B] (eq. 22): power 0 is the plain squared error."""
+    """error / stopgrad(error + epsilon)^power, [B], the paper's adaptive weight: 0 is none."""
     return error / jax.lax.stop_gradient(error + epsilon) ** power
 
 
@@ -57,7 +57,7 @@ def guided_velocity(
     kappa: float,
     window: tuple[float, float],
 ) -> jax.Array:
-    """The velocity of the guided field, which training then regresses on (eq. 19 and 20).
+    """The velocity of the guided field, which training then regresses on (the paper's appendix).
 
     omega v + (1 - omega - kappa) u(z, t, t | null) + kappa u(z, t, t | class) for t within the
     window, ends included; v outside. Sampling then needs one evaluation, not two. It acts like

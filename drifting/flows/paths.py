@@ -25,7 +25,7 @@ def interpolate(x: jax.Array, e: jax.Array, t: jax.Array) -> tuple[jax.Array, ja
 def sample_times(key: jax.Array, n: int, distribution: str, mean: float, std: float) -> jax.Array:
     """n times in [0, 1], uniform, or sigmoid(mean + std * normal) for `logit_normal`.
 
-    The latter is Esser et al.'s, "Scaling Rectified Flow Transformers" (arXiv:2403.03206, eq. 19).
+    The latter is Esser et al.'s, "Scaling Rectified Flow Transformers" (arXiv:2403.03206).
     """
     if distribution == "uniform":
         return jax.random.uniform(key, (n,))

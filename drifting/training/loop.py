@@ -420,6 +420,8 @@ def train(
             trainer.start(data, held_out)
             if trainer.step >= schedule.total:
                 log.info("already at step %d of %d", trainer.step, schedule.total)
+                if score:  # a job may have died in it
+                    score(trainer.state, trainer.step, trainer.last_row)
                 return
             writers = Writers(workdir, trainer.step, config.train.tensorboard, hparams)
             try:
