@@ -14,8 +14,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; runs/<config name> i
 
 
 def main(_):
-    from drifting import config as config_lib
     from drifting import experiment
+    from drifting.core import config as config_lib
     from drifting.training import backend
 
     holder = flags.FLAGS["config"]

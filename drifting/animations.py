@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from drifting import pictures
+from drifting.core.errors import UserError
+from drifting.core.files import write_atomically
 from drifting.pictures import GOAL, POINTS
 
 if TYPE_CHECKING:  # as in pictures
@@ -27,7 +29,7 @@ _TRAIL_ALPHA = 0.6  # of a trail where it is youngest
 _MANY = 500  # points, whose dots are smaller
 
 
-class VideoError(RuntimeError):
+class VideoError(UserError):
     """A video cannot be written here."""
 
 
@@ -184,7 +186,7 @@ def save_frames(frames: Sequence[Image.Image], path: str | os.PathLike, frame_ms
     kind = pathlib.Path(path).suffix
     if kind not in kinds:
         raise ValueError(f"{path}: moving pictures are saved as {' or '.join(kinds)}")
-    pictures.write_atomically(path, kinds[kind](frames, frame_ms))
+    write_atomically(path, kinds[kind](frames, frame_ms))
 
 
 def _gif(frames: Sequence[Image.Image], frame_ms: int) -> bytes:

@@ -1,6 +1,5 @@
 """Runs an entry point so that a user's mistake ends in one clear line and exit code 2."""
 
-import difflib
 import logging
 import pathlib
 import sys
@@ -9,6 +8,8 @@ from typing import NoReturn
 
 import absl.logging
 from absl import app, flags
+
+from drifting.core.errors import UserError, did_you_mean
 
 
 def run(main: Callable) -> None:
@@ -70,17 +71,14 @@ def require_file(path: str) -> None:
     if file.is_file():
         return
     others = sorted(str(p) for p in file.parent.glob("*.py"))
-    near = difflib.get_close_matches(str(file), others, 3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(file, others)
     raise flags.IllegalFlagValueError(f"--config {file}: there is no such file{hint}")
 
 
 def _guarded(main: Callable, argv: list[str]) -> None:
-    from drifting.experiment import USER_ERRORS  # imports JAX, which flags come before
-
     try:
         main(argv)
-    except (*USER_ERRORS, flags.Error) as error:
+    except (UserError, flags.Error) as error:
         logging.getLogger("drifting").debug("traceback", exc_info=True)
         _fail(str(error))
 

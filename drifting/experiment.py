@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from configs import base
-from drifting import config as config_lib
 from drifting import methods, pictures
-from drifting.evaluation import generation, reference, report, scoring
+from drifting.core import config as config_lib
+from drifting.evaluation import generation, report, scoring
 from drifting.runs import (
     InTraining,
     Run,
@@ -28,32 +28,17 @@ from drifting.runs import (
     open_stream,
 )
 from drifting.training import checkpoints, loop, sharding, validation, writers
-from drifting.weights.files import WeightsError
 from input_pipeline import sources, splits
 from input_pipeline.sources import ImageSet, Stream
 
 log = logging.getLogger(__name__)
-
-# What entry points print as one line instead of a traceback.
-USER_ERRORS = (
-    WorkdirError,
-    config_lib.ConfigError,
-    sources.DataError,
-    sharding.MeshError,
-    checkpoints.CheckpointError,
-    loop.TrainingDiverged,
-    generation.NonFiniteSamples,
-    report.TableError,
-    reference.StatisticsError,
-    WeightsError,
-)
 
 
 def train(config: Any, workdir: str | pathlib.Path) -> None:
     """Trains a config in a workdir, fresh or resumed, and scores what can be on its test split.
 
     Raises:
-      one of USER_ERRORS.
+      UserError.
     """
     workdir = pathlib.Path(workdir)
     _check_workdir(workdir, config)
@@ -214,7 +199,7 @@ def evaluate(
       given: fields of scoring.Settings; None is the config's.
 
     Raises:
-      one of USER_ERRORS.
+      UserError.
     """
     run = Run(workdir)
     run.require_generator()
@@ -284,7 +269,7 @@ def compare_folders(
     """Scores the images of one folder against those of another, by configs/base.py's eval values.
 
     Raises:
-      one of USER_ERRORS.
+      UserError.
     """
     values = base.get_config().eval.to_dict() | {k: v for k, v in given.items() if v is not None}
     return scoring.score_folders(
@@ -326,7 +311,7 @@ def sample(
     """Writes `num` samples of a run's newest checkpoint as a picture, an npz or a folder.
 
     Raises:
-      one of USER_ERRORS.
+      UserError.
     """
     run = Run(workdir)
     run.require_generator()

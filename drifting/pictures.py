@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from drifting.core.files import write_atomically
+
 if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plot nothing
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
@@ -27,20 +29,6 @@ _LEAST_REAL = 1000  # points that say where samples should be
 _MOST_PATHS = 300  # lines of a picture
 GOAL, POINTS = "0.72", "C3"  # colours: where points should go, and they
 _NOISE = "C0"  # colour of points at the beginning of their way
-
-
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes the file whole or not at all: a reader never sees a part of it."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_grid(

@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 
-from drifting import config as config_lib
-from drifting import encoders, methods
+from drifting import methods
+from drifting.core import config as config_lib
+from drifting.core.errors import UserError
+from drifting.pretrained import encoder as encoders
 from drifting.training import checkpoints, sharding
 from input_pipeline import sources, splits
 from input_pipeline.sources import ImageSet, Stream
@@ -19,7 +21,7 @@ log = logging.getLogger(__name__)
 STREAM_HEAD = 2048  # records that stand for all of a stream
 
 
-class WorkdirError(RuntimeError):
+class WorkdirError(UserError):
     """A workdir that cannot be written or understood."""
 
 
@@ -188,7 +190,7 @@ class Run(Sampled):
         in `frozen`, and the learned field.
 
     Raises:
-      one of USER_ERRORS: the workdir is not that of a run.
+      UserError: the workdir is not that of a run.
     """
 
     def __init__(self, workdir: str | pathlib.Path, whole: bool = False):

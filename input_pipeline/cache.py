@@ -1,27 +1,18 @@
 """Decoded arrays on disk, so that a data set is decoded once."""
 
-import fcntl
+import contextlib
 import hashlib
 import json
-import os
 import pathlib
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
 
 import numpy as np
 
+from drifting.core import files
+
 Decode = Callable[[], tuple[np.ndarray, np.ndarray]]  # () -> images, labels
-
-
-def cache_dir() -> pathlib.Path:
-    """The project's one cache folder: DRIFTING_CACHE, or drifting in the user's own."""
-    given = os.environ.get("DRIFTING_CACHE")
-    if given:
-        return pathlib.Path(given).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "drifting"
 
 
 def digest(values: object) -> str:
@@ -42,18 +33,17 @@ def decoded(key: str, decode: Decode) -> tuple[np.ndarray, np.ndarray]:
     A damaged file is made again. Of processes that start together one decodes, the others wait for
     it. A folder that cannot be written costs a warning, not the run.
     """
-    path = cache_dir() / "decoded" / f"{key}.npz"
+    path = files.cache_dir() / "decoded" / f"{key}.npz"
     found = _load(path)
     if found is not None:
         return found
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_suffix(".lock"), "w")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        warnings.warn(f"cannot cache decoded images in {path.parent}: {error}", stacklevel=2)
-        return decode()
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(files.locked(path.with_suffix(".lock")))
+        except OSError as error:
+            warnings.warn(f"cannot cache decoded images in {path.parent}: {error}", stacklevel=2)
+            return decode()
         found = _load(path)
         return _decode_to(path, decode) if found is None else found
 
@@ -69,9 +59,8 @@ def _load(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray] | None:
 def _decode_to(path: pathlib.Path, decode: Decode) -> tuple[np.ndarray, np.ndarray]:
     images, labels = decode()
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        with files.replacing(path) as file:
             np.savez(file, images=images, labels=labels)
-        os.replace(file.name, path)
     except OSError as error:
         warnings.warn(f"cannot cache decoded images in {path.parent}: {error}", stacklevel=2)
     return images, labels

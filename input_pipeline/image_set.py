@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from tqdm import tqdm
 
+from drifting.core.errors import UserError
 from input_pipeline import fit
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Data that is missing or cannot be used; the message says what to do."""
 
 

@@ -1,9 +1,8 @@
 """Named sources of labelled images, and of points: see KNOWN."""
 
-import difflib
-
 import numpy as np
 
+from drifting.core.errors import did_you_mean
 from input_pipeline import (
     archives,
     cache,
@@ -136,9 +135,8 @@ def _find(source: str, split: str, options: Decoding) -> tuple[Found, str]:
     """The split, not yet decoded, and its fingerprint."""
     scheme, _, rest = source.partition(":")
     if scheme not in FINDERS:
-        near = difflib.get_close_matches(scheme, FINDERS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"unknown data source {source!r}; known are {', '.join(KNOWN)}.{hint}")
+        hint = did_you_mean(scheme, FINDERS)
+        raise DataError(f"unknown data source {source!r}; known are {', '.join(KNOWN)}{hint}")
     if scheme != "latents":  # they are not fitted, and have any number of channels
         _check_options(options)
     found = FINDERS[scheme](rest, split, options)

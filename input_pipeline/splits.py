@@ -5,11 +5,11 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 
+from drifting.core.files import write_atomically
 from input_pipeline import cache
 from input_pipeline.image_set import DataError, ImageSet
 
@@ -174,9 +174,7 @@ def write(path: str | os.PathLike, split: Split) -> None:
     path = pathlib.Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(_text(split).encode())
-        os.replace(file.name, path)
+        write_atomically(path, _text(split).encode())
     except OSError as error:
         raise DataError(f"cannot write the split {path}: {error}; name another file") from error
 

@@ -1,6 +1,5 @@
 """TensorFlow Datasets folders in array_record format, read without TensorFlow."""
 
-import difflib
 import functools
 import hashlib
 import os
@@ -10,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from drifting.core.errors import did_you_mean
 from input_pipeline.image_set import DataError, Decoding, Found, Records, progress, require_split
 
 
@@ -39,8 +39,7 @@ def _builder(name: str):
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(name, tfds.list_builders(), 3)
-        hint = f"; near names: {', '.join(near)}" if near else ""
+        hint = did_you_mean(name, tfds.list_builders())
         raise DataError(f"TensorFlow Datasets has no data set {name!r}{hint}") from error
     except ValueError as error:
         raise DataError(f"tfds:{name} cannot be read as array_record: {error}") from error

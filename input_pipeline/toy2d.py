@@ -5,13 +5,13 @@ moments and not by those of a draw: all draws of a target have the same scale.
 """
 
 import dataclasses
-import difflib
 import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from drifting.core.errors import did_you_mean
 from input_pipeline.image_set import DataError, Decoding, Found, require_split
 
 SIZES = {"train": 50_000, "test": 10_000}
@@ -109,9 +109,8 @@ def mixture(name: str) -> Mixture:
 def target(name: str) -> Target:
     """The target called `name`; DataError names the known ones and the nearest."""
     if name not in TARGETS:
-        near = difflib.get_close_matches(name, TARGETS, 1)
-        hint = f" Did you mean 'toy2d:{near[0]}'?" if near else ""
-        raise DataError(f"unknown points toy2d:{name}; known are {', '.join(TARGETS)}.{hint}")
+        hint = did_you_mean(name, TARGETS, "toy2d:{}")
+        raise DataError(f"unknown points toy2d:{name}; known are {', '.join(TARGETS)}{hint}")
     return TARGETS[name]()
 
 

@@ -1,11 +1,11 @@
 """Classifiers by name; the only place that knows them all."""
 
-import difflib
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
+from drifting.core.errors import did_you_mean
 from models import convnext
 from models.convnext import ConvNeXt
 from models.mobilenet_v2 import MobileNetV2
@@ -30,8 +30,7 @@ def stem_for(image_size: int) -> str:
 def require_known(name: str) -> None:
     """Raises ValueError, with the nearest name, where there is no such classifier."""
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, NAMES)
         raise ValueError(f"no classifier {name!r}; there are {', '.join(NAMES)}{hint}")
 
 

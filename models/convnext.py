@@ -1,7 +1,7 @@
 """ConvNeXt (Liu et al., arXiv:2201.03545) with a stem for small images.
 
-Layers are as in torchvision, whose weights load through drifting/weights/torchvision.py. Images of
-64x64 and less are cut into patches of 2x2 instead of 4x4.
+Layers are as in torchvision, whose weights load through drifting/pretrained/torchvision.py.
+Images of 64x64 and less are cut into patches of 2x2 instead of 4x4.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """MobileNetV2 (Sandler et al., arXiv:1801.04381) with stems for small images.
 
-Layers are as in torchvision, whose weights load through drifting/weights/torchvision.py. On 32x32
-and 64x64 images the earliest strides are dropped, which keeps the last map at 4x4.
+Layers are as in torchvision, whose weights load through drifting/pretrained/torchvision.py. On
+32x32 and 64x64 images the earliest strides are dropped, which keeps the last map at 4x4.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """ResNet (He et al., arXiv:1512.03385) with stems for small images.
 
 The bottleneck has its stride on the 3x3 convolution, as in torchvision, whose weights load through
-drifting/weights/torchvision.py. Stems for 32x32 and 64x64 images keep the last map at 4x4.
+drifting/pretrained/torchvision.py. Stems for 32x32 and 64x64 images keep the last map at 4x4.
 """
 
 from collections.abc import Callable

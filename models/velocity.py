@@ -4,13 +4,13 @@ All have one signature: network(z [B, ...], t [B], h [B], labels [B], train) -> 
 """
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
+from drifting.core.errors import did_you_mean
 from models import flow_dit, unet
 from models.flow_dit import DiT
 from models.unet import FilmUNet, SongUNet
@@ -33,8 +33,7 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     """Raises ValueError, with the nearest name, where `name` is not among the known."""
     known = list(known)
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, known)
         raise ValueError(f"no {kind} {name!r}; there are {', '.join(known) or 'none'}{hint}")
 
 

@@ -22,9 +22,9 @@ from drifting import methods
 from drifting.evaluation import resize
 from drifting.evaluation.collect import Collector, describe
 from drifting.evaluation.features import inception_features
-from drifting.evaluation.frechet import Moments, frechet_distance
 from drifting.evaluation.generation import SampleProgram
-from drifting.weights import inception
+from drifting.evaluation.metrics.frechet import Moments, frechet_distance
+from drifting.pretrained import inception
 from models.inception import IMAGE_SIZE, POOL_FEATURES
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10.py", "Experiment file")

@@ -14,8 +14,8 @@ from absl import flags
 from tqdm import tqdm
 
 from drifting import cli
-from drifting.weights import files, inception
-from drifting.weights.files import WeightsError
+from drifting.pretrained import files, inception
+from drifting.pretrained.files import WeightsError
 
 FROM = flags.DEFINE_string("from", None, "File to take instead of a download")
 SHA256 = flags.DEFINE_string("sha256", None, "What the file's SHA-256 has to begin with")

@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from drifting import cli, pictures
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.evaluation import report
 from drifting.training import writers
 

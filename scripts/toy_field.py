@@ -29,6 +29,7 @@ import optax
 from absl import app, flags
 
 from drifting import animations, pictures
+from drifting.core.files import write_atomically
 from drifting.fields import kernel, learned
 from drifting.fields.objectives import energy_distance
 
@@ -221,7 +222,7 @@ def table(results):
 def run(targets, steps, seed, out):
     results = {target: show(target, steps, seed, out) for target in targets}
     content = json.dumps(results, indent=2) + "\n"
-    pictures.write_atomically(pathlib.Path(out) / "energy.json", content.encode())
+    write_atomically(pathlib.Path(out) / "energy.json", content.encode())
     print(table(results))
     return results
 

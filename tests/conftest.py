@@ -16,7 +16,7 @@ import pytest
 
 from configs import classifier_digits, digits
 from drifting import experiment
-from drifting.weights import inception
+from drifting.pretrained import inception
 from models import classifiers, dit
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -11,10 +11,10 @@ import time
 import pytest
 
 from drifting import ablation, pictures
-from drifting import config as config_lib
 from drifting.ablation import suite as suites
 from drifting.ablation import tables
 from drifting.ablation.plan import read_ablation
+from drifting.core import config as config_lib
 from drifting.evaluation import report
 from drifting.matrix import PlanError, session
 

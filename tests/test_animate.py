@@ -16,10 +16,10 @@ from PIL import Image
 
 from configs import base
 from drifting import animations, experiment, runs
-from drifting import config as config_lib
-from drifting.config import ConfigError
+from drifting.core import config as config_lib
+from drifting.core.errors import ConfigError
+from drifting.core.state import TrainState
 from drifting.evaluation.generation import NonFiniteSamples
-from drifting.state import TrainState
 from drifting.training import checkpoints
 
 animate = script_modules.load("animate")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drifting import encoders, experiment, runs
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.evaluation import measurement, report
+from drifting.pretrained import encoder as encoders
+from drifting.pretrained import experiment, files, runs, torchvision
 from drifting.runs import WorkdirError
 from drifting.training import checkpoints, writers
-from drifting.weights import files, torchvision
 from input_pipeline import splits
 from input_pipeline.sources import DataError
 

@@ -9,9 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import base, digits, meanflow_imagenet_latent
-from drifting import config as config_lib
 from drifting import methods
-from drifting.config import ConfigError
+from drifting.core import config as config_lib
+from drifting.core.errors import ConfigError
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "base"})

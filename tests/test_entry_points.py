@@ -159,7 +159,7 @@ def test_an_evaluation_killed_half_way_is_taken_up(start, whole, tmp_path):
             ["--config", "configs/digits.py", "--config.optimizer.learning_rat=3"],
             '"learning_rate"',
         ),
-        ("train.py", ["--config", "configs/digit.py"], "did you mean configs/digits.py"),
+        ("train.py", ["--config", "configs/digit.py"], "did you mean 'configs/digits.py'"),
         ("evaluate.py", ["--workdir", "{empty}"], "this is not the workdir of a run"),
         ("sample.py", ["--workdir", "{empty}", "--labels", "three"], "--labels"),
         ("evaluate.py", [], "give either --workdir, or --real and --fake"),

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from drifting import experiment
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.evaluation import measurement, scoring
+from drifting.pretrained import files, inception
 from drifting.runs import WorkdirError
 from drifting.training import checkpoints, writers
 from drifting.training.checkpoints import CheckpointError
-from drifting.weights import files, inception
 from input_pipeline.sources import DataError
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from configs import base, meanflow_toy2d
 from drifting import experiment, runs
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.evaluation import report
 from drifting.runs import WorkdirError
 from drifting.training.sharding import MeshError

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from configs import base
-from drifting import state as state_lib
-from drifting.config import ConfigError
+from drifting.core import state as state_lib
+from drifting.core.errors import ConfigError
 
 
 def section(name, /, **changed):

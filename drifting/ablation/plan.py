@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from drifting import config as config_lib
+from drifting.core import config as config_lib
 from drifting.matrix import definition
 from drifting.matrix.definition import ROOT, PlanError
 

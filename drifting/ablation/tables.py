@@ -7,6 +7,7 @@ from typing import Any
 from drifting import pictures
 from drifting.ablation import workdirs
 from drifting.ablation.plan import Ablation, AblationRun
+from drifting.core.files import write_atomically
 from drifting.matrix import outcomes
 from drifting.matrix.outcomes import Row
 
@@ -60,8 +61,8 @@ def _describe(run: AblationRun) -> dict[str, str]:
 def write(plan: Ablation, rows: Sequence[Row], out: pathlib.Path) -> None:
     """Writes ablation.csv, ablation.md and ablation.png, each whole or not at all."""
     columns = (*FIRST_COLUMNS, *map(_column, plan.runs[0].scored_steps), *LAST_COLUMNS)
-    pictures.write_atomically(out / "ablation.csv", outcomes.to_csv(rows, columns))
-    pictures.write_atomically(out / "ablation.md", _markdown(plan, rows).encode())
+    write_atomically(out / "ablation.csv", outcomes.to_csv(rows, columns))
+    write_atomically(out / "ablation.md", _markdown(plan, rows).encode())
     scores = {run.name: workdirs.read_scores(run, out / run.name) for run in plan.runs}
     lines = {name: _line(by_step) for name, by_step in scores.items() if by_step}
     if lines:

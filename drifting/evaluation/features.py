@@ -1,7 +1,6 @@
 """What a distance between image sets is measured in: functions from images to vectors."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from drifting import encoders
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError, did_you_mean
 from drifting.evaluation import resize
-from drifting.weights import inception as inception_weights
+from drifting.pretrained import encoder as encoders
+from drifting.pretrained import inception as inception_weights
 from input_pipeline import pixels
 from models import inception
 
@@ -74,8 +73,7 @@ def feature_function(name: str, image_shape: tuple[int, ...], mode: str) -> Feat
     if name.startswith("encoder:"):
         return encoder_features(encoders.load(name.removeprefix("encoder:"), image_shape))
     if name not in _MAKERS:
-        nearest = difflib.get_close_matches(name, _MAKERS, n=1, cutoff=0.5)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(name, _MAKERS)
         known = ", ".join((*sorted(_MAKERS), "encoder:<workdir>"))
         raise ConfigError(f"unknown features {name!r}, known: {known}{hint}")
     return _MAKERS[name](image_shape, resize.require_mode(mode))

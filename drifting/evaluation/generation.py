@@ -9,13 +9,14 @@ import numpy as np
 from jax.tree_util import Partial
 from tqdm import tqdm
 
+from drifting.core.errors import UserError
 from drifting.evaluation import collect
 from drifting.evaluation.features import Described
 from input_pipeline import pixels
 from input_pipeline.splits import apportion
 
 
-class NonFiniteSamples(ValueError):
+class NonFiniteSamples(UserError):
     """The generator made images with NaN or infinite values."""
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from drifting.config import ConfigError
-from drifting.evaluation import (
-    collect,
+from drifting.core.errors import ConfigError
+from drifting.evaluation import collect, reference
+from drifting.evaluation.features import FeatureFunction
+from drifting.evaluation.metrics import (
     energy,
     frechet,
     inception_score,
@@ -16,9 +17,7 @@ from drifting.evaluation import (
     manifold,
     memorization,
     neighbours,
-    reference,
 )
-from drifting.evaluation.features import FeatureFunction
 from input_pipeline.sources import ImageSet
 
 # Which columns of the table a metric fills; the first one says that it was measured.

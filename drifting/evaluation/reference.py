@@ -13,11 +13,12 @@ import zipfile
 import jax
 import numpy as np
 
+from drifting.core.errors import UserError
+from drifting.core.files import cache_dir, write_atomically
 from drifting.evaluation import collect, resize
 from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.frechet import Moments
-from drifting.pictures import write_atomically
-from input_pipeline.cache import cache_dir, digest
+from drifting.evaluation.metrics.frechet import Moments
+from input_pipeline.cache import digest
 from input_pipeline.sources import ImageSet
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 UNKNOWN_COUNT = 0  # files of other programs do not say of how many images they are
 
 
-class StatisticsError(ValueError):
+class StatisticsError(UserError):
     """Statistics that cannot be used; the message says why."""
 
 

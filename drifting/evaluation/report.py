@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
@@ -10,7 +9,9 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from drifting.pictures import write_atomically
+from drifting.core import files
+from drifting.core.errors import UserError
+from drifting.core.files import write_atomically
 
 COLUMNS = (
     "timestamp", "checkpoint", "data_set", "split", "features", "fid_mode", "epoch", "step",
@@ -29,7 +30,7 @@ KEY = (
 )  # fmt: skip
 
 
-class TableError(ValueError):
+class TableError(UserError):
     """A table that this version cannot add to; the message says what to do."""
 
 
@@ -57,7 +58,7 @@ def _locked(path: str | os.PathLike) -> Iterator[int]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # released as the file is closed
+            files.lock(descriptor)  # released as the file is closed
             # Whoever waited while another process upgraded the table holds the old file, and
             # whoever upgraded it as well: both open the new one.
             if _is_at(descriptor, path) and not _upgraded(path):

@@ -5,7 +5,6 @@ Which way matters: between two of them the FID of one generator has moved from 9
 arXiv:2104.11222). Every way is linear and separable, so it is a pair of small matrices.
 """
 
-import difflib
 import functools
 import math
 
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError, did_you_mean
 
 MODES = {
     # name: (filter, whether x is brought to the network's range as TensorFlow's graph does)
@@ -31,9 +30,9 @@ def require_mode(mode: str) -> str:
       ConfigError: there is none of that name; the nearest is named.
     """
     if mode not in MODES:
-        near = difflib.get_close_matches(mode, MODES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"unknown FID mode {mode!r}, known: {', '.join(MODES)}{hint}")
+        raise ConfigError(
+            f"unknown FID mode {mode!r}, known: {', '.join(MODES)}{did_you_mean(mode, MODES)}"
+        )
     return mode
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import difflib
 import functools
 import logging
 import pathlib
@@ -16,15 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from drifting import pictures
-from drifting.config import ConfigError
-from drifting.evaluation import (
-    collect,
-    features,
-    generation,
-    inception_score,
-    manifold,
-    report,
-)
+from drifting.core.errors import ConfigError, UserError, did_you_mean
+from drifting.evaluation import collect, features, generation, report
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.measurement import (
     METRICS,
@@ -33,6 +25,7 @@ from drifting.evaluation.measurement import (
     Measurement,
     Reference,
 )
+from drifting.evaluation.metrics import inception_score, manifold
 from input_pipeline.sources import ImageSet
 
 log = logging.getLogger(__name__)
@@ -387,7 +380,7 @@ class Session:
         """A running job may remove a checkpoint, by its keep policy, before its turn comes."""
         try:
             self.score(str(step))
-        except (ConfigError, RuntimeError):
+        except UserError:
             if step in self._run.steps():
                 raise
             log.warning("step %d was removed before it was scored", step)
@@ -493,8 +486,7 @@ def require_metrics(names: Sequence[str]) -> None:
     """Raises ConfigError for a name that is not in METRICS; the nearest is named."""
     for name in names:
         if name not in METRICS:
-            near = difflib.get_close_matches(name, METRICS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, METRICS)
             raise ConfigError(f"unknown metric {name!r}, known: {', '.join(METRICS)}{hint}")
 
 

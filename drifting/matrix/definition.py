@@ -1,13 +1,12 @@
 """A Python file that says what is to run: a function that returns one dict."""
 
-import difflib
 import os
 import pathlib
 import runpy
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError, did_you_mean
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -54,7 +53,6 @@ def find_unknown(given: Iterable[Any], known: Iterable[str], where: str = "") ->
     known = tuple(known)
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"keys are {', '.join(known)}"
-            return f"unknown key {key!r}{where and f' {where}'}; {hint}"
+            hint = did_you_mean(key, known) or f"; keys are {', '.join(known)}"
+            return f"unknown key {key!r}{where and f' {where}'}{hint}"
     return None

@@ -1,12 +1,11 @@
 """The folder of many runs: one session at a time, and the same settings throughout."""
 
 import contextlib
-import fcntl
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from drifting.core import files
 from drifting.evaluation import report
 from drifting.matrix.definition import PlanError
 
@@ -21,29 +20,18 @@ def locked(out: pathlib.Path) -> Iterator[int]:
     Raises:
       PlanError: the folder cannot be written, or is in use.
     """
-    try:
-        (out / "logs").mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / "session.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise PlanError(f"cannot write to --out {out}: {error.strerror}") from error
-    try:
-        _lock(descriptor, out)
+    with contextlib.ExitStack() as held:
+        try:
+            (out / "logs").mkdir(parents=True, exist_ok=True)
+            descriptor = held.enter_context(files.locked(out / "session.lock", wait=False))
+        except files.InUse as error:
+            raise PlanError(
+                f"{out} is in use by process {error.holder} or by runs that it left behind; wait "
+                "for them, stop them, or choose another --out"
+            ) from error
+        except OSError as error:
+            raise PlanError(f"cannot write to --out {out}: {error.strerror}") from error
         yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, out: pathlib.Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode()
-        raise PlanError(
-            f"{out} is in use by process {holder} or by runs that it left behind; wait for them, "
-            "stop them, or choose another --out"
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
 
 def remember_settings(settings: Mapping[str, Sequence[str]], out: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from drifting import pictures
+from drifting.core.files import write_atomically
 from drifting.matrix import outcomes
 from drifting.matrix.outcomes import Row
 from drifting.matrix.plan import MatrixRun
@@ -37,9 +38,9 @@ def make_rows(runs: Iterable[MatrixRun], out: pathlib.Path, ended: Mapping[str, 
 def write(rows: Sequence[Row], out: pathlib.Path) -> None:
     """Writes matrix.csv, summary.csv, summary.md and matrix.png, each whole or not at all."""
     cells = summarize(rows)
-    pictures.write_atomically(out / "matrix.csv", outcomes.to_csv(rows, COLUMNS))
-    pictures.write_atomically(out / "summary.csv", outcomes.to_csv(cells, SUMMARY_COLUMNS))
-    pictures.write_atomically(out / "summary.md", _markdown(cells, rows).encode())
+    write_atomically(out / "matrix.csv", outcomes.to_csv(rows, COLUMNS))
+    write_atomically(out / "summary.csv", outcomes.to_csv(cells, SUMMARY_COLUMNS))
+    write_atomically(out / "summary.md", _markdown(cells, rows).encode())
     if any(cell["n"] for cell in cells):
         pictures.plot_spread(_accuracies(rows), out / "matrix.png", "test accuracy, %")
 

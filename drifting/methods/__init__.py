@@ -46,7 +46,7 @@ import dataclasses
 import importlib
 from typing import Any
 
-from drifting.config import one_of
+from drifting.core.errors import one_of
 
 METHODS = {
     "drifting": ("drifting.methods.drifting", "Drifting"),

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from drifting import config as config_lib
-from drifting import state as state_lib
-from drifting.config import ConfigError, one_of
+from drifting.core import config as config_lib
+from drifting.core import state as state_lib
+from drifting.core.errors import ConfigError, one_of
+from drifting.core.state import TrainState
 from drifting.fields import kernel, pairs
 from drifting.methods.learned_field import LearnedField, Networks, Surroundings
-from drifting.state import TrainState
 from input_pipeline import augment, pixels, resident
 from input_pipeline.image_set import DataError
 from input_pipeline.queue import SampleQueue

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from input_pipeline import augment, resident
 
 

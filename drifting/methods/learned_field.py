@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from drifting import state as state_lib
-from drifting.config import ConfigError, one_of
+from drifting.core import state as state_lib
+from drifting.core.errors import ConfigError, one_of
 from drifting.fields import learned, objectives, pairs
 
 OBJECTIVES = ("frozen", "lookahead", "distill")

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from drifting import config as config_lib
-from drifting import state as state_lib
-from drifting.config import ConfigError, one_of
+from drifting.core import config as config_lib
+from drifting.core import state as state_lib
+from drifting.core.errors import ConfigError, one_of
+from drifting.core.state import TrainState
 from drifting.methods import labelled
-from drifting.state import TrainState
 from input_pipeline import resident
 from models import mae_resnet
 from models.activations import Activations

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from drifting import config as config_lib
-from drifting import state as state_lib
-from drifting.config import ConfigError, one_of
+from drifting.core import config as config_lib
+from drifting.core import state as state_lib
+from drifting.core.errors import ConfigError, one_of
+from drifting.core.state import TrainState
 from drifting.fields.objectives import energy_distance
 from drifting.flows import objective, paths, solvers
 from drifting.methods import labelled
-from drifting.state import TrainState
 from input_pipeline import augment, pixels, resident
 from input_pipeline.streaming import Batch
 from models import velocity

@@ -4,7 +4,7 @@ import os
 
 import jax
 
-from input_pipeline.cache import cache_dir
+from drifting.core.files import cache_dir
 
 # Run-to-run identical GPU programs: no atomics in scatters and reductions, and no autotuning,
 # which may pick another kernel (another order of sums) in another process.

@@ -21,14 +21,16 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from drifting.state import TrainState
+from drifting.core.errors import UserError
+from drifting.core.files import write_atomically
+from drifting.core.state import TrainState
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """No checkpoint can be used; the message says why and what to do."""
 
 
@@ -66,12 +68,7 @@ def _sha256(path: pathlib.Path) -> str:
 def _write_manifest(step: pathlib.Path) -> None:
     files = sorted(f for f in step.rglob("*") if f.is_file())
     hashes = {str(f.relative_to(step)): _sha256(f) for f in files}
-    temporary = step / (MANIFEST + ".tmp")
-    with open(temporary, "w") as file:
-        json.dump(hashes, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, step / MANIFEST)
+    write_atomically(step / MANIFEST, json.dumps(hashes).encode())
 
 
 def best_step(folder: str | os.PathLike, score: str) -> int | None:

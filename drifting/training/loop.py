@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from drifting import state as state_lib
-from drifting.config import ConfigError
-from drifting.state import TrainState
+from drifting.core import state as state_lib
+from drifting.core.errors import ConfigError, UserError
+from drifting.core.state import TrainState
 from drifting.training import flops, sharding
 from drifting.training.checkpoints import Checkpoints
 from drifting.training.validation import Validation
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 LAST_VALUE = ("lr",)  # metrics that are settings: logged as they are, not averaged
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(UserError):
     """The loss or the gradient is NaN or infinite."""
 
 

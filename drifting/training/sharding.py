@@ -12,10 +12,12 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from drifting.core.errors import UserError
+
 MIN_SHARDED_SIZE = 2**14  # smaller leaves cost more to gather than they save
 
 
-class MeshError(ValueError):
+class MeshError(UserError):
     """Devices, mesh and batch do not divide; the message prints the numbers."""
 
 

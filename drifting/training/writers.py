@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from drifting import pictures
+from drifting.core.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Writers:
         path = workdir / "metrics.jsonl"
         kept = [r for r in read_metrics(path) if r["step"] <= start_step]
         text = "".join(json.dumps(r) + "\n" for r in kept)
-        pictures.write_atomically(path, text.encode())
+        write_atomically(path, text.encode())
         self._file = open(path, "a", buffering=1)  # noqa: SIM115 (closed in close)
         self._board = _summary_writer(workdir) if tensorboard else None
         if self._board:

@@ -6,8 +6,8 @@ from PIL import Image
 
 from drifting.evaluation import collect, scoring
 from drifting.evaluation.features import inception_features
+from drifting.pretrained import files, inception
 from drifting.training.sharding import batch_sharding
-from drifting.weights import files, inception
 from input_pipeline import sources
 
 COUNT = 96

@@ -8,7 +8,7 @@ from jax.tree_util import Partial
 
 from drifting.evaluation import collect
 from drifting.evaluation.features import Described, FeatureFunction, feature_function
-from drifting.evaluation.frechet import Moments, frechet_distance
+from drifting.evaluation.metrics.frechet import Moments, frechet_distance
 from drifting.training.sharding import batch_sharding
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (130, 4, 4, 1), np.uint8)

@@ -2,9 +2,9 @@ import jax
 import numpy as np
 import pytest
 
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.evaluation.features import feature_function
-from drifting.weights.files import WeightsError
+from drifting.pretrained.files import WeightsError
 
 
 def test_pixels_are_flat_and_in_unit_range():
@@ -28,9 +28,9 @@ def test_points_are_their_own_features_and_have_no_others():
 
 
 def test_an_unknown_name_is_told_the_nearest():
-    with pytest.raises(ValueError, match=r"unknown features 'pixel', known: .*pixels.*; did you "):
+    with pytest.raises(ConfigError, match=r"unknown features 'pixel', known: .*pixels.*; did you "):
         feature_function("pixel", (4, 4, 1), "clean")
-    with pytest.raises(ValueError, match="known: .*pixels") as error:
+    with pytest.raises(ConfigError, match="known: .*pixels") as error:
         feature_function("zzz", (4, 4, 1), "clean")
     assert "did you mean" not in str(error.value)
 

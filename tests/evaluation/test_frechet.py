@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from drifting.evaluation import frechet
-from drifting.evaluation.frechet import MomentAccumulator, Moments, frechet_distance
+from drifting.evaluation.metrics import frechet
+from drifting.evaluation.metrics.frechet import MomentAccumulator, Moments, frechet_distance
 
 
 def accumulated(rows, batch_size=100, **options):

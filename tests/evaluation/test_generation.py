@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from drifting.core.errors import UserError
 from drifting.evaluation.generation import (
     NonFiniteSamples,
     SampleProgram,
@@ -125,7 +126,7 @@ def test_nonfinite_samples_are_refused_with_their_count():
         make(program, labels)
     with pytest.raises(NonFiniteSamples, match="1 of 1 samples"):  # padding is not counted
         make(program, np.array([3]))
-    assert issubclass(NonFiniteSamples, ValueError)
+    assert issubclass(NonFiniteSamples, UserError)
     make(program, labels[:8])
 
 

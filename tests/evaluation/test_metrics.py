@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.spatial.distance as direct
 
-from drifting.evaluation import (
+from drifting.evaluation.metrics import (
     energy,
     inception_score,
     kid,

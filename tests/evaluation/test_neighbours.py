@@ -3,8 +3,8 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-from drifting.evaluation import neighbours
-from drifting.evaluation.neighbours import knn_label_accuracy, nearest_distance
+from drifting.evaluation.metrics import neighbours
+from drifting.evaluation.metrics.neighbours import knn_label_accuracy, nearest_distance
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from drifting.evaluation import collect, measurement
 from drifting.evaluation.features import feature_function, inception_features
-from drifting.weights import inception
+from drifting.pretrained import inception
 from input_pipeline import sources
 from input_pipeline.sources import ImageSet
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.evaluation import report, scoring
 from drifting.training.sharding import batch_sharding
 from input_pipeline import sources, toy2d

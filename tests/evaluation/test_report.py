@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drifting.evaluation.report import COLUMNS, KEY, append_row, is_scored, read_rows, write_json
+from drifting.evaluation.report import (
+    COLUMNS,
+    KEY,
+    TableError,
+    append_row,
+    is_scored,
+    read_rows,
+    write_json,
+)
 
 ROW = {
     "step": 100, "data_set": "digits", "split": "test", "features": "pixels", "fid_mode": "",
@@ -130,7 +138,7 @@ def test_what_would_spoil_the_file_is_refused(path):
     assert not path.exists()
     for header in ("step,fid", "step,step"):
         path.write_text(f"{header}\n1,2\n")
-        with pytest.raises(ValueError, match="has other columns"):
+        with pytest.raises(TableError, match="has other columns"):
             append_row(path, ROW)
         assert path.read_text() == f"{header}\n1,2\n"
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.evaluation import resize
 
 SIZES = [(32, 32), (64, 48), (299, 299), (512, 400)]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drifting.evaluation import energy
+from drifting.evaluation.metrics import energy
 from drifting.fields import objectives
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from drifting.evaluation import resize
-from drifting.weights import inception as weights
+from drifting.pretrained import inception as weights
 from models.inception import InceptionV3
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from drifting.evaluation.frechet import Moments, frechet_distance
+from drifting.evaluation.metrics.frechet import Moments, frechet_distance
 
 PAIRS = {  # relative tolerance; the singular ones divide by nothing but their square roots shake
     "well": 1e-6,

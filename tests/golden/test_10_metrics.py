@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from drifting.evaluation import energy, inception_score, kid, manifold
+from drifting.evaluation.metrics import energy, inception_score, kid, manifold
 
 
 @pytest.fixture

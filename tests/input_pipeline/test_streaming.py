@@ -231,7 +231,7 @@ def test_a_record_that_is_not_as_announced_is_named(npy):
     "options,message",
     [
         (dict(source="digits"), "digits cannot be streamed; folder:, .*streaming=False"),
-        (dict(source="digit"), "Did you mean 'digits'"),
+        (dict(source="digit"), "did you mean 'digits'"),
         (dict(source="digits", threads=0), "read_threads = 0 is less than one"),
         (dict(source="digits", on_corrupt="skip"), "cannot be streamed: every position"),
     ],

@@ -105,7 +105,7 @@ def test_a_checkerboard_fills_every_other_cell_evenly():
 
 
 def test_unknown_points_are_told_the_nearest():
-    with pytest.raises(DataError, match=r"toy2d:moon; known are gaussians.*Did you mean 'toy2d:mo"):
+    with pytest.raises(DataError, match=r"toy2d:moon; known are gaussians.*did you mean 'toy2d:mo"):
         load("moon")
     with pytest.raises(DataError, match="no split 'val'; it has train, test"):
         load("moons", "val")

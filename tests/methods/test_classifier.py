@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import f1_score, log_loss
 
 from drifting import methods, runs
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.methods import classifier, labelled
 from input_pipeline import resident, sources
 

@@ -9,7 +9,7 @@ import pytest
 
 from configs import base
 from drifting import methods
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.fields import kernel
 from drifting.methods import drifting
 from input_pipeline import resident, sources

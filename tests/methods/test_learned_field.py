@@ -7,7 +7,7 @@ import pytest
 
 from configs import base, digits_ldf
 from drifting import experiment, runs
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.fields import objectives
 from drifting.methods import learned_field
 from drifting.methods.learned_field import LearnedField, Networks, Surroundings

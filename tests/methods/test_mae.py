@@ -7,7 +7,7 @@ import pytest
 
 from configs import base
 from drifting import methods
-from drifting.config import ConfigError
+from drifting.core.errors import ConfigError
 from drifting.methods import mae
 from input_pipeline import resident, sources
 from models import mae_resnet

@@ -117,7 +117,7 @@ def test_mobilenet_rounds_channels_as_published():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match="there are mobilenetv2, .* did you mean resnet18?"):
+    with pytest.raises(ValueError, match="there are mobilenetv2, .* did you mean 'resnet18'"):
         classifiers.create("resnet-18", 10, 32)
     with pytest.raises(ValueError, match="norm 'layer' is not one of batch, group"):
         shapes_of(classifiers.create("resnet18", 10, 32, norm="layer"), 32)

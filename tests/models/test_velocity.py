@@ -146,10 +146,10 @@ def test_a_config_read_back_from_json_gives_the_same_network(monkeypatch):
 @pytest.mark.parametrize(
     "name,values,shape,message",
     [
-        ("dot", {}, (8, 8, 1), "no velocity network 'dot'.*did you mean dit"),
-        ("dit", dict(size="XXL"), (8, 8, 1), "no size of dit 'XXL'.*did you mean XL"),
+        ("dot", {}, (8, 8, 1), "no velocity network 'dot'.*did you mean 'dit'"),
+        ("dit", dict(size="XXL"), (8, 8, 1), "no size of dit 'XXL'.*did you mean 'XL'"),
         ("cnn", dict(size="S"), (8, 8, 1), "no size of cnn 'S'; there are none"),
-        ("dit", dict(patch=2), (8, 8, 1), "no attribute of dit 'patch'.*did you mean patch_size"),
+        ("dit", dict(patch=2), (8, 8, 1), "no attribute of dit 'patch'.*did you mean 'patch_size'"),
         ("mlp", dict(dtype="float32"), (2,), "no attribute of mlp 'dtype'"),
         ("dit", dict(fused_attention=True), (8, 8, 1), "no attribute of dit 'fused_attention'"),
         ("mlp", {}, (8, 8, 1), "mlp takes samples of 1 axes, not .8, 8, 1.; .*cnn.*dit"),

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from drifting.state import TrainState
+from drifting.core.state import TrainState
 from drifting.training import checkpoints
 from drifting.training.checkpoints import CheckpointError, Checkpoints
 

@@ -9,6 +9,7 @@ from PIL import Image
 from drifting import experiment, runs
 from drifting.training import checkpoints, loop, writers
 from drifting.training.loop import Schedule
+from drifting.training.sharding import MeshError
 
 
 def losses(workdir):
@@ -106,9 +107,9 @@ def test_parameters_are_split_over_fsdp(small_config, tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_refused(train):
-    with pytest.raises(ValueError, match="40 images a step do not divide over 3 x 1"):
+    with pytest.raises(MeshError, match="40 images a step do not divide over 3 x 1"):
         train(**{"mesh.data": 3})
-    with pytest.raises(ValueError, match="asks for 16 x 1 = 16 devices, there are 8"):
+    with pytest.raises(MeshError, match="asks for 16 x 1 = 16 devices, there are 8"):
         train("other", **{"mesh.data": 16})
 
 

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from drifting import experiment, runs
-from drifting.config import ConfigError
-from drifting.state import TrainState
+from drifting.core.errors import ConfigError
+from drifting.core.state import TrainState
 from drifting.training import checkpoints, loop, writers
 from drifting.training.sharding import MeshError
 from input_pipeline.sources import DataError, load, open_stream

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.evaluation import pairwise
+from drifting.evaluation.metrics import pairwise
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> float:

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting import config as config_lib
 from drifting import methods
-from drifting.config import ConfigError, one_of
+from drifting.core import config as config_lib
+from drifting.core.errors import ConfigError, one_of
+from drifting.pretrained import torchvision
 from drifting.training import checkpoints
-from drifting.weights import torchvision
 from models import classifiers
 from models.activations import Activations, input_stacks, location_stacks, pooled_stacks
 

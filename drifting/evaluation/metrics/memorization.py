@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.evaluation import pairwise
+from drifting.evaluation.metrics import pairwise
 
 THRESHOLD = 0.1  # of the Monet task; a larger distance is no memorisation and costs nothing
 

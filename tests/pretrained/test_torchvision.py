@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from drifting.weights import files, torchvision
-from drifting.weights.files import WeightsError
+from drifting.pretrained import files, torchvision
+from drifting.pretrained.files import WeightsError
 from models import classifiers
 
 CLASSES = 20

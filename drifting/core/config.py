@@ -1,37 +1,20 @@
 """Configs: durations in any unit, JSON in the workdir, and what may change between runs."""
 
-import difflib
 import json
 import os
 import pathlib
-from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from drifting.core.errors import ConfigError
+from drifting.core.files import write_atomically
 
 DURATIONS = ("total", "log", "sample", "checkpoint")
 UNITS = ("steps", "epochs", "examples")
 # A checkpoint is only meaningful with these as they were; other changes are named and allowed.
 FIXED = ("model", "data")
 FREE = ("data.read_threads",)  # of these sections, what changes nothing
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used; the message names the keys."""
-
-
-def one_of(key: str, value: str, known: Iterable[str]) -> str:
-    """`value`, which must be one of `known`.
-
-    Raises:
-      ConfigError: it is not; the key, all known values and the nearest are named.
-    """
-    known = sorted(known)
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"config.{key} = {value!r} is not one of {known}{hint}")
-    return value
 
 
 def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:
@@ -119,11 +102,8 @@ def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
 
 def write(path: str | os.PathLike, config: ConfigDict, facts: dict[str, Any]) -> None:
     """Writes {"config": ..., **facts} as JSON, whole or not at all."""
-    path = pathlib.Path(path)
     text = json.dumps({"config": config.to_dict(), **facts}, indent=2) + "\n"
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_atomically(path, text.encode())
 
 
 def read(path: str | os.PathLike) -> ConfigDict:

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from drifting.weights import files, tensorflow_graph
-from drifting.weights.files import WeightsError
-from input_pipeline.cache import cache_dir
+from drifting.core.files import cache_dir
+from drifting.pretrained import files, tensorflow_graph
+from drifting.pretrained.files import WeightsError
 from models import inception
 
 FILE_NAME = "inception-2015-12-05.safetensors"

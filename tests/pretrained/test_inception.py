@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from drifting.weights import files, inception
-from drifting.weights.files import WeightsError
+from drifting.pretrained import files, inception
+from drifting.pretrained.files import WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from drifting.config import ConfigError, one_of
+from drifting.core.errors import ConfigError, one_of
 
 PyTree = Any
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.evaluation import pairwise
+from drifting.evaluation.metrics import pairwise
 
 NEIGHBOURS = 3
 

@@ -9,10 +9,13 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from drifting.core.errors import UserError
+from drifting.core.files import write_atomically
+
 Reader = Callable[[pathlib.Path], dict[str, np.ndarray]]
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Weights that are missing or cannot be used; the message says what to do."""
 
 
@@ -63,7 +66,5 @@ def write(state: dict[str, np.ndarray], path: str | os.PathLike) -> None:
     """Writes a state as safetensors, whole or not at all."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     state = {key: np.ascontiguousarray(value, np.float32) for key, value in state.items()}
-    safetensors.numpy.save_file(state, temporary)
-    os.replace(temporary, path)
+    write_atomically(path, safetensors.numpy.save(state))

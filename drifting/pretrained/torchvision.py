@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from drifting.weights import files
-from drifting.weights.files import WeightsError
+from drifting.pretrained import files
+from drifting.pretrained.files import WeightsError
 from models import classifiers, mobilenet_v2
 
 # Sizes whose stems have kernels of different shapes: those of ImageNet and those of small images.

@@ -1,0 +1,92 @@
+"""Files that are whole or not there, locks that end with their process, the one cache folder."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import IO
+
+
+def write_atomically(path: str | os.PathLike, content: bytes) -> None:
+    """Writes the file whole or not at all: a reader never sees a part of it."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A binary file to write that becomes `path` once it is whole and on the disk.
+
+    Where the writing fails, what was at `path` stays.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class InUse(OSError):
+    """Another process holds the lock; `holder` is its number, as text."""
+
+    def __init__(self, path: pathlib.Path, holder: str):
+        super().__init__(f"{path} is locked by process {holder}")
+        self.holder = holder
+
+
+def lock(descriptor: int, wait: bool = True) -> None:
+    """Locks an open file until all of its descriptors are closed.
+
+    Raises:
+      BlockingIOError: another process has the lock and `wait` is false.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[int]:
+    """Holds the lock file `path`, which is made; yields its descriptor.
+
+    The system releases the lock when the last process that has the descriptor is gone, so that of
+    a killed process never stays.
+
+    Raises:
+      InUse: another process has it and `wait` is false.
+      OSError: the file cannot be made.
+    """
+    path = pathlib.Path(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            lock(descriptor, wait)
+        except BlockingIOError as error:
+            raise InUse(path, os.pread(descriptor, 32, 0).decode()) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def require_writable(folder: pathlib.Path) -> None:
+    """Makes the folder where it is not there; OSError where files cannot be made in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".write_test.{os.getpid()}"
+    probe.touch()
+    probe.unlink()
+
+
+def cache_dir() -> pathlib.Path:
+    """The project's one cache folder: DRIFTING_CACHE, or drifting in the user's own."""
+    given = os.environ.get("DRIFTING_CACHE")
+    if given:
+        return pathlib.Path(given).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "drifting"
+

@@ -1,1 +1,0 @@
-"""Import and export of network weights: PyTorch, safetensors, the TensorFlow Inception graph."""
