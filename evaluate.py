@@ -8,6 +8,7 @@ import json
 
 from absl import flags
 
+import drifting
 from drifting import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run")
@@ -45,7 +46,6 @@ CLEANUP_SAMPLES = flags.DEFINE_bool("cleanup_samples", False, "Remove kept sampl
 def main(_):
     if bool(WORKDIR.value) == bool(REAL.value) or bool(REAL.value) != bool(FAKE.value):
         raise flags.ValidationError("give either --workdir, or --real and --fake")
-    from drifting import experiment
     from drifting.training import backend
 
     backend.configure()
@@ -58,10 +58,10 @@ def main(_):
     seeds = cli.numbers("seed", SEED.value, int)
     if REAL.value:
         seed = seeds[0] if seeds else None
-        row = experiment.compare_folders(REAL.value, FAKE.value, seed=seed, **common)
+        row = drifting.compare(REAL.value, FAKE.value, seed=seed, **common)
         print(json.dumps(row))
         return
-    experiment.evaluate(
+    drifting.evaluate(
         WORKDIR.value,
         CHECKPOINTS.value,
         skip_existing=SKIP_EXISTING.value,

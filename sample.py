@@ -2,6 +2,7 @@
 
 from absl import flags
 
+import drifting
 from drifting import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run", required=True)
@@ -22,11 +23,10 @@ NOEMA = flags.DEFINE_bool("noema", False, "Raw weights instead of their average"
 
 
 def main(_):
-    from drifting import experiment
     from drifting.training import backend
 
     backend.configure()
-    experiment.sample(
+    drifting.sample(
         WORKDIR.value,
         NUM.value,
         OUT.value,

@@ -5,6 +5,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
+import drifting
 from drifting import cli
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -14,18 +15,17 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; runs/<config name> i
 
 
 def main(_):
-    from drifting import experiment
-    from drifting.core import config as config_lib
+    from drifting.core import durations
     from drifting.training import backend
 
     holder = flags.FLAGS["config"]
     cli.require_file(holder.config_filename)
     config = CONFIG.value
-    config_lib.choose_units(config, config_flags.get_override_values(holder))
+    durations.choose_units(config, config_flags.get_override_values(holder))
     backend.configure(config.deterministic)
     path, _, argument = holder.config_filename.partition(":")
     name = "_".join(filter(None, (pathlib.Path(path).stem, argument)))
-    experiment.train(config, WORKDIR.value or pathlib.Path("runs") / name)
+    drifting.train(config, WORKDIR.value or pathlib.Path("runs") / name)
 
 
 if __name__ == "__main__":

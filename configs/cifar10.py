@@ -12,11 +12,8 @@ from configs import base
 
 
 def get_config():
-    config = base.get_config()
-    config.data.source = "tfds:cifar10"
-    config.data.image_size = 32
-    config.data.channels = 3
-    config.data.flip = True
+    config = base.of("drifting")
+    base.cifar10(config)
     config.method.encoder = "runs/encoder"
     config.optimizer.warmup_steps = 2000
     config.train.steps_per_epoch = 195

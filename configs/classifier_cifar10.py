@@ -13,18 +13,11 @@ NANO = "resnet18_nano"
 
 
 def get_config(network="resnet18"):
-    config = base.classifier()
-    config.data.source = "tfds:cifar10"
-    config.data.image_size = 32
-    config.data.channels = 3
+    config = base.of("classifier")
+    base.cifar10(config)
     config.model.name = "resnet18" if network == NANO else network
     config.optimizer.warmup_steps = 1758  # 5 epochs of 45,000 images
-    config.train.total_steps = None
-    config.train.total_epochs = 100.0
-    config.train.sample_steps = None
-    config.train.sample_epochs = 10.0
-    config.train.checkpoint_steps = None
-    config.train.checkpoint_epochs = 1.0
+    base.in_epochs(config, total=100.0, sample=10.0, checkpoint=1.0)
     config.train.keep_checkpoints = 1
     if network == NANO:
         config.model.width = 0.25

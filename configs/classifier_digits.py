@@ -7,7 +7,7 @@ from configs import base
 
 
 def get_config(network="resnet18"):
-    config = base.classifier()
+    config = base.of("classifier")
     config.data.num_val = 200
     config.data.flip = False
     config.model.name = network

@@ -10,7 +10,7 @@ from configs import base
 
 
 def get_config():
-    config = base.get_config()
+    config = base.of("drifting")
     config.data.source = "digits"
     config.model.size = "nano"
     config.model.num_registers = 4

@@ -9,16 +9,9 @@ from configs import base
 
 
 def get_config(size="mae_resnet"):
-    config = base.masked_autoencoder()
-    config.data.source = "tfds:cifar10"
-    config.data.image_size = 32
-    config.data.channels = 3
+    config = base.of("mae")
+    base.cifar10(config)
     config.model.size = size
     config.optimizer.warmup_steps = 880  # 5 epochs of 45,000 images
-    config.train.total_steps = None
-    config.train.total_epochs = 200.0
-    config.train.sample_steps = None
-    config.train.sample_epochs = 10.0
-    config.train.checkpoint_steps = None
-    config.train.checkpoint_epochs = 10.0
+    base.in_epochs(config, total=200.0, sample=10.0, checkpoint=10.0)
     return config

@@ -10,11 +10,8 @@ from configs import base
 
 
 def get_config():
-    config = base.meanflow("unet")
-    config.data.source = "tfds:cifar10"
-    config.data.image_size = 32
-    config.data.channels = 3
-    config.data.flip = True
+    config = base.of("meanflow", "unet")
+    base.cifar10(config)
     config.precision = "bfloat16"
     config.ema_decay = 0.99995
     config.model.dropout = 0.2

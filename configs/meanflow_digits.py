@@ -9,7 +9,7 @@ from configs import base
 
 
 def get_config():
-    config = base.meanflow("dit")
+    config = base.of("meanflow", "dit")
     config.data.source = "digits"
     config.model.size = "nano"
     config.model.patch_size = 2

@@ -24,7 +24,7 @@ def get_config(variant="b4"):
     if variant not in VARIANTS:
         raise ValueError(f"{variant!r} is not one of {', '.join(VARIANTS)}")
     size, patch, epochs, omega, kappa, end = VARIANTS[variant]
-    config = base.meanflow("dit")
+    config = base.of("meanflow", "dit")
     config.data.source = "latents:data/imagenet_latents"
     config.data.image_size = 32
     config.data.channels = 4

@@ -8,7 +8,7 @@ from configs import base
 
 
 def get_config():
-    config = base.meanflow("mlp")
+    config = base.of("meanflow", "mlp")
     config.data.source = "toy2d:gaussians"
     config.method.batch_size = 512
     config.method.share_r_neq_t = 0.5

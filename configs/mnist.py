@@ -7,7 +7,7 @@ from configs import base
 
 
 def get_config():
-    config = base.get_config()
+    config = base.of("drifting")
     config.data.source = "tfds:mnist"
     config.data.image_size = 32
     config.data.fit = "pad"

@@ -24,7 +24,7 @@ def _parse(argv: list[str]) -> list[str]:
     _log_to_stderr()
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
+    except (UserError, flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
         _fail(f"{_innermost(error)} (flags: {' '.join(argv[1:])})")
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plo
     from matplotlib.figure import Figure
     from matplotlib.quiver import Quiver
 
+    from input_pipeline.space import Space
+
 _GRID_WIDTH = 400  # pixels, at least
 FONT_SIZE = 13
 _MOST_LABELS = 20  # classes of a confusion matrix with names and numbers
@@ -69,18 +71,27 @@ def grid_picture(
 
 
 def save_samples(
-    samples: np.ndarray, labels: np.ndarray, reference: np.ndarray, out: str | os.PathLike
+    samples: np.ndarray,
+    labels: np.ndarray,
+    space: "Space",
+    out: str | os.PathLike,
+    reference: np.ndarray | None = None,
 ) -> None:
     """Saves samples with int32 labels [N] in the form that `out` asks for.
 
     Images uint8 [N, H, W, C]. X.png: a grid, ten to a row. X.npz: arrays `images` and `labels`.
     Anything else: a folder of PNG files <number>_<label>.png.
 
-    Points float32 [N, 2]. X.png: a scatter plot over the real points `reference` [M, 2]. X.npz:
-    arrays `points` and `labels`. Anything else: a folder with points.npz.
+    Points float32 [N, 2]. X.png: a scatter plot, over the real points `reference` [M, 2] where
+    they are given. X.npz: arrays `points` and `labels`. Anything else: a folder with points.npz.
+
+    Args:
+      space: what the samples are.
     """
+    from input_pipeline.space import Points  # imports JAX, which no other picture needs
+
     out = pathlib.Path(out)
-    of_points = samples.ndim == 2
+    of_points = isinstance(space, Points)
     if of_points and out.suffix not in (".png", ".npz"):
         out = out / "points.npz"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -328,12 +339,15 @@ def _draw_spread(
     axes.grid(visible=False, axis="x")
 
 
-def plot_points(points: np.ndarray, reference: np.ndarray, path: str | os.PathLike) -> None:
+def plot_points(
+    points: np.ndarray, reference: np.ndarray | None, path: str | os.PathLike
+) -> None:
     """Draws samples [N, 2] over the first of real points [M, 2], pale: as many, or 1,000 of few.
 
-    The plane that is shown is that of the real points; how many samples are outside is said.
+    The plane that is shown is that of the real points, where they are given; how many samples are
+    outside is said.
     """
-    reference = reference[: max(len(points), _LEAST_REAL)]
+    reference = points if reference is None else reference[: max(len(points), _LEAST_REAL)]
     figure, (axes,) = planes([""], 1, 4.5, reference)
     size = 6.0 if len(points) <= 500 else 3.0
     axes.plot(*reference.T, ".", color=GOAL, markersize=size)

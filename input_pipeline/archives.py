@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 
 from input_pipeline import cache
-from input_pipeline.image_set import DataError, Decoding, Found, Records
+from input_pipeline.decoding import DataError, Decoding, Found, Records
 
 
 def find_npz(rest: str, split: str, options: Decoding) -> Found:
@@ -35,7 +35,8 @@ def find_npz(rest: str, split: str, options: Decoding) -> Found:
             images = _checked(path, arrays[f"{prefix}images"], labels)
         return options.fit_arrays(images, str(path)), labels
 
-    return Found([str(path.resolve()), *cache.stamp(path)], numbers(labels), decode)
+    identity = [str(path.resolve()), *cache.stamp(path)]
+    return Found(identity, numbers(labels), decode)
 
 
 def find_npy(rest: str, split: str, options: Decoding) -> Found:
@@ -60,7 +61,7 @@ def find_npy(rest: str, split: str, options: Decoding) -> Found:
         numbers(labels),
         lambda: (options.fit_arrays(images, str(paths[0])), labels),
         cached=not options.keeps(images.shape[1:]),
-        records=Records(len(images), options.shape, np.uint8, read),
+        records=Records(len(images), read),
     )
 
 

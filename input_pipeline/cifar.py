@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from input_pipeline import cache, plain_pickle
-from input_pipeline.image_set import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, require_split
 
 SHAPE = (32, 32, 3)
 PIXELS = 3072
@@ -89,7 +89,8 @@ def _find(archive: Archive, rest: str, split: str, options: Decoding) -> Found:
         return options.fit_arrays(images, str(folder)), labels
 
     identity = [names, [[file.name, *cache.stamp(file)] for file in files]]
-    return Found(identity, names, decode, cached=not options.keeps(SHAPE))
+    cached = not options.keeps(SHAPE)
+    return Found(identity, names, decode, cached)
 
 
 def _locate(archive: Archive, root: pathlib.Path) -> tuple[pathlib.Path, str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from input_pipeline.image_set import Decoding, Found, require_split
+from input_pipeline.decoding import Decoding, Found, require_split
 
 DIGITS_TEST = 300
 DIGITS_SPLIT_SEED = 42
@@ -27,4 +27,5 @@ def find(rest: str, split: str, options: Decoding) -> Found:
         rows = np.sort(parts[0] if split == "train" else parts[1])
         return options.fit_arrays(images[rows], "digits"), digits.target[rows]
 
-    return Found("scikit-learn digits", tuple("0123456789"), decode, cached=False)
+    names = tuple("0123456789")
+    return Found("scikit-learn digits", names, decode, cached=False)

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline import cache, fit
-from input_pipeline.image_set import DataError, Decoding, Found, ImageSet, Records, progress
+from input_pipeline.decoding import DataError, Decoding, Found, Records, progress
+from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Pixels
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
@@ -46,9 +48,11 @@ def of_files(
         path, label = files[row]
         return _read(path, options), label
 
-    records = Records(len(files), options.shape, np.uint8, read)
     return Found(
-        identity, class_names, lambda: _decode_files(files, options), records=records
+        identity,
+        class_names,
+        lambda: _decode_files(files, options),
+        records=Records(len(files), read),
     )
 
 
@@ -78,8 +82,8 @@ def load_as_they_are(path: str | os.PathLike) -> ImageSet:
                 "images of a folder to one size first"
             )
     key = cache.digest([[str(f.relative_to(root)), *cache.stamp(f)] for f in files])
-    labels = np.zeros(len(files), np.int32)
-    return ImageSet(np.stack(images), labels, ("all",), str(root), "all", key)
+    labels, space = np.zeros(len(files), np.int32), Pixels(images[0].shape)
+    return ImageSet(np.stack(images), labels, ("all",), str(root), "all", key, space)
 
 
 def images_in(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -1,30 +1,81 @@
-"""What a source finds, how it is asked to decode it, and the decoded images that it gives."""
+"""Labelled splits of sources on the host: what all of them answer, and those that are decoded."""
 
+import abc
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import ClassVar
 
+import jax
 import numpy as np
-from tqdm import tqdm
 
-from drifting.core.errors import UserError
-from input_pipeline import fit
+from input_pipeline import resident
+from input_pipeline.feed import Feed
+from input_pipeline.space import Space
 
 
-class DataError(UserError):
-    """Data that is missing or cannot be used; the message says what to do."""
+class DataSet(abc.ABC):
+    """A labelled split of a source, decoded (`ImageSet`) or streamed (`streaming.Stream`).
+
+    Attributes:
+      class_names: one for each label.
+      source, split: as they were asked for.
+      fingerprint: changes with the data and with how they are decoded.
+      space: what one sample is.
+      streamed: whether it is read as it is trained on.
+    """
+
+    class_names: tuple[str, ...]
+    source: str
+    split: str
+    fingerprint: str
+    space: Space
+    streamed: ClassVar[bool]
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Samples of the split."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    @abc.abstractmethod
+    def class_counts(self) -> tuple[int, ...] | None:
+        """Samples of each class; None where they are not known before all are read."""
+
+    @abc.abstractmethod
+    def representative(self) -> "ImageSet":
+        """Decoded samples that stand for all."""
+
+    @abc.abstractmethod
+    def feed(
+        self,
+        placement: jax.sharding.Sharding,
+        spread: Callable[[int], jax.sharding.Sharding],
+        rows: int,
+        first: int,
+        stop: int,
+    ) -> Feed:
+        """How a training loop gets the data of steps `first` to `stop` - 1.
+
+        Args:
+          placement: of whole arrays.
+          spread: rows -> how a batch of that many is spread over the devices.
+          rows: of a streamed batch, all processes together.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSet:
+class ImageSet(DataSet):
     """A split of a source, decoded.
 
     Attributes:
-      images: uint8 [N, H, W, C]; or, of a source that holds no images, float32 [N, ...] (points
-        [N, 2]) that models see as they are.
+      images: stored values [N, *space.shape], whatever the space.
       labels: int32 [N].
-      class_names: one for each label.
-      source, split: as they were asked for.
-      fingerprint: changes with the data and with how they were decoded.
+
+    Raises:
+      ValueError: the values are not of the space.
     """
 
     images: np.ndarray
@@ -33,84 +84,36 @@ class ImageSet:
     source: str
     split: str
     fingerprint: str
+    space: Space
+
+    streamed = False
+
+    def __post_init__(self):
+        given = self.images.dtype, self.images.shape[1:]
+        if given != (self.space.dtype, self.space.shape):
+            raise ValueError(
+                f"{self.source}: values are {given[0]} [N, *{given[1]}], and {self.space.noun} "
+                f"are {np.dtype(self.space.dtype)} [N, *{self.space.shape}]"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
+    def class_counts(self) -> tuple[int, ...]:
+        return tuple(np.bincount(self.labels, minlength=self.num_classes).tolist())
 
+    def representative(self) -> "ImageSet":
+        return self
 
-@dataclasses.dataclass(frozen=True)
-class Decoding:
-    """How images are brought to one shape: see `sources.load`."""
-
-    size: int
-    channels: int
-    fit: str
-    on_corrupt: str
-    latent_scale: float = 0.18215  # of moments (latents.py); images know none
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.size, self.size, self.channels
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """JSON values that change with the decoded images."""
-        return {k: getattr(self, k) for k in ("size", "channels", "fit", "on_corrupt")}
-
-    def keeps(self, shape: tuple[int, ...]) -> bool:
-        """Whether images of `shape` (H, W, C) stay as they are."""
-        return tuple(shape) == self.shape
-
-    def fit_arrays(self, images: np.ndarray, source: str) -> np.ndarray:
-        """uint8 [N, H, W, C] as uint8 [N, size, size, channels]; DataError names the source."""
-        try:
-            return fit.fit_array(images, self.size, self.channels, self.fit)
-        except ValueError as error:
-            raise DataError(f"{source}: {error}") from error
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-    """A split record by record, for what does not fit the device or the memory.
-
-    Attributes:
-      count: N.
-      shape: of a record's values as they are trained on, [H, W, C].
-      dtype: of the values: uint8 for images, float32 for values that models see as they are.
-      read: row -> (values, label); several threads call it at once.
-      draw: (values read, generator) -> the values of one visit, for records that hold a
-        distribution; None: they are what was read.
-    """
-
-    count: int
-    shape: tuple[int, ...]
-    dtype: type
-    read: Callable[[int], tuple[np.ndarray, int]]
-    draw: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A located but not yet decoded split: what identifies it, and how to decode it."""
-
-    identity: object  # JSON values that change with the data
-    class_names: tuple[str, ...]
-    decode: Callable[[], tuple[np.ndarray, np.ndarray]]
-    cached: bool = True  # false where decoding costs no more than reading the cache
-    records: Records | None = None  # None where the source is not read record by record
-
-
-def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
-    """Raises DataError unless `split` is one of `known`."""
-    if split not in known:
-        raise DataError(f"{source} has no split {split!r}; it has {', '.join(known)}")
-
-
-def progress(items, what: str) -> Iterable:
-    """The items, with a bar on the terminal where there are enough to wait for."""
-    few = len(items) < 5000
-    return tqdm(items, desc=what, unit="img", unit_scale=True, mininterval=2.0, disable=few)
+    def feed(
+        self,
+        placement: jax.sharding.Sharding,
+        spread: Callable[[int], jax.sharding.Sharding],
+        rows: int,
+        first: int,
+        stop: int,
+    ) -> Feed:
+        """The whole set on the device, the same at every step."""
+        del spread, rows, first, stop
+        return Feed(resident.to_device(self, placement))

@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 
 from input_pipeline import archives, cache
-from input_pipeline.image_set import DataError, Decoding, Found, Records
+from input_pipeline.decoding import DataError, Decoding, Found, Records
 
 LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussianDistribution
 
@@ -46,7 +46,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
         archives.numbers(labels),
         decode,
         cached=False,
-        records=Records(len(values), options.shape, np.float32, read, draw if drawn else None),
+        records=Records(len(values), read, draw if drawn else None),
     )
 
 

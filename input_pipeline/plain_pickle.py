@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from input_pipeline.image_set import DataError
+from input_pipeline.decoding import DataError
 
 
 def read(path: pathlib.Path) -> dict:

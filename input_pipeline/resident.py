@@ -4,21 +4,27 @@ Small data sets fit the device as uint8 (CIFAR-10 takes 154 MB), so a batch is a
 jitted step: no loader, no queue, no copies.
 """
 
+from typing import TYPE_CHECKING
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from input_pipeline import pixels, shuffle
-from input_pipeline.image_set import DataError, ImageSet
+from input_pipeline import shuffle
+from input_pipeline.data import Data
+from input_pipeline.space import Space
+
+if TYPE_CHECKING:
+    from input_pipeline.image_set import ImageSet
 
 
 @flax.struct.dataclass
-class Resident:
-    """A labelled data set of K classes.
+class Resident(Data):
+    """A labelled data set of K classes; its calls are described at `Data`.
 
     Attributes:
-      images: uint8 [N, H, W, C], or float32 [N, ...]. Draws give uint8 in [-1, 1] (`to_model`).
+      images: stored values [N, *space.shape].
       labels: int32 [N].
       class_index: int32 [K, max count], the positions of each class; rows are padded with their
         first entry.
@@ -29,29 +35,49 @@ class Resident:
     labels: jax.Array
     class_index: jax.Array
     class_counts: jax.Array
+    space: Space = flax.struct.field(pytree_node=False)
+
+    def next_batch(self, key: jax.Array, step: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """The stream's positions step * n to step * n + n - 1; position p is in epoch p // N.
+
+        The order of an epoch depends on `key` and the epoch alone. So every row is seen exactly
+        once an epoch, none is dropped at its end, and a run resumed at step k goes on with the same
+        stream. Whatever n and N are, orders repeat after 2^32 epochs.
+        """
+        size = self.num_rows
+        epoch, place = _stream_position(step, n, size)
+        ahead = place + jnp.arange(n, dtype=jnp.uint32)
+        # The batch may reach into that many epochs: their keys are drawn once, not for each row.
+        epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
+        keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
+        rows = shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
+        return self.space.to_model(self.images[rows]), self.labels[rows]
+
+    def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        stored, labels = self.fresh(key, n)
+        return self.space.to_model(stored), labels
+
+    def positives(self, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
+        within = distinct_integers(key, n, self.class_counts[classes])
+        rows = jnp.take_along_axis(self.class_index[classes], within, axis=1)
+        return self.space.to_model(self.images[rows])
+
+    def fresh(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        rows = distinct_integers(key, n, jnp.asarray(self.num_rows, jnp.int32))
+        return self.images[rows], self.labels[rows]
 
 
-def to_device(image_set: ImageSet, sharding: jax.sharding.Sharding | None = None) -> Resident:
+def to_device(image_set: "ImageSet", sharding: jax.sharding.Sharding | None = None) -> Resident:
     """Copies the set to the device, or to all devices of a replicated `sharding`."""
-    counts = np.bincount(image_set.labels, minlength=image_set.num_classes).astype(np.int32)
+    counts = np.asarray(image_set.class_counts, np.int32)
     index = np.zeros((image_set.num_classes, max(counts.max(), 1)), np.int32)
     for label in range(image_set.num_classes):
         rows = np.flatnonzero(image_set.labels == label)
         index[label, : len(rows)] = rows
         index[label, len(rows) :] = rows[0] if len(rows) else 0
-    data = Resident(image_set.images, image_set.labels.astype(np.int32), index, counts)
+    labels = image_set.labels.astype(np.int32)
+    data = Resident(image_set.images, labels, index, counts, image_set.space)
     return jax.device_put(data, sharding)
-
-
-def require_class_counts(image_set: ImageSet, n: int) -> None:
-    """Raises DataError unless every class holds at least n images."""
-    counts = np.bincount(image_set.labels, minlength=image_set.num_classes)
-    short = [f"{image_set.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < n)]
-    if short:
-        raise DataError(
-            f"{image_set.source} has classes with fewer images than the {n} distinct positives "
-            f"asked of each: {', '.join(short)}. Lower config.method.num_positives or add images."
-        )
 
 
 def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
@@ -76,49 +102,6 @@ def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
     chosen, _ = jax.lax.scan(draw, jnp.full(top.shape, -1, jnp.int32), jnp.arange(n), unroll=8)
     # The algorithm's set is uniform, its order is not: later draws reach further.
     return jax.random.permutation(key_order, jnp.maximum(chosen, 0), axis=-1, independent=True)
-
-
-def positives(data: Resident, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
-    """n distinct images of each of `classes` [C]: float32 [C, n, ...]."""
-    within = distinct_integers(key, n, data.class_counts[classes])
-    rows = jnp.take_along_axis(data.class_index[classes], within, axis=1)
-    return pixels.to_model(data.images[rows])
-
-
-def batch(data: Resident, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-    """n distinct images of the whole set, in random order, and their labels.
-
-    Returns:
-      float32 [n, ...] and int32 [n].
-    """
-    rows = distinct_integers(key, n, jnp.asarray(data.images.shape[0], jnp.int32))
-    return pixels.to_model(data.images[rows]), data.labels[rows]
-
-
-def epoch_batch(
-    data: Resident, key: jax.Array, step: jax.Array, n: int
-) -> tuple[jax.Array, jax.Array]:
-    """Batch number `step` of an endless stream of epochs, each in its own random order.
-
-    The stream's positions step * n to step * n + n - 1; position p is in epoch p // N, and the
-    order of an epoch depends on `key` and the epoch alone. So every image is seen exactly once an
-    epoch, none is dropped at its end, and a run resumed at step k goes on with the same stream.
-
-    Args:
-      step: int32, traced, 0 to 2^31 - 1, whatever n and N are; the orders of the epochs repeat
-        after 2^32 epochs.
-
-    Returns:
-      float32 [n, ...] and int32 [n].
-    """
-    size = data.images.shape[0]
-    epoch, place = _stream_position(step, n, size)
-    ahead = place + jnp.arange(n, dtype=jnp.uint32)
-    # The batch may reach into that many epochs, so their keys are drawn once, not for each image.
-    epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
-    keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
-    rows = shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
-    return pixels.to_model(data.images[rows]), data.labels[rows]
 
 
 def _stream_position(step: jax.Array, n: int, size: int) -> tuple[jax.Array, jax.Array]:

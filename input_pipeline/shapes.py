@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from input_pipeline.image_set import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, require_split
 
 CLASSES = ("circle", "square", "triangle", "cross", "ring")
 SIZES = {"train": 5000, "test": 1000}
@@ -52,7 +52,11 @@ def find_overfit(rest: str, split: str, options: Decoding) -> Found:
     num = int(rest)
     names = tuple(f"{CLASSES[i % len(CLASSES)]} {i}" for i in range(num))
     identity = ["overfit", num, SEEDS["train"]]
-    return Found(identity, names, lambda: (_fitted("train", num, options), np.arange(num)))
+
+    def decode():
+        return _fitted("train", num, options), np.arange(num)
+
+    return Found(identity, names, decode)
 
 
 def _fitted(split: str, num: int, options: Decoding) -> np.ndarray:

@@ -11,7 +11,9 @@ import numpy as np
 
 from drifting.core.files import write_atomically
 from input_pipeline import cache
-from input_pipeline.image_set import DataError, ImageSet
+from input_pipeline.decoding import DataError
+from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Pixels
 
 HISTOGRAM_CHUNK = 1024  # images at a time: a count casts pixels to 8 bytes each
 
@@ -114,8 +116,9 @@ def make(image_set: ImageSet, num_val: int, seed: int = 42) -> Split:
             f"cannot hold out {num_val} of the {len(image_set)} images of {image_set.source}; "
             f"ask for 1 to {len(image_set) - 1}"
         )
-    counts = np.bincount(image_set.labels, minlength=image_set.num_classes)
-    few = [f"{image_set.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < 2)]
+    counts = image_set.class_counts
+    named = zip(image_set.class_names, counts, strict=True)
+    few = [f"{name} ({count})" for name, count in named if count < 2]
     if few:
         raise DataError(
             f"{image_set.source} has classes with fewer than the 2 images that a split needs: "
@@ -223,10 +226,10 @@ def channel_statistics(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population standard deviation of what a model sees, each float64 [C].
 
     Of images: of the pixels in [-1, 1], exact but for the last rounding (integer sums over 256-bin
-    histograms). Of float values [N, ..., C]: of each of the C. To be called with the training part
+    histograms). Of other values [N, ..., C]: of each of the C. To be called with the training part
     alone, for the validation images must not shape what the model sees.
     """
-    if image_set.images.dtype != np.uint8:
+    if not isinstance(image_set.space, Pixels):
         values = image_set.images.reshape(-1, image_set.images.shape[-1])
         return values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     counts = _histograms(image_set.images)  # [C, 256]

@@ -6,30 +6,60 @@ the number of its step.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import flax.struct
 import jax
 import numpy as np
 
-from input_pipeline.image_set import DataError, ImageSet, Records
+from input_pipeline.data import Data
+from input_pipeline.decoding import DataError, Records
+from input_pipeline.feed import Feed
+from input_pipeline.image_set import DataSet, ImageSet
+from input_pipeline.space import Space
+
+HEAD = 2048  # records that stand for all of a stream
 
 
 @flax.struct.dataclass
-class Batch:
-    """Records of a stream.
+class Batch(Data):
+    """The B records of one step of a stream, in random order; its calls are described at `Data`.
 
     Attributes:
-      images: uint8 [B, H, W, C], or float32 [B, ...] where the source holds no images.
+      images: stored values [B, *space.shape].
       labels: int32 [B].
     """
 
     images: jax.Array
     labels: jax.Array
+    space: Space = flax.struct.field(pytree_node=False)
+
+    def next_batch(self, key: jax.Array, step: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """The records as they came: the stream has seen to their order."""
+        del key, step
+        if n != self.num_rows:
+            raise ValueError(f"a streamed batch of {self.num_rows} records is no batch of {n}")
+        return self.space.to_model(self.images), self.labels
+
+    def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """The first n."""
+        del key
+        if n > self.num_rows:
+            raise ValueError(f"a streamed batch of {self.num_rows} records has no {n} to draw")
+        return self.space.to_model(self.images[:n]), self.labels[:n]
+
+    def positives(self, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
+        del key, classes, n
+        raise TypeError("a streamed batch holds no class whole; draw positives from a SampleQueue")
+
+    def fresh(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """All of them, whatever n is."""
+        del key, n
+        return self.images, self.labels
 
 
 @dataclasses.dataclass(frozen=True)
-class Stream:
+class Stream(DataSet):
     """A split of a source as an endless stream of epochs, each in its own random order.
 
     Position p is in epoch p // N; the order of an epoch depends on `seed` and the epoch alone, and
@@ -37,8 +67,7 @@ class Stream:
     none is dropped at its end.
 
     Attributes:
-      records: how many there are, of which shape, and how one is read.
-      class_names, source, split, fingerprint: as of an ImageSet.
+      records: how many there are, and how one is read.
       seed: of the orders and draws.
       threads: that read; each works on a batch of its own, so as many batches are in memory.
     """
@@ -48,15 +77,40 @@ class Stream:
     source: str
     split: str
     fingerprint: str
+    space: Space
     seed: int
     threads: int
+
+    streamed = True
 
     def __len__(self) -> int:
         return self.records.count
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
+    def class_counts(self) -> None:
+        return None
+
+    def representative(self) -> ImageSet:
+        """The first records in the order in which they are stored."""
+        return self.head(HEAD)
+
+    def feed(
+        self,
+        placement: jax.sharding.Sharding,
+        spread: Callable[[int], jax.sharding.Sharding],
+        rows: int,
+        first: int,
+        stop: int,
+    ) -> Feed:
+        """A batch for each step, of which this process reads its share."""
+        del placement
+        sharding = spread(rows)
+
+        def batches(first: int, stop: int) -> Iterator[Batch]:
+            mine = self.batches(rows, first, stop, jax.process_index(), jax.process_count())
+            return to_devices(mine, sharding)
+
+        return Feed(next(batches(0, 1)), batches(first, stop))
 
     def batches(
         self, size: int, first: int, stop: int, process: int = 0, processes: int = 1
@@ -81,7 +135,7 @@ class Stream:
         shares = grain.MapDataset.range(stop * size).map(visit).batch(size // processes)
         mine = shares[first * processes + process :: processes]
         for images, labels in self._read_ahead(mine):
-            yield Batch(images, labels)
+            yield Batch(images, labels, self.space)
 
     def head(self, count: int) -> ImageSet:
         """The first `count` records in the order in which they are stored, or all if fewer."""
@@ -89,8 +143,8 @@ class Stream:
 
         rows = grain.MapDataset.range(min(count, len(self))).map_with_index(self._visit)
         images, labels = map(np.stack, zip(*self._read_ahead(rows), strict=True))
-        names = self.class_names
-        return ImageSet(images, labels, names, self.source, self.split, self.fingerprint)
+        names, identity = self.class_names, (self.source, self.split, self.fingerprint)
+        return ImageSet(images, labels, names, *identity, self.space)
 
     def _order(self, epoch: int) -> np.ndarray:
         """The rows of an epoch, int64 [N]."""
@@ -112,7 +166,7 @@ class Stream:
         if self.records.draw:
             values = self.records.draw(values, self._generator(1, position))
         where = f"{self.source} {self.split}, row {row}"
-        given, wanted = (values.dtype, values.shape), (self.records.dtype, self.records.shape)
+        given, wanted = (values.dtype, values.shape), (self.space.dtype, self.space.shape)
         if given != wanted:
             raise DataError(
                 f"{where}: the record is {values.dtype} {values.shape}, expected "

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from drifting.core.errors import did_you_mean
-from input_pipeline.image_set import DataError, Decoding, Found, Records, progress, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, Records, progress, require_split
 
 
 def find(name: str, split: str, options: Decoding) -> Found:
@@ -24,7 +24,7 @@ def find(name: str, split: str, options: Decoding) -> Found:
     info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
     files = sorted((f.name, f.stat().st_size) for f in folder.iterdir() if f.is_file())
     count = builder.info.splits[split].num_examples
-    records = Records(count, options.shape, np.uint8, _reader(builder, split, options))
+    records = Records(count, _reader(builder, split, options))
     decode = functools.partial(_decode, records, f"{builder.name} {split}")
     identity = [str(builder.info.version), info, files]
     return Found(identity, names, decode, records=records)

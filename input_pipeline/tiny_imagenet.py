@@ -3,7 +3,7 @@
 import pathlib
 
 from input_pipeline import folders
-from input_pipeline.image_set import DataError, Decoding, Found
+from input_pipeline.decoding import DataError, Decoding, Found
 
 FOLDER = "tiny-imagenet-200"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from drifting.core.errors import did_you_mean
-from input_pipeline.image_set import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, require_split
 
 SIZES = {"train": 50_000, "test": 10_000}
 SEEDS = {"train": 1, "test": 2}
@@ -77,7 +77,11 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     require_split(f"toy2d:{rest}", split, tuple(SIZES))
     names = target(rest).class_names
     identity = ["toy2d", rest, SIZES[split], SEEDS[split]]
-    return Found(identity, names, lambda: draw(rest, SIZES[split], SEEDS[split]), cached=False)
+
+    def decode():
+        return draw(rest, SIZES[split], SEEDS[split])
+
+    return Found(identity, names, decode, cached=False)
 
 
 def draw(name: str, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,14 @@
-"""Classifiers by name; the only place that knows them all."""
+"""Classifiers, with the stem and the width that a run asks for (models/registry.py names them)."""
 
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from drifting.core.errors import did_you_mean
+from drifting.core.errors import one_of
 from models import convnext
 from models.convnext import ConvNeXt
+from models.layers import norms
 from models.mobilenet_v2 import MobileNetV2
 from models.resnet import ResNet
 
@@ -17,7 +18,6 @@ RESNETS = {
     "resnet50": dict(blocks=(3, 4, 6, 3), bottleneck=True, width=64),
 }
 STEMS = ("small", "medium", "imagenet")
-NAMES = ("mobilenetv2", *RESNETS, "convnext_tiny")
 
 
 def stem_for(image_size: int) -> str:
@@ -25,13 +25,6 @@ def stem_for(image_size: int) -> str:
     if image_size <= 32:
         return "small"
     return "medium" if image_size <= 64 else "imagenet"
-
-
-def require_known(name: str) -> None:
-    """Raises ValueError, with the nearest name, where there is no such classifier."""
-    if name not in NAMES:
-        hint = did_you_mean(name, NAMES)
-        raise ValueError(f"no classifier {name!r}; there are {', '.join(NAMES)}{hint}")
 
 
 def create(
@@ -46,17 +39,21 @@ def create(
     """The network `name`, called as `network(images [B, S, S, C], train) -> Activations`.
 
     Args:
-      name: one of NAMES.
+      name: of a classifier in models/registry.py.
       image_size: chooses the stem, see `stem_for`, unless `stem` does.
       norm: 'batch' or 'group'; ConvNeXt keeps its LayerNorm whichever is given.
       width: multiplies the number of channels everywhere; MobileNetV2 rounds the products to
         eights, as published, of the others they have to be whole.
+      stem: one of STEMS, or None: by the image size.
       dtype: of the computation; parameters, norms, pooled features and logits are float32.
 
     Raises:
+      ConfigError: there is no such norm or stem.
       ValueError: there is no such network, or the width leaves no whole number of channels.
     """
-    require_known(name)
+    one_of("model.norm", norm, norms.KINDS)
+    if stem is not None:
+        one_of("model.stem", stem, STEMS)
     common = dict(num_classes=num_classes, stem=stem or stem_for(image_size), dtype=dtype)
     if name in RESNETS:
         sizes = RESNETS[name]
@@ -64,6 +61,8 @@ def create(
         return ResNet(**common, **sizes | {"width": scaled}, norm=norm)
     if name == "mobilenetv2":
         return MobileNetV2(**common, width=width, norm=norm)
+    if name != "convnext_tiny":
+        raise ValueError(f"no classifier {name!r}; models/registry.py names them all")
     return ConvNeXt(**common, widths=tuple(_scale(c, width) for c in convnext.WIDTHS))
 
 

@@ -1,10 +1,14 @@
 """What a generator network is told beside its input: one type for all networks and methods."""
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+STYLE_TOKENS = 32  # codes of a sample
+STYLE_CODES = 64  # values that a code can have
 
 
 class Condition(NamedTuple):
@@ -18,7 +22,7 @@ class Condition(NamedTuple):
       interval: float32 [B], h = t - r, the length of the interval that ends there.
       label: int32 [B], 0 to num_classes, which is the null class.
       guidance: float32 [B], the scale of classifier-free guidance.
-      style: int32 [B, 32], random codes, a second source of noise.
+      style: int32 [B, STYLE_TOKENS], random codes below STYLE_CODES, a second source of noise.
     """
 
     time: jax.Array | None = None
@@ -46,15 +50,19 @@ class Condition(NamedTuple):
 class GeneratorNetwork(nn.Module):
     """A network from B samples' worth of noise, or noisy samples, to values of the same shape.
 
-    All are called as network(z [B, ...], condition, train=False) -> float32, z's shape.
+    All are called as network(z [B, ...], condition, train=False) -> float32, z's shape, and ignore
+    what they do not read. They raise ValueError for samples or arguments that do not fit, and where
+    a network with classes is told no labels.
 
     Attributes:
       reads: the fields of a Condition that it can be told.
       axes: of one sample.
+      sizes: presets of its other attributes by name; none where it has no sizes.
     """
 
     reads: ClassVar[frozenset[str]]
     axes: ClassVar[int] = 3
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def fused(self) -> "GeneratorNetwork":
         """Itself, for calls without jax.jvp around them: fused kernels have no such derivative."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from models.activations import Activations
+from models.layers.dense import by_rows
 
 Dtype = Any
 
@@ -59,16 +60,19 @@ class Block(nn.Module):
             channels, (7, 7), padding=3, feature_group_count=channels,
             dtype=self.dtype, kernel_init=_normal, name="depthwise",
         )(x)  # fmt: skip
-        # Flat, as in models/dit.py: on a CPU it halves the time of the weight gradients.
-        y = layer_norm(self.dtype, "norm")(y).reshape(-1, channels)
-        y = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_normal, name="expand")(y)
-        y = nn.gelu(y, approximate=False)
-        y = nn.Dense(channels, dtype=self.dtype, kernel_init=_normal, name="project")(y)
-        scale = self.param("layer_scale", nn.initializers.constant(LAYER_SCALE), (channels,))
-        y = (y * scale.astype(self.dtype)[None, :]).reshape(x.shape)
+        y = by_rows(self._mlp, layer_norm(self.dtype, "norm")(y))
         # One draw an image: everything else is broadcast.
         drop = nn.Dropout(self.drop_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
         return x + drop(y)
+
+    def _mlp(self, x: jax.Array) -> jax.Array:
+        """Over the channels of every place of a map, [N, C], and scaled."""
+        channels = x.shape[-1]
+        x = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_normal, name="expand")(x)
+        x = nn.gelu(x, approximate=False)
+        x = nn.Dense(channels, dtype=self.dtype, kernel_init=_normal, name="project")(x)
+        scale = self.param("layer_scale", nn.initializers.constant(LAYER_SCALE), (channels,))
+        return x * scale.astype(self.dtype)[None, :]
 
 
 class ConvNeXt(nn.Module):

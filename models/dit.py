@@ -1,12 +1,12 @@
-"""DriftDiT, the one-step generator of the drifting models: noise, label and style to an image.
+"""DiT, the diffusion transformer of flow matching and MeanFlow: a noisy image to a velocity.
 
-A diffusion transformer (Peebles and Xie, arXiv:2212.09748) without a time input, with register
-tokens (arXiv:2309.16588), rotary positions (arXiv:2104.09864), RMSNorm, query-key norm
-(arXiv:2302.05442) and SwiGLU (arXiv:2002.05202), as in Deng et al., "Generative Modeling via
-Drifting" (arXiv:2602.04770).
+Peebles and Xie, "Scalable Diffusion Models with Transformers" (arXiv:2212.09748), with a second
+time input, the length h = t - r of the interval (Geng et al., "Mean Flows for One-step Generative
+Modeling", arXiv:2505.13447). The defaults are the release of that paper; the other values of
+`position`, `time_planes` and `shared_time` give the seed's network.
 
-Tokens are flattened to [B * T, D] before every dense layer: on a CPU that halves the time of the
-weight gradients, elsewhere it costs nothing. Norms and softmax are float32 whatever `dtype` is.
+Every operation has a forward-mode derivative and a reverse-mode one of that, as MeanFlow needs
+both. Norms, softmax and the conditioning are float32 whatever `dtype` is.
 """
 
 import functools
@@ -16,254 +16,139 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.attention import attend
+from models.conditions import Condition, GeneratorNetwork
+from models.layers.attention import attend, split_heads
+from models.layers.dense import Dense
+from models.layers.embeddings import Conditioning, normal, with_time_planes
+from models.layers.modulation import Modulation, modulate
+from models.layers.patches import patchify, unpatchify
+from models.layers.positions import sincos_table
 
 Dtype = Any
 
-FOURIER_FEATURES = 256
-FOURIER_MAX_PERIOD = 10.0
-STYLE_TOKENS = 32
-STYLE_CODES = 64
+POSITIONS = ("sincos", "learned")
 
 SIZES = {
-    # name: hidden size, depth, heads (head dimension 64 for Tiny and Small)
+    # nano is for two CPU cores; the others are the paper's, and M the release's between B and L
     "nano": dict(hidden_size=64, depth=4, num_heads=2),
-    "tiny": dict(hidden_size=256, depth=6, num_heads=4),
-    "small": dict(hidden_size=384, depth=8, num_heads=6),
+    "S": dict(hidden_size=384, depth=12, num_heads=6),
+    "B": dict(hidden_size=768, depth=12, num_heads=12),
+    "M": dict(hidden_size=1024, depth=16, num_heads=16),
+    "L": dict(hidden_size=1024, depth=24, num_heads=16),
+    "XL": dict(hidden_size=1152, depth=28, num_heads=16),
 }
 
-
-def fourier_features(
-    value: jax.Array, features: int = FOURIER_FEATURES, max_period: float = FOURIER_MAX_PERIOD
-) -> jax.Array:
-    """Cosines, then sines, of `value` [B] at geometric frequencies 1 to 1/max_period: [B, F]."""
-    half = features // 2
-    frequencies = jnp.exp(-jnp.log(max_period) * jnp.arange(half, dtype=jnp.float32) / half)
-    angles = value.astype(jnp.float32)[:, None] * frequencies[None, :]
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
-
-
-def rotate(x: jax.Array) -> jax.Array:
-    """Rotary position embedding of x [B, T, H, D] at positions 0 to T - 1, halves rotated."""
-    tokens, dimension = x.shape[1], x.shape[3]
-    half = dimension // 2
-    frequencies = 1.0 / 10000.0 ** (jnp.arange(half, dtype=jnp.float32) / half)
-    angles = jnp.arange(tokens, dtype=jnp.float32)[:, None] * frequencies[None, :]  # [T, D/2]
-    cos, sin = jnp.cos(angles)[None, :, None, :], jnp.sin(angles)[None, :, None, :]
-    first, second = x[..., :half], x[..., half:]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
-    """x [B, T, D] times (1 + scale) plus shift, both [B, D]."""
-    return x * (1 + scale[:, None, :]) + shift[:, None, :]
-
-
-class Dense(nn.Module):
-    """A dense layer that sees [B, T, D] as [B * T, D]."""
-
-    features: int
-    use_bias: bool = True
-    dtype: Dtype = jnp.float32
-    kernel_init: Any = nn.initializers.xavier_uniform()
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        layer = nn.Dense(
-            self.features,
-            use_bias=self.use_bias,
-            dtype=self.dtype,
-            kernel_init=self.kernel_init,
-            name="dense",
-        )
-        flat = x.reshape(-1, x.shape[-1])
-        return layer(flat).reshape(*x.shape[:-1], self.features)
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + 1e-6) * weight over the last axis, in float32."""
-
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        weight = self.param("weight", nn.initializers.ones, (x.shape[-1],))
-        x = x.astype(jnp.float32)
-        normed = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
-        return (normed * jnp.broadcast_to(weight, x.shape)).astype(self.dtype)
+layer_norm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_bias=False, use_scale=False)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with query-key norm, then rotary positions."""
+    """Multi-head self-attention of [B, T, D]."""
 
     num_heads: int
-    dtype: Dtype = jnp.float32
+    fused: bool
+    dtype: Dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        batch, tokens, width = x.shape
-        head = width // self.num_heads
-        qkv = Dense(3 * width, use_bias=False, dtype=self.dtype, name="qkv")(x)
-        q, k, v = jnp.moveaxis(qkv.reshape(batch, tokens, 3, self.num_heads, head), 2, 0)
-        q = rotate(RMSNorm(name="q_norm")(q)).astype(self.dtype)
-        k = rotate(RMSNorm(name="k_norm")(k)).astype(self.dtype)
-        out = attend(q, k, v).reshape(x.shape)
+        width = x.shape[-1]
+        qkv = Dense(3 * width, dtype=self.dtype, name="qkv")(x)
+        out = attend(*split_heads(qkv, self.num_heads), fused=self.fused).reshape(x.shape)
         return Dense(width, dtype=self.dtype, name="proj")(out)
 
 
-class SwiGLU(nn.Module):
-    """w2(silu(w1 x) * w3 x)."""
-
-    hidden_size: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        gate = Dense(self.hidden_size, use_bias=False, dtype=self.dtype, name="w1")(x)
-        value = Dense(self.hidden_size, use_bias=False, dtype=self.dtype, name="w3")(x)
-        hidden = nn.silu(gate) * value
-        return Dense(x.shape[-1], use_bias=False, dtype=self.dtype, name="w2")(hidden)
-
-
-class Modulation(nn.Module):
-    """adaLN-Zero: `parts` vectors [B, D] from the conditioning [B, D], zero at the start."""
-
-    parts: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, condition: jax.Array) -> list[jax.Array]:
-        width = condition.shape[-1]
-        zeros = nn.initializers.zeros
-        out = Dense(self.parts * width, dtype=self.dtype, kernel_init=zeros, name="linear")(
-            nn.silu(condition)
-        )
-        return jnp.split(out, self.parts, axis=-1)
-
-
 class Block(nn.Module):
-    """One transformer block: attention and SwiGLU, each modulated and gated by the condition."""
+    """Attention and a GELU network, each normed, modulated and gated by the condition [B, D]."""
 
     num_heads: int
     mlp_ratio: int
-    dtype: Dtype = jnp.float32
+    fused_attention: bool
+    dtype: Dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         parts = Modulation(6, dtype=self.dtype, name="modulation")(condition)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
-        h = modulate(RMSNorm(self.dtype, name="norm1")(x), shift_a, scale_a)
-        h = Attention(self.num_heads, dtype=self.dtype, name="attention")(h)
+        width = x.shape[-1]
+        h = modulate(layer_norm(dtype=self.dtype, name="norm1")(x), shift_a, scale_a)
+        h = Attention(self.num_heads, self.fused_attention, self.dtype, name="attention")(h)
         x = x + gate_a[:, None, :] * h
-        h = modulate(RMSNorm(self.dtype, name="norm2")(x), shift_m, scale_m)
-        h = SwiGLU(self.mlp_ratio * x.shape[-1], dtype=self.dtype, name="mlp")(h)
+        h = modulate(layer_norm(dtype=self.dtype, name="norm2")(x), shift_m, scale_m)
+        h = Dense(self.mlp_ratio * width, dtype=self.dtype, name="mlp_in")(h)
+        h = Dense(width, dtype=self.dtype, name="mlp_out")(nn.gelu(h, approximate=True))
         return x + gate_m[:, None, :] * h
 
 
-class Conditioning(nn.Module):
-    """class + cfg_scale + style -> [B, D]. Label `num_classes` is the null class."""
-
-    num_classes: int
-    hidden_size: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, labels: jax.Array, cfg_scale: jax.Array, style: jax.Array) -> jax.Array:
-        normal = nn.initializers.normal(0.02)
-        table = functools.partial(nn.Embed, features=self.hidden_size, embedding_init=normal)
-        embed = table(self.num_classes + 1, name="label")
-        codebook = table(STYLE_CODES, name="style")
-        scale = fourier_features(cfg_scale).astype(self.dtype)
-        scale = Dense(self.hidden_size, dtype=self.dtype, kernel_init=normal, name="cfg_in")(scale)
-        scale = Dense(self.hidden_size, dtype=self.dtype, kernel_init=normal, name="cfg_out")(
-            nn.silu(scale)
-        )
-        # The sum of 32 rows as counts times the codebook: a matrix product, no [B, 32, D] gather.
-        counts = jnp.sum(jax.nn.one_hot(style, STYLE_CODES, dtype=self.dtype), axis=1)
-        return embed(labels).astype(self.dtype) + scale + counts @ codebook.embedding.astype(
-            self.dtype
-        )
-
-
-class DriftDiT(nn.Module):
-    """One forward pass from noise to an image.
+class DiT(GeneratorNetwork):
+    """The velocity at (z, t), or the mean velocity over [t - h, t]; zero before training.
 
     Attributes:
-      image_size, channels: of the image, which is square.
-      patch_size: side of a patch; divides image_size.
-      num_classes: label `num_classes` is the null class of classifier-free guidance.
-      num_registers: tokens put before the patches and dropped at the end.
+      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
+      patch_size: side of a patch; divides the image's.
+      position: 'sincos', a fixed table, or 'learned', a parameter.
+      time_planes: two constant planes, r = t - h and t, are appended to the image's channels.
+      shared_time: see `Conditioning`.
+      fused_attention: see `attend`; `fused()` turns it on.
+      remat: blocks are computed again in the backward pass instead of kept in memory.
     """
 
-    image_size: int
-    channels: int
     num_classes: int
-    patch_size: int = 4
-    hidden_size: int = 256
-    depth: int = 6
-    num_heads: int = 4
+    patch_size: int = 2
+    hidden_size: int = 384
+    depth: int = 12
+    num_heads: int = 6
     mlp_ratio: int = 4
-    num_registers: int = 8
+    position: str = "sincos"
+    time_planes: bool = False
+    shared_time: bool = False
+    fused_attention: bool = False
+    remat: bool = False
     dtype: Dtype = jnp.float32
 
+    reads = frozenset({"time", "interval", "label", "guidance"})
+    sizes = SIZES
+
+    def fused(self) -> "DiT":
+        return self.clone(fused_attention=True)
+
     @nn.compact
-    def __call__(
-        self, noise: jax.Array, labels: jax.Array, cfg_scale: jax.Array, style: jax.Array
-    ) -> jax.Array:
-        """Images float32 [B, S, S, C] from noise [B, S, S, C].
+    def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
+        """Velocities float32 [B, S, S, C] of noisy images or latents z [B, S, S, C].
 
         Args:
-          labels: int32 [B], 0 to num_classes (the null class).
-          cfg_scale: float [B], the guidance strength as a condition.
-          style: int32 [B, 32], indices into a codebook of 64.
+          train: has no effect, as there is no dropout.
 
         Raises:
-          ValueError: the noise has another shape, or the patch does not divide the image.
+          ValueError: the image is not square, the patch does not divide it, the heads do not
+            divide the width, there is no such `position`, or labels are missing.
         """
-        self._check(noise)
-        batch = noise.shape[0]
-        condition = Conditioning(
-            self.num_classes, self.hidden_size, dtype=self.dtype, name="conditioning"
-        )(labels, cfg_scale, style)
-        x = Dense(self.hidden_size, dtype=self.dtype, name="patch_embed")(
-            patchify(noise, self.patch_size)
-        )
-        registers = self.param(
-            "registers", nn.initializers.normal(0.02), (1, self.num_registers, self.hidden_size)
-        )
-        registers = jnp.broadcast_to(registers, (batch, *registers.shape[1:])).astype(self.dtype)
-        x = jnp.concatenate([registers, x], axis=1)
+        t, h = condition.times(len(z))
+        x = self._embed(z, t, h)
+        vector = Conditioning(
+            self.num_classes, self.hidden_size, self.shared_time, name="conditioning"
+        )(t, h, condition.label, condition.guidance)
+        block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
-            x = Block(self.num_heads, self.mlp_ratio, dtype=self.dtype, name=f"block_{i}")(
-                x, condition
-            )
-        x = x[:, self.num_registers :]
-        shift, scale = Modulation(2, dtype=self.dtype, name="final_modulation")(condition)
-        x = modulate(RMSNorm(self.dtype, name="final_norm")(x), shift, scale)
-        # Not zero at the start: equal samples have no drift apart, so they would stay equal.
-        x = Dense(self.patch_size**2 * self.channels, dtype=self.dtype, name="final_linear")(x)
-        return unpatchify(x, self.patch_size, self.image_size).astype(jnp.float32)
+            x = block(
+                self.num_heads, self.mlp_ratio, self.fused_attention, self.dtype, name=f"block_{i}"
+            )(x, vector)
+        shift, scale = Modulation(2, dtype=self.dtype, name="final_modulation")(vector)
+        x = modulate(layer_norm(dtype=self.dtype, name="final_norm")(x), shift, scale)
+        outputs = self.patch_size**2 * z.shape[-1]
+        zeros = nn.initializers.zeros
+        x = Dense(outputs, dtype=self.dtype, kernel_init=zeros, name="final_linear")(x)
+        return unpatchify(x, self.patch_size, z.shape[1]).astype(jnp.float32)
 
-    def _check(self, noise: jax.Array) -> None:
-        expected = (self.image_size, self.image_size, self.channels)
-        if noise.shape[1:] != expected:
-            raise ValueError(f"noise has shape {noise.shape}, expected [B, {expected}]")
-        if self.image_size % self.patch_size:
-            raise ValueError(
-                f"patch size {self.patch_size} does not divide image size {self.image_size}"
-            )
-
-
-def patchify(images: jax.Array, patch: int) -> jax.Array:
-    """[B, S, S, C] to tokens [B, (S/p)^2, p * p * C], row-major, channels last in a patch."""
-    batch, size, _, channels = images.shape
-    grid = size // patch
-    x = images.reshape(batch, grid, patch, grid, patch, channels)
-    return jnp.swapaxes(x, 2, 3).reshape(batch, grid * grid, patch * patch * channels)
-
-
-def unpatchify(tokens: jax.Array, patch: int, size: int) -> jax.Array:
-    """The inverse of `patchify`: [B, (S/p)^2, p * p * C] to [B, S, S, C]."""
-    batch, grid = tokens.shape[0], size // patch
-    x = tokens.reshape(batch, grid, grid, patch, patch, -1)
-    return jnp.swapaxes(x, 2, 3).reshape(batch, size, size, -1)
+    def _embed(self, z: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
+        """Patches with their positions [B, T, D]."""
+        if self.time_planes:
+            z = with_time_planes(z, t, h)
+        x = patchify(z, self.patch_size)
+        x = Dense(self.hidden_size, dtype=self.dtype, name="patch_embed")(x)
+        shape = (1, x.shape[1], self.hidden_size)
+        if self.position == "learned":
+            table = self.param("position", normal, shape)
+        elif self.position == "sincos":
+            table = sincos_table(z.shape[1] // self.patch_size, self.hidden_size).reshape(shape)
+        else:
+            raise ValueError(f"position {self.position!r} is not one of {', '.join(POSITIONS)}")
+        return x + jnp.asarray(table, self.dtype)

@@ -9,59 +9,18 @@ Batch normalisation has fixed statistics and is folded into the convolution befo
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from models.layers.convolution import convolve, windows
+
 IMAGE_SIZE = 299
 POOL_FEATURES = 2048
 LOGITS = 1008
 EPSILON = 1e-3  # of every batch normalisation
-
-
-def windows(
-    x: jax.Array, kernel: tuple[int, int], stride: int, padding: tuple[int, int], fill: float = 0.0
-) -> Iterator[jax.Array]:
-    """What a window [kh, kw] sees of x [B, H, W, C]: for each of its places, row by row, a map."""
-    (kh, kw), (ph, pw) = kernel, padding
-    x = jnp.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill)
-    batch, height, width, channels = x.shape
-    down, right = (height - kh) // stride * stride + 1, (width - kw) // stride * stride + 1
-    for i in range(kh):
-        for j in range(kw):
-            yield jax.lax.slice(
-                x, (0, i, j, 0), (batch, i + down, j + right, channels), (1, stride, stride, 1)
-            )
-
-
-def convolve_by_product(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
-) -> jax.Array:
-    """A convolution as one matrix product over all windows: XLA's own is half as fast on CPUs."""
-    size, features = kernel.shape[:2], kernel.shape[3]
-    columns = jnp.concatenate(list(windows(x, size, stride, padding)), axis=-1)
-    flat = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)
-    return flat.reshape(*columns.shape[:3], features)
-
-
-def convolve(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
-) -> jax.Array:
-    """x [B, H, W, C] with a kernel [kh, kw, C, O], padded by zeros on both sides."""
-
-    def native(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (stride, stride),
-            [(p, p) for p in padding],
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-    by_product = functools.partial(convolve_by_product, stride=stride, padding=padding)
-    return jax.lax.platform_dependent(x, kernel, cpu=by_product, default=native)
 
 
 class Conv(nn.Module):

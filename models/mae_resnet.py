@@ -10,13 +10,13 @@ training and after it. They are float32 whatever `dtype` is.
 import functools
 from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from models.activations import Activations
-from models.norms import num_groups
+from models.layers.norms import num_groups
+from models.layers.patches import fold, unfold
 
 Dtype = Any
 
@@ -32,16 +32,6 @@ SIZES = {
 }
 
 
-def fold(images: jax.Array, patch: int) -> jax.Array:
-    """[B, H, W, C] to [B, H/p, W/p, p * p * C]: row in the patch, then column, then channel."""
-    return einops.rearrange(images, "b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)
-
-
-def unfold(folded: jax.Array, patch: int) -> jax.Array:
-    """The inverse of `fold`: [B, h, w, p * p * C] to [B, h * p, w * p, C]."""
-    return einops.rearrange(folded, "b h w (p q c) -> b (h p) (w q) c", p=patch, q=patch)
-
-
 def group_norm(channels: int, dtype: Dtype, name: str) -> nn.GroupNorm:
     """Normalises each image's groups of channels over space, with the release's epsilon."""
     # Up to 32 channels a group is one channel, which a black border makes nearly constant:
@@ -52,7 +42,11 @@ def group_norm(channels: int, dtype: Dtype, name: str) -> nn.GroupNorm:
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, then a norm."""
+    """A convolution without bias, then a norm.
+
+    Apart from the classifiers' (layers/convolution.py): other kernels at the start, this file's
+    norm, and no mode of training.
+    """
 
     features: int
     kernel: int = 3
@@ -180,6 +174,8 @@ class MaskedAutoencoder(nn.Module):
     stage_norm: bool = True
     activation: str = "relu"
     dtype: Dtype = jnp.float32
+
+    sizes = SIZES
 
     def setup(self) -> None:
         if self.activation not in ACTIVATIONS:

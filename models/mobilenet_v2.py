@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from models.activations import Activations
-from models.norms import ConvNorm
+from models.layers.convolution import ConvNorm
 
 Dtype = Any
 
@@ -73,7 +73,7 @@ class MobileNetV2(nn.Module):
         never narrowed.
       dropout: rate before the last layer; in training it needs the random stream 'dropout'.
       stem: a key of STEMS.
-      norm: a kind of models/norms.py.
+      norm: 'batch' or 'group', see layers/norms.py.
     """
 
     num_classes: int

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from models.activations import Activations
-from models.norms import ConvNorm
+from models.layers.convolution import ConvNorm
 
 Dtype = Any
 
@@ -66,7 +66,7 @@ class ResNet(nn.Module):
       blocks: of each stage; every stage but the first halves the map and doubles the width.
       width: channels of the first stage's 3x3 convolutions.
       stem: a key of STEMS.
-      norm: a kind of models/norms.py.
+      norm: 'batch' or 'group', see layers/norms.py.
     """
 
     num_classes: int

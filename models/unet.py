@@ -1,4 +1,4 @@
-"""U-Nets as velocity networks: a noisy image and two times to a velocity.
+"""U-Nets: a noisy image and two times to a velocity.
 
 `SongUNet` is the DDPM++ of Song et al. (arXiv:2011.13456) in the form of EDM (Karras et al.,
 arXiv:2206.00364) with the filter of NCSN++ and a second time, as in the CIFAR-10 release of
@@ -18,18 +18,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models.conditioning import JointEmbedding, PairEmbedding
-from models.unet_blocks import (
-    Attention,
-    GroupNorm,
-    Initializer,
-    ResBlock,
-    Style,
-    conv3x3,
-    downsample,
-    nearest,
-    upsample,
-)
+from models.conditions import Condition, GeneratorNetwork
+from models.layers.convolution import conv3x3
+from models.layers.embeddings import JointEmbedding, PairEmbedding, with_time_planes
+from models.layers.resample import downsample, nearest, upsample
+from models.unet_blocks import Attention, Initializer, ResBlock, Style
 
 Dtype = Any
 
@@ -80,7 +73,7 @@ FILM_STYLE = Style(
 )
 
 
-class UNet(nn.Module):
+class UNet(GeneratorNetwork):
     """What both have in common; a network is one of the two below.
 
     Attributes:
@@ -90,8 +83,7 @@ class UNet(nn.Module):
       num_blocks: residual blocks of a level on the way down.
       attention_resolutions: sizes of the maps that attend.
       dropout: share of the values dropped before a block's second convolution in training.
-      fused_attention: see `attend`. A method trains with False and takes a clone with True for
-        calls that have no jax.jvp around them.
+      fused_attention: see `attend`; `fused()` turns it on.
       remat: blocks are computed again in the backward pass instead of kept in memory.
     """
 
@@ -107,6 +99,9 @@ class UNet(nn.Module):
     dtype: Dtype = jnp.float32
 
     style = SONG_STYLE
+
+    def fused(self) -> "UNet":
+        return self.clone(fused_attention=True)
 
     def _check(self, z: jax.Array) -> None:
         if z.ndim != 4:
@@ -136,13 +131,13 @@ class UNet(nn.Module):
     def _attend_at_resolution(self, x: jax.Array, name: str) -> jax.Array:
         return self._attend(x, name) if x.shape[1] in self.attention_resolutions else x
 
-    def _middle(self, x: jax.Array, condition: jax.Array, train: bool) -> jax.Array:
-        x = self._block("middle_block_0", x.shape[-1])(x, condition, train)
+    def _middle(self, x: jax.Array, vector: jax.Array, train: bool) -> jax.Array:
+        x = self._block("middle_block_0", x.shape[-1])(x, vector, train)
         x = self._attend(x, "middle_attention")
-        return self._block("middle_block_1", x.shape[-1])(x, condition, train)
+        return self._block("middle_block_1", x.shape[-1])(x, vector, train)
 
     def _head(self, x: jax.Array, channels: int, init: Initializer) -> jax.Array:
-        x = nn.silu(GroupNorm(self.style, self.dtype, name="out_norm")(x))
+        x = nn.silu(self.style.norm(self.dtype, "out_norm")(x))
         return conv3x3(channels, self.dtype, init, "out_conv")(x).astype(jnp.float32)
 
 
@@ -160,21 +155,20 @@ class SongUNet(UNet):
     noise_mult: int = 2
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
 
+    reads = frozenset({"time", "interval", "label", "guidance"})
+    sizes = SONG_SIZES
+
     @nn.compact
     def __call__(
         self,
         z: jax.Array,
-        t: jax.Array,
-        h: jax.Array,
-        labels: jax.Array | None = None,
+        condition: Condition,
         train: bool = False,
         augment: jax.Array | None = None,
     ) -> jax.Array:
         """Velocities float32 [B, H, W, C] of noisy images z [B, H, W, C].
 
         Args:
-          t, h: float32 [B], the time and the length of the interval that ends there.
-          labels: int32 [B], 0 to num_classes (the null class).
           train: values are dropped out, which takes a random stream 'dropout'.
           augment: float [B, augment_dim], 0 or None for images as they are.
 
@@ -185,21 +179,23 @@ class SongUNet(UNet):
         self._check(z)
         if augment is not None and not self.augment_dim:
             raise ValueError("an augmentation is given, but the network has augment_dim 0")
-        condition = self._condition(t, h, labels, augment)
-        x, skips = self._down(z, condition, train)
-        x = self._middle(x, condition, train)
+        vector = self._embedding(condition, len(z), augment)
+        x, skips = self._down(z, vector, train)
+        x = self._middle(x, vector, train)
         double = functools.partial(upsample, taps=self.resample_filter)
         for level, width in reversed(self._levels()):
             if level + 1 < len(self.channel_mult):
                 name = f"up_{level}_resample"
-                x = self._block(name, x.shape[-1], resample=double)(x, condition, train)
+                x = self._block(name, x.shape[-1], resample=double)(x, vector, train)
             for i in range(self.num_blocks + 1):
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
-                x = self._block(f"up_{level}_block_{i}", width)(x, condition, train)
+                x = self._block(f"up_{level}_block_{i}", width)(x, vector, train)
             x = self._attend_at_resolution(x, f"up_{level}_attention")
         return self._head(x, z.shape[-1], self.style.branch_init)
 
-    def _condition(self, t, h, labels, augment) -> jax.Array:
+    def _embedding(
+        self, condition: Condition, batch: int, augment: jax.Array | None
+    ) -> jax.Array:
         embedding = JointEmbedding(
             self.noise_mult * self.model_channels,
             EMBEDDING_MULT * self.model_channels,
@@ -208,9 +204,12 @@ class SongUNet(UNet):
             self.style.kernel_init,
             name="embedding",
         )
-        return nn.silu(embedding(t, h, labels, augment))
+        t, h = condition.times(batch)
+        return nn.silu(embedding(t, h, condition.label, condition.guidance, augment))
 
-    def _down(self, z, condition, train) -> tuple[jax.Array, list[jax.Array]]:
+    def _down(
+        self, z: jax.Array, vector: jax.Array, train: bool
+    ) -> tuple[jax.Array, list[jax.Array]]:
         """The smallest map, and every map on the way to it: the way up takes one a block."""
         halve = functools.partial(downsample, taps=self.resample_filter)
         x = self._conv(z, self.model_channels, "in_conv")
@@ -218,10 +217,10 @@ class SongUNet(UNet):
         for level, width in self._levels():
             if level:
                 name = f"down_{level}_resample"
-                x = self._block(name, x.shape[-1], resample=halve)(x, condition, train)
+                x = self._block(name, x.shape[-1], resample=halve)(x, vector, train)
                 skips.append(x)
             for i in range(self.num_blocks):
-                x = self._block(f"down_{level}_block_{i}", width)(x, condition, train)
+                x = self._block(f"down_{level}_block_{i}", width)(x, vector, train)
                 x = self._attend_at_resolution(x, f"down_{level}_attention_{i}")
                 skips.append(x)
         return x, skips
@@ -239,21 +238,14 @@ class FilmUNet(UNet):
     shared_time: bool = False
 
     style = FILM_STYLE
+    reads = frozenset({"time", "interval", "label"})
+    sizes = FILM_SIZES
 
     @nn.compact
-    def __call__(
-        self,
-        z: jax.Array,
-        t: jax.Array,
-        h: jax.Array,
-        labels: jax.Array | None = None,
-        train: bool = False,
-    ) -> jax.Array:
+    def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
         """Velocities float32 [B, H, W, C] of noisy images z [B, H, W, C].
 
         Args:
-          t, h: float32 [B], the time and the length of the interval that ends there.
-          labels: int32 [B], 0 to num_classes (the null class).
           train: values are dropped out, which takes a random stream 'dropout'.
 
         Raises:
@@ -261,21 +253,20 @@ class FilmUNet(UNet):
             channels, or labels are missing.
         """
         self._check(z)
-        condition = self._condition(t, h, labels)
-        times = jnp.stack([t - h, t], axis=-1)[:, None, None, :]
-        planes = jnp.broadcast_to(times, (*z.shape[:3], 2))
-        x, skips = self._down(jnp.concatenate([z, planes], axis=-1), condition, train)
-        x = self._middle(x, condition, train)
+        t, h = condition.times(len(z))
+        vector = self._embedding(t, h, condition.label)
+        x, skips = self._down(with_time_planes(z, t, h), vector, train)
+        x = self._middle(x, vector, train)
         for level, width in reversed(self._levels()):
             if level + 1 < len(self.channel_mult):
                 x = self._conv(nearest(x), x.shape[-1], f"up_{level}_resample")
             for i in range(self.num_blocks + (level + 1 < len(self.channel_mult))):
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
-                x = self._block(f"up_{level}_block_{i}", width)(x, condition, train)
+                x = self._block(f"up_{level}_block_{i}", width)(x, vector, train)
                 x = self._attend_at_resolution(x, f"up_{level}_attention_{i}")
         return self._head(x, z.shape[-1], nn.initializers.zeros)
 
-    def _condition(self, t, h, labels) -> jax.Array:
+    def _embedding(self, t: jax.Array, h: jax.Array, label: jax.Array | None) -> jax.Array:
         embedding = PairEmbedding(
             self.model_channels,
             EMBEDDING_MULT * self.model_channels,
@@ -284,9 +275,11 @@ class FilmUNet(UNet):
             self.style.kernel_init,
             name="embedding",
         )
-        return nn.silu(embedding(t, h, labels))
+        return nn.silu(embedding(t, h, label))
 
-    def _down(self, x, condition, train) -> tuple[jax.Array, list[jax.Array]]:
+    def _down(
+        self, x: jax.Array, vector: jax.Array, train: bool
+    ) -> tuple[jax.Array, list[jax.Array]]:
         """The smallest map, and those kept: each block's before attention, each level's end."""
         x = self._conv(x, self.model_channels, "in_conv")
         skips = []
@@ -295,7 +288,7 @@ class FilmUNet(UNet):
                 skips.append(x)
                 x = self._conv(x, x.shape[-1], f"down_{level}_resample", stride=2)
             for i in range(self.num_blocks):
-                x = self._block(f"down_{level}_block_{i}", width)(x, condition, train)
+                x = self._block(f"down_{level}_block_{i}", width)(x, vector, train)
                 skips.append(x)
                 x = self._attend_at_resolution(x, f"down_{level}_attention_{i}")
         return x, skips

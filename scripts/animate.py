@@ -28,10 +28,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from drifting import animations, cli, pictures, runs
+from drifting import animations, cli, pictures
+from drifting.core.method import FlowGenerator
 from drifting.evaluation.generation import NonFiniteSamples
+from drifting.runs.build import load_images
+from drifting.runs.workdir import Run, WorkdirError
 from drifting.training import backend
-from input_pipeline import pixels
+from input_pipeline.space import Points
 
 log = logging.getLogger("drifting")
 
@@ -59,29 +62,30 @@ STRIP_ROWS, STRIP_TIMES, STRIP_CELL = 8, 12, 64  # of at least so many pixels, f
 
 def animate(workdir, out=None, *, sampler, steps, num, seed, cfg_scale=None, suffix="gif"):
     """Writes the pictures of a run into the folder `out`; returns their paths."""
-    run = runs.Run(workdir)
+    run = Run(workdir)
     run.require_generator()
-    if not hasattr(run.method, "trajectory"):
-        raise runs.WorkdirError(
+    if not isinstance(run.method, FlowGenerator):
+        raise WorkdirError(
             f"{run.workdir} is a run of method {run.config.method.name!r}, which makes samples in "
             "one step: there is no path to show; animate a run of method 'meanflow'"
         )
-    run.method = run.method.with_sampler(sampler, steps)
+    run.use_sampler(sampler, steps)
     out = _made(pathlib.Path(out) if out else run.workdir / "animations")
     state, step = run.restore_last()
     cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
     log.info("step %d of %s", step, run.workdir)
     key = jax.random.key(seed)
-    if run.method.is_points:
-        return animate_points(run, state, out, num, key, cfg_scale, suffix)
-    return animate_images(run, state, out, key, cfg_scale, suffix)
+    if isinstance(run.facts.space, Points):
+        images = load_images(run.config)
+        return animate_points(run.method, images, state, out, num, key, cfg_scale, suffix)
+    return animate_images(run.method, state, out, key, cfg_scale, suffix)
 
 
 def _made(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise runs.WorkdirError(f"cannot write --out {folder}: {error.strerror}") from error
+        raise WorkdirError(f"cannot write --out {folder}: {error.strerror}") from error
     return folder
 
 
@@ -91,11 +95,11 @@ def paths(method, state, key, labels, cfg_scale):
     Raises:
       NonFiniteSamples: a way has NaN or infinite values.
     """
-    sampler, steps = method.sampler, method.sampling_steps
+    sampler, steps = method.settings.sampler, method.settings.sampling_steps
     followed = {f"{sampler}, {steps} step{'s' if steps > 1 else ''}": method}
-    if method.curved and (sampler, steps) != ("meanflow", 1):
+    if method.settings.curved and (sampler, steps) != ("meanflow", 1):
         followed["one MeanFlow step"] = method.with_sampler("meanflow", 1)
-    z = jax.random.normal(key, (len(labels), *method.image_shape))
+    z = jax.random.normal(key, (len(labels), *method.space.shape))
     ways = {}
     for name, how in followed.items():
         follow = jax.jit(lambda s, z, how=how: how.trajectory(s, z, labels, cfg_scale)[1])
@@ -110,8 +114,8 @@ def paths(method, state, key, labels, cfg_scale):
 # --- points --------------------------------------------------------------------------------------
 
 
-def animate_points(run, state, out, num, key, cfg_scale, suffix):
-    method, real = run.method, run.images.images[: max(num, LEAST_REAL)]
+def animate_points(method, images, state, out, num, key, cfg_scale, suffix):
+    real = images.images[: max(num, LEAST_REAL)]
     labels = np.resize(np.arange(method.num_classes, dtype=np.int32), num)
     times = np.linspace(1.0, 0.0, FRAMES, dtype=np.float32)
     ways = paths(method, state, key, labels, cfg_scale)
@@ -123,7 +127,7 @@ def animate_points(run, state, out, num, key, cfg_scale, suffix):
     moving = {name: animations.Moving(at_times(way, times), real) for name, way in ways.items()}
     animations.save_animation(moving, film, len(moving), trail=TRAIL, side=3.2, **shown)
     way = at_times(next(iter(ways.values())), times)
-    panels = fields(run, state, way, labels, times, plane, cfg_scale)
+    panels = fields(method, images, state, way, labels, times, plane, cfg_scale)
     columns, side = (1, 4.0) if len(panels) == 1 else (2, 3.0)
     animations.save_animation(
         panels, field, columns, side=side, length_name="|v|, arrows along -v", **shown
@@ -139,13 +143,12 @@ def at_times(way, times):
     return (1.0 - rest) * way[before] + rest * way[before + 1]
 
 
-def fields(run, state, way, labels, times, plane, cfg_scale):
+def fields(method, images, state, way, labels, times, plane, cfg_scale):
     """The velocity -v at `times` with the points of `way` [T, N, 2] on it, a panel a class."""
-    method, images = run.method, run.images
     places = grid(plane)
     arrows = jax.jit(lambda s, k: -velocities(method, s, k, cfg_scale, jnp.asarray(places), times))
     real, real_labels = (a[:LEAST_REAL] for a in (images.images, images.labels))
-    if not method.class_conditional:
+    if not method.settings.class_conditional:
         return {"": animations.Moving(way, real, places, np.asarray(arrows(state, 0)))}
     return {
         f"class {images.class_names[k]}": animations.Moving(
@@ -172,13 +175,12 @@ def grid(plane):
 # --- images --------------------------------------------------------------------------------------
 
 
-def animate_images(run, state, out, key, cfg_scale, suffix):
-    method = run.method
+def animate_images(method, state, out, key, cfg_scale, suffix):
     # Noise does not compress: fewer of large images, or a GIF would be tens of megabytes.
-    side = int(np.clip(FILM_WIDTH // method.image_shape[1], 2, MOST_SIDE))
+    side = int(np.clip(FILM_WIDTH // method.space.shape[1], 2, MOST_SIDE))
     labels = np.resize(np.arange(method.num_classes, dtype=np.int32), max(side**2, STRIP_ROWS))
     ways = paths(method, state, key, labels, cfg_scale)
-    ways = {name: np.asarray(pixels.to_uint8(way)) for name, way in ways.items()}
+    ways = {name: np.asarray(method.space.to_stored(way)) for name, way in ways.items()}
     way, *single = ways.values()
 
     strip, film = out / "denoising.png", out / f"denoising.{suffix}"

@@ -19,12 +19,15 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from drifting import methods
+from drifting.core import config as config_lib
+from drifting.core.method import DataFacts
 from drifting.evaluation import resize
 from drifting.evaluation.collect import Collector, describe
 from drifting.evaluation.features import inception_features
 from drifting.evaluation.generation import SampleProgram
 from drifting.evaluation.metrics.frechet import Moments, frechet_distance
 from drifting.pretrained import inception
+from input_pipeline.space import Pixels
 from models.inception import IMAGE_SIZE, POOL_FEATURES
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10.py", "Experiment file")
@@ -113,16 +116,31 @@ def torch_rate(state, images):
         return rate("torch", lambda: model(x)[0].numpy())
 
 
+def random_facts(config):
+    """Of ten classes of images in the config's shape."""
+    size, channels = config.data.image_size, config.data.channels
+    return DataFacts(
+        space=Pixels((size, size, channels)),
+        class_names=tuple(map(str, range(10))),
+        class_counts=(5000,) * 10,
+        num_samples=50_000,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        source="random",
+        streamed=False,
+    )
+
+
 def main(_):
-    config, batch = CONFIG.value, BATCH_SIZE.value
-    size = config.data.image_size
-    shape = (size, size, config.data.channels)
-    method = methods.create(config, methods.DataFacts(shape, 10, 50_000, (), ()))
+    config, batch = config_lib.resolve(CONFIG.value), BATCH_SIZE.value
+    method = methods.create(config, random_facts(config))
     state = jax.jit(method.init)(jax.random.key(0))
     weights = random_weights()
     features = inception_features(inception.to_params(weights), MODE.value)
     labels = np.arange(batch * (BATCHES.value + 1), dtype=np.int32) % 10
-    program = SampleProgram(lambda s, key, y: method.sample(s, key, y, config.eval.cfg_scale))
+    program = SampleProgram(
+        lambda s, key, y: method.sample(s, key, y, config.eval.cfg_scale), method.space
+    )
 
     images = next(iter(program.batches(state, jax.random.key(0), labels[:batch], batch))).images
     resized = jax.jit(lambda x: resize.resize(x, MODE.value, IMAGE_SIZE))

@@ -19,10 +19,14 @@ import timing
 from absl import app, flags
 from ml_collections import config_flags
 
-from drifting import methods, runs
+from drifting import methods
+from drifting.core import config as config_lib
+from drifting.runs import build
+from drifting.runs import frozen as frozen_lib
 from drifting.training import backend, flops, loop
-from input_pipeline import resident
-from input_pipeline.sources import ImageSet
+from input_pipeline import resident, sources
+from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Pixels
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file")
 CALLS = flags.DEFINE_integer("calls", 5, "Timed calls", lower_bound=1)
@@ -35,34 +39,35 @@ def say(text):
 
 
 def random_images(config, per_class=256):
-    """A resident data set of noise; float32 where the config's are points or latents."""
-    size, channels = config.data.image_size, config.data.channels
+    """Noise of the kind that the config's data are."""
+    space = space_of(config)
     labels = np.repeat(np.arange(CLASSES.value, dtype=np.int32), per_class)
     generator = np.random.default_rng(0)
-    source, _, _ = config.data.source.partition(":")
-    shape = (2,) if source == "toy2d" else (size, size, channels)
-    if source in ("toy2d", "latents"):
-        images = generator.standard_normal((len(labels), *shape), np.float32)
+    if isinstance(space, Pixels):
+        images = generator.integers(0, 256, (len(labels), *space.shape), np.uint8)
     else:
-        images = generator.integers(0, 256, (len(labels), *shape), np.uint8)
+        images = generator.standard_normal((len(labels), *space.shape), np.float32)
     names = tuple(map(str, range(CLASSES.value)))
-    return resident.to_device(ImageSet(images, labels, names, "random", "train", ""))
+    return ImageSet(images, labels, names, "random", "train", "", space)
 
 
-def model_flop(config, data):
+def space_of(config):
+    data = config.data
+    return sources.space_of(data.source, data.image_size, data.channels)
+
+
+def model_flop(config, facts, frozen, data):
     """Of one step without recomputation: micro-batches run the forward pass twice."""
     config = config.copy_and_resolve_references()
     if "micro_batches" in config.method:
         config.method.micro_batches = 1
-    method, frozen = runs.make_method(config, facts_of(data))
+    method = methods.create(config, facts, frozen)
     state = jax.eval_shape(method.init, jax.random.key(0))
-    return flops.count(method.train_step, state, data, jax.random.key(0), frozen)
+    return flops.count(method.train_step, state, data, jax.random.key(0), parameters_of(frozen))
 
 
-def facts_of(data):
-    count, *shape = data.images.shape
-    channels = (0.0,) * shape[-1], (1.0,) * shape[-1]
-    return methods.DataFacts(tuple(shape), len(data.class_counts), count, *channels)
+def parameters_of(frozen):
+    return {name: network.parameters for name, network in frozen.items()}
 
 
 def compile_step(method, data, key, frozen):
@@ -105,18 +110,20 @@ def memory(compiled):
 
 
 def main(_):
-    config = CONFIG.value
+    config = config_lib.resolve(CONFIG.value)
     backend.configure(config.deterministic)
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
     say(f"{timing.machine()}")
-    data, key = random_images(config), jax.random.key(0)
-    method, frozen = runs.make_method(config, facts_of(data))
-    compiled, state, compile_seconds = compile_step(method, data, key, frozen)
+    images, key = random_images(config), jax.random.key(0)
+    facts, data = build.facts_of(images), resident.to_device(images)
+    frozen = frozen_lib.load(config, facts.space.shape)
+    method = methods.create(config, facts, frozen)
+    compiled, state, compile_seconds = compile_step(method, data, key, parameters_of(frozen))
     say(f"compiled in {compile_seconds:.1f} s")
     peak = timing.matmul_rate(config.precision)
-    times = time_steps(compiled, state, data, key, frozen)
+    times = time_steps(compiled, state, data, key, parameters_of(frozen))
     step = statistics.median(times)
-    flop = model_flop(config, data)
+    flop = model_flop(config, facts, frozen, data)
     result = {
         "config": flags.FLAGS["config"].config_filename,
         **timing.machine(),

@@ -12,6 +12,7 @@ draws in which the learned step ends nearer than that of this temperature.
 """
 
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,15 @@ import numpy as np
 import timing
 from absl import flags
 
-from drifting import cli, runs
+from drifting import cli
+from drifting.core import config as config_lib
+from drifting.fields import kernel, objectives, pairs
+from drifting.methods.drifting import Drifting
+from drifting.runs import frozen as frozen_lib
+from drifting.runs.build import load_images
+from drifting.runs.workdir import Run, WorkdirError, read_facts
+from drifting.training import backend
+from input_pipeline import resident
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Run with a learned field")
 DRAWS = flags.DEFINE_integer("draws", 50, "Fresh draws", lower_bound=2)
@@ -37,12 +46,9 @@ def make_draw(method, images, test_images, held_out):
 
     Steps are: none, the learned field's, then the kernel's of each temperature.
     """
-    from drifting.fields import objectives, pairs
-    from input_pipeline import resident
-
     data, test = resident.to_device(images), resident.to_device(test_images)
     classes = jnp.arange(method.num_classes, dtype=jnp.int32)
-    labels = jnp.repeat(classes, method.num_generated)
+    labels = jnp.repeat(classes, method.settings.num_generated)
 
     def distance(x, real):
         """Of the two empirical distributions, so never negative; the mean over groups."""
@@ -54,9 +60,9 @@ def make_draw(method, images, test_images, held_out):
     def draw(state, frozen, key):
         keys = jax.random.split(key, 3)
         x = method.sample(state, keys[0], labels, ema=False)
-        positives = resident.positives(data, keys[1], classes, method.num_drawn)
-        real = resident.positives(test, keys[2], classes, held_out)
-        stacks = [method.phi(frozen, images.reshape(-1, *method.image_shape))
+        positives = data.positives(keys[1], classes, method.num_drawn)
+        real = test.positives(keys[2], classes, held_out)
+        stacks = [method.phi(frozen.get("encoder"), images.reshape(-1, *method.space.shape))
                   for images in (x, positives, real)]  # fmt: skip
         sets = [[method.by_class(s) for s in feature] for feature in zip(*stacks, strict=True)]
         targets = [method.kernel_target(x, p, None, None) for x, p, _ in sets]
@@ -75,9 +81,7 @@ def make_draw(method, images, test_images, held_out):
 
 def kernel_steps(feature, method, drift):
     """The kernel field's steps of single temperatures with the root mean square of `drift`."""
-    from drifting.fields import kernel
-
-    positives = feature.positives[:, : method.num_positives]
+    positives = feature.positives[:, : method.settings.num_positives]
     unit = jnp.mean(kernel.distances(feature.x, positives))
     for temperature in TEMPERATURES:
         step = kernel.drift(feature.x, positives, feature.x, (unit * temperature,), True)[0]
@@ -108,18 +112,30 @@ def summarize(values):
     return features
 
 
-def main(_):
-    from drifting.training import backend
+def open_run(workdir):
+    """The run as in training: its field is made for the features of its encoder.
 
+    Raises:
+      WorkdirError: it has no learned field.
+    """
+    workdir = pathlib.Path(workdir).expanduser()
+    config, facts = config_lib.read(workdir / "config.json")
+    shape = read_facts(workdir, facts).space.shape
+    run = Run(workdir, frozen_lib.load(config, shape))
+    if not isinstance(run.method, Drifting) or run.method.field is None:
+        raise WorkdirError(f"{run.workdir} has no learned field (config.method.field)")
+    return run
+
+
+def main(_):
     backend.configure()
-    run = runs.Run(WORKDIR.value, whole=True)
-    if getattr(run.method, "field", None) is None:
-        raise runs.WorkdirError(f"{run.workdir} has no learned field (config.method.field)")
+    run = open_run(WORKDIR.value)
     state, step = run.restore_last()
     field_step = step if FIELD_STEP.value is None else FIELD_STEP.value
     state.params["field"] = run.restore(field_step)[0].params["field"]
-    test_images = runs.load_images(run.config, run.config.data.test_split)
-    draw = make_draw(run.method, run.images, test_images, HELD_OUT.value)
+    images = load_images(run.config)
+    test_images = load_images(run.config, run.config.data.test_split)
+    draw = make_draw(run.method, images, test_images, HELD_OUT.value)
     keys = jax.random.split(jax.random.key(SEED.value), DRAWS.value)
     values = np.stack([np.asarray(draw(state, run.frozen, key)) for key in keys])
     report = {
@@ -129,8 +145,8 @@ def main(_):
         "field_step": field_step,
         "objective": run.config.field.objective,
         "draws": DRAWS.value,
-        "samples_a_class": run.method.num_generated,
-        "positives_a_class": run.method.num_positives,
+        "samples_a_class": run.method.settings.num_generated,
+        "positives_a_class": run.method.settings.num_positives,
         "held_out_a_class": HELD_OUT.value,
         "features": summarize(values),
     }

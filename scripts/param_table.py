@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from models import classifiers, flow_dit, velocity
+from models import registry
+from models.conditions import Condition
 
 OUT = flags.DEFINE_string("out", "docs/parameters.md", "Markdown file to write")
 
@@ -22,7 +23,7 @@ IMAGENET = ("mobilenetv2", "resnet18", "resnet50", "convnext_tiny")
 
 LATENTS, LATENT_CLASSES = (32, 32, 4), 1000
 PATCHES = (2, 4, 8)
-# The two published forms of the velocity DiT.
+# The two published forms of the DiT.
 RELEASE = dict(position="sincos", time_planes=False)
 SEED = dict(position="learned", time_planes=True)
 
@@ -39,11 +40,12 @@ of 224 equal torchvision's counts.
 | network | image size | classes | parameters |
 | --- | ---: | ---: | ---: |
 """
-VELOCITY_HEADER = """
-## Velocity networks
+GENERATOR_HEADER = """
+## Generator networks
 
-Of flow matching and MeanFlow, by the names and sizes of models/velocity.py, without labels. `unet`
-with `ncsnpp` is the network of MeanFlow's CIFAR-10 release, `film_unet` with `film` the seed's.
+By the names of models/registry.py and the sizes beside each network, told times and no labels.
+`unet` with `ncsnpp` is the network of MeanFlow's CIFAR-10 release, `film_unet` with `film` the
+seed's.
 
 | network | sample | parameters |
 | --- | --- | ---: |
@@ -63,23 +65,24 @@ def count(shapes):
 
 
 def count_classifier(name, image_size, num_classes):
-    network = classifiers.create(name, num_classes, image_size)
-    images = jnp.zeros((1, image_size, image_size, 3))
+    shape = (image_size, image_size, 3)
+    network = registry.create(name, {}, shape, num_classes)
+    images = jnp.zeros((1, *shape))
     init = functools.partial(network.init, train=False)
     return count(jax.eval_shape(init, jax.random.key(0), images)["params"])
 
 
-def count_velocity(name, values, shape, num_classes):
-    network = velocity.create(name, values, shape, num_classes)
+def count_generator(name, values, shape, num_classes):
+    network = registry.create(name, values, shape, num_classes)
     one = jnp.zeros(1)
-    given = jnp.zeros((1, *shape)), one, one, jnp.zeros(1, jnp.int32)
+    given = jnp.zeros((1, *shape)), Condition(one, one, jnp.zeros(1, jnp.int32))
     return count(jax.eval_shape(network.init, jax.random.key(0), *given)["params"])
 
 
 def count_dit(size, patch, form):
     """Of the DiT on latents; `form` is RELEASE or SEED."""
     values = dict(size=size, patch_size=patch, **form)
-    return count_velocity("dit", values, LATENTS, LATENT_CLASSES)
+    return count_generator("dit", values, LATENTS, LATENT_CLASSES)
 
 
 def classifier_rows():
@@ -88,7 +91,7 @@ def classifier_rows():
     return "".join(f"| {n} | {s} | {k} | {count_classifier(n, s, k):,} |\n" for n, s, k in cases)
 
 
-def velocity_rows():
+def generator_rows():
     """The networks of points and pixels, without labels."""
     cases = [
         ("mlp", {}, (2,)),
@@ -103,17 +106,17 @@ def velocity_rows():
         ("dit", {"size": "nano"}, (8, 8, 1)),
         ("dit", {"size": "nano", "patch_size": 4}, (32, 32, 3)),
     ]
-    return "".join(velocity_row(*case) for case in cases)
+    return "".join(generator_row(*case) for case in cases)
 
 
-def velocity_row(name, values, shape):
+def generator_row(name, values, shape):
     label = " ".join([name, *(f"{key}={value}" for key, value in values.items())])
     sample = "x".join(map(str, shape))
-    return f"| {label} | {sample} | {count_velocity(name, values, shape, 0):,} |\n"
+    return f"| {label} | {sample} | {count_generator(name, values, shape, 0):,} |\n"
 
 
 def dit_rows():
-    cases = [(size, patch) for patch in PATCHES for size in flow_dit.SIZES if size != "nano"]
+    cases = [(size, patch) for patch in PATCHES for size in registry.sizes("dit") if size != "nano"]
     return "".join(
         f"| {s} | {p} | {count_dit(s, p, RELEASE):,} | {count_dit(s, p, SEED):,} |\n"
         for s, p in cases
@@ -121,7 +124,8 @@ def dit_rows():
 
 
 def main(_):
-    text = HEADER + classifier_rows() + VELOCITY_HEADER + velocity_rows() + DIT_HEADER + dit_rows()
+    text = HEADER + classifier_rows() + GENERATOR_HEADER + generator_rows()
+    text += DIT_HEADER + dit_rows()
     print(text, end="")
     pathlib.Path(OUT.value).write_text(text)
 

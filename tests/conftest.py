@@ -14,10 +14,10 @@ import jax
 import numpy as np
 import pytest
 
+import drifting
 from configs import classifier_digits, digits
-from drifting import experiment
 from drifting.pretrained import inception
-from models import classifiers, dit
+from models import classifiers, drift_dit
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -62,7 +62,7 @@ def tfds_data_dir():
 @pytest.fixture
 def one_block(monkeypatch):
     """Most of a test's time is compilation: one block is enough to train and to resume."""
-    monkeypatch.setitem(dit.SIZES, "nano", dict(hidden_size=64, depth=1, num_heads=2))
+    monkeypatch.setitem(drift_dit.SIZES, "nano", dict(hidden_size=64, depth=1, num_heads=2))
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def train(small_config, tmp_path):
     """train(name, **changed) -> workdir of a finished run."""
 
     def run(name="run", **changed):
-        experiment.train(small_config(**changed), tmp_path / name)
+        drifting.train(small_config(**changed), tmp_path / name)
         return tmp_path / name
 
     return run

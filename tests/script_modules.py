@@ -2,7 +2,9 @@
 
 import importlib.util
 import pathlib
+import sys
 import types
+from unittest import mock
 
 from absl import flags
 
@@ -14,6 +16,7 @@ def load(name: str) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     before = set(flags.FLAGS)
-    spec.loader.exec_module(module)
+    with mock.patch("sys.path", [*sys.path, str(SCRIPTS)]):  # scripts import each other
+        spec.loader.exec_module(module)
     flags.FLAGS.remove_flag_values(sorted(set(flags.FLAGS) - before))
     return module

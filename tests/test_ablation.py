@@ -382,8 +382,8 @@ def test_a_real_run(write, tmp_path):
     """
     small = tmp_path / "small.py"
     small.write_text(
-        "import runpy, sys; from models import dit\n"
-        "dit.SIZES['nano'] = dict(hidden_size=64, depth=1, num_heads=2)\n"
+        "import runpy, sys; from models import drift_dit\n"
+        "drift_dit.SIZES['nano'] = dict(hidden_size=64, depth=1, num_heads=2)\n"
         "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     values = {

@@ -1,6 +1,4 @@
 import contextlib
-import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -14,13 +12,16 @@ import pytest
 import script_modules
 from PIL import Image
 
-from configs import base
-from drifting import animations, experiment, runs
+import drifting
+from drifting import animations, methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
 from drifting.core.state import TrainState
 from drifting.evaluation.generation import NonFiniteSamples
+from drifting.runs.build import facts_of, load_images
+from drifting.runs.workdir import Run, WorkdirError
 from drifting.training import checkpoints
+from input_pipeline.space import Latents
 
 animate = script_modules.load("animate")
 
@@ -45,7 +46,7 @@ QUICK = {
 
 
 def config_of(network, **changed):
-    config = base.meanflow(network)
+    config = drifting.of("meanflow", network)
     config.update_from_flattened_dict(QUICK | changed)
     return config
 
@@ -54,21 +55,20 @@ def config_of(network, **changed):
 def of_points(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("points")
     changed = {"data.source": "toy2d:gaussians", "method.class_conditional": False}
-    experiment.train(config_of("mlp", **changed), workdir)
+    drifting.train(config_of("mlp", **changed), workdir)
     return workdir
 
 
 def random_run(workdir, config):
     """A run whose one checkpoint has random weights: training it would take longer."""
-    data = runs.load_images(config, "train")
-    facts = runs.facts_of(data)
-    method, _ = runs.make_method(config, facts)
+    facts = facts_of(load_images(config))
+    method = methods.create(config, facts)
     draw = np.random.default_rng(0).standard_normal
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     params = jax.tree.map(lambda s: jnp.asarray(0.3 * draw(s.shape), s.dtype), shapes.params)
-    config_lib.write(workdir / "config.json", config, {"data": dataclasses.asdict(facts)})
+    config_lib.write(workdir / "config.json", config, {"data": facts.to_json()})
     with contextlib.closing(checkpoints.Checkpoints(workdir / "checkpoints")) as saved:
-        saved.save(TrainState.create(params, method.optimizers), 6, {})
+        saved.save(TrainState.create(params, method.optimizers, method.decays), 6, {})
         saved.wait()
     return workdir
 
@@ -87,16 +87,17 @@ def of_images(tmp_path_factory):
 
 @pytest.fixture
 def copied(tmp_path):
-    """copied(workdir, config or values by dotted key) -> a copy of a run with another config."""
+    """copied(workdir, config or values by dotted key, facts) -> a copy of a run with these."""
 
-    def copy(workdir, changed):
+    def copy(workdir, changed, **facts):
         shutil.copytree(workdir, tmp_path / "copy")
         path = tmp_path / "copy" / "config.json"
-        config = changed
+        config, kept = config_lib.read(path)
         if isinstance(changed, dict):
-            config = config_lib.read(path)
             config.update_from_flattened_dict(changed)
-        config_lib.write(path, config, {"data": json.loads(path.read_text())["data"]})
+        else:
+            config = changed
+        config_lib.write(path, config, {"data": kept["data"] | facts})
         return tmp_path / "copy"
 
     return copy
@@ -144,7 +145,7 @@ def test_points_go_the_learned_way_beside_the_single_step(of_points, tmp_path, s
         top = len(first) // 8  # where the time is
         assert count == 5 and (first[top:] != last[top:]).any()
 
-    run = runs.Run(of_points)
+    run = Run(of_points)
     state, _ = run.restore_last()
     z = jax.random.normal(jax.random.key(3), (20, 2))
     labels = jnp.zeros(20, jnp.int32)
@@ -158,7 +159,7 @@ def test_points_go_the_learned_way_beside_the_single_step(of_points, tmp_path, s
     u = run.method.field(state, labels)(z, jnp.ones(()), jnp.ones(()))
     for frame, gone in zip(single.way, np.linspace(0, 1, 5), strict=True):
         np.testing.assert_allclose(frame, z - gone * u, atol=1e-5)
-    np.testing.assert_array_equal(followed.goal, run.images.images[:1000])
+    np.testing.assert_array_equal(followed.goal, load_images(run.config).images[:1000])
     reach = np.abs(options["plane"]).max(axis=0)
     assert np.all(reach >= animate.NOISE_REACH) and np.all(reach < 4)
     (field,) = drawn["field.gif"][0].values()
@@ -166,11 +167,12 @@ def test_points_go_the_learned_way_beside_the_single_step(of_points, tmp_path, s
 
 
 def test_arrows_are_the_way_that_particles_go(of_points, small):
-    run = runs.Run(of_points)
+    run = Run(of_points)
     state, _ = run.restore_last()
     way = np.random.default_rng(0).standard_normal((3, 6, 2))
     times, plane = np.float32([1.0, 0.5, 0.0]), np.float32([[-2, -1], [1, 3]])
-    panels = animate.fields(run, state, way, np.zeros(6, np.int32), times, plane, cfg_scale=1.0)
+    images, labels = load_images(run.config), np.zeros(6, np.int32)
+    panels = animate.fields(run.method, images, state, way, labels, times, plane, cfg_scale=1.0)
     ((name, panel),) = panels.items()
     assert name == "" and panel.arrows.shape == (3, 9, 2)
     np.testing.assert_array_equal(panel.way, way)
@@ -191,18 +193,19 @@ def test_without_mean_velocities_there_is_no_single_step(of_points, copied, tmp_
 
 
 def test_each_class_has_its_field_and_its_points(of_classes):
-    run = runs.Run(of_classes)
+    run = Run(of_classes)
     state, _ = run.restore_last()
     labels = np.arange(6) % 2
     way = np.random.default_rng(0).standard_normal((3, 6, 2))
     times = np.float32([1.0, 0.5, 0.0])
     plane = np.float32([[-1, -1], [1, 1]])
-    panels = animate.fields(run, state, way, labels, times, plane, cfg_scale=2.0)
+    images = load_images(run.config)
+    panels = animate.fields(run.method, images, state, way, labels, times, plane, cfg_scale=2.0)
     assert list(panels) == ["class upper", "class lower"]
     places = jnp.asarray(animate.grid(plane))
     for k, panel in enumerate(panels.values()):
         np.testing.assert_array_equal(panel.way, way[:, k::2])
-        real = run.images.images[:1000][run.images.labels[:1000] == k]
+        real = images.images[:1000][images.labels[:1000] == k]
         np.testing.assert_array_equal(panel.goal, real)
         u = run.method.field(state, jnp.full(len(places), k), 2.0)
         v = u(places, jnp.float32(0.5), jnp.zeros(()))
@@ -212,7 +215,7 @@ def test_each_class_has_its_field_and_its_points(of_classes):
 
 
 def test_a_single_step_is_not_shown_twice(of_points):
-    run = runs.Run(of_points)
+    run = Run(of_points)
     state, _ = run.restore_last()
     labels = np.zeros(4, np.int32)
     names = {
@@ -250,7 +253,7 @@ def test_images_are_shown_at_states_of_their_way(of_images, tmp_path, monkeypatc
     count, first, last = ends(files[1])
     assert count == 25 and (first[32:] != last[32:]).any()
 
-    run = runs.Run(of_images)
+    run = Run(of_images)
     state, _ = run.restore_last()
     labels = jnp.arange(64) % 10
     z = jax.random.normal(jax.random.key(3), (64, 8, 8, 1))
@@ -296,33 +299,35 @@ def test_states_of_a_way_are_spread_over_its_times():
 
 def test_runs_without_a_path_are_refused(of_images, copied, small_config):
     workdir = copied(of_images, small_config())
-    with pytest.raises(runs.WorkdirError, match="method 'drifting'.*there is no path to"):
+    with pytest.raises(WorkdirError, match="method 'drifting'.*there is no path to"):
         animate.animate(workdir, **GIVEN)
     assert not (workdir / "animations").exists()
 
 
 def test_latents_are_refused(of_images, copied):
-    workdir = copied(of_images, {"data.source": "latents:elsewhere"})
-    with pytest.raises(runs.WorkdirError, match="needs the autoencoder's decoder"):
+    workdir = copied(of_images, {}, space=Latents((8, 8, 1)).to_json())
+    with pytest.raises(WorkdirError, match="needs the autoencoder's decoder"):
         animate.animate(workdir, **GIVEN)
+    with pytest.raises(WorkdirError, match="needs the autoencoder's decoder"):
+        drifting.evaluate(workdir)
 
 
 def test_unknown_samplers_and_places_are_refused(of_points, tmp_path):
     with pytest.raises(ConfigError, match="'rk5'.*did you mean 'rk4'"):
         animate.animate(of_points, tmp_path, **(GIVEN | {"sampler": "rk5"}))
     (tmp_path / "file").touch()
-    with pytest.raises(runs.WorkdirError, match="cannot write --out .*file: File exists"):
+    with pytest.raises(WorkdirError, match="cannot write --out .*file: File exists"):
         animate.animate(of_points, tmp_path / "file", **GIVEN)
 
 
 def test_a_diverged_checkpoint_is_refused(of_points):
-    run = runs.Run(of_points)
+    run = Run(of_points)
     state, _ = run.restore_last()
-    bad = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), state.ema_params)
+    bad = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), state.params)
     method = run.method.with_sampler("euler", 2)
     given = jax.random.key(0), np.zeros(4, np.int32), 1.0
     with pytest.raises(NonFiniteSamples, match="euler, 2 steps: .* has diverged"):
-        animate.paths(method, state.replace(ema_params=bad), *given)
+        animate.paths(method, state.replace(params=bad), *given)
 
 
 def test_a_video_without_ffmpeg_ends_in_one_line_before_the_work(tmp_path):

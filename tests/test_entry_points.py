@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from drifting import runs
 from drifting.evaluation import report
+from drifting.runs.workdir import Run
 from drifting.training import checkpoints, writers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -70,7 +70,7 @@ def whole(train, tmp_path_factory):
 
 
 def final_state(workdir):
-    return jax.device_get(runs.Run(workdir).restore(STEPS)[0])
+    return jax.device_get(Run(workdir).restore(STEPS)[0])
 
 
 def wait_for_step(process, workdir, step):
@@ -179,3 +179,45 @@ def test_mistakes_end_in_one_line(start, tmp_path, script, arguments, message):
     assert message in errors
     assert "Traceback" not in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+# --- any generator method on any network that fits -----------------------------------------------
+
+THREE_STEPS = {"mesh.data": 1, "train.total_steps": 3, "train.log_steps": 1,
+               "train.tensorboard": False}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "config, network, changed, keys",
+    [
+        ("digits", "unet", RUN, {"size": "nano", "dropout": 0.0, "remat": False}),
+        ("meanflow_digits", "drift_dit", {"method.batch_size": 64, "optimizer.warmup_steps": 1},
+         {"size": "nano", "patch_size": 2, "num_registers": 8}),
+    ],
+)  # fmt: skip
+def test_a_method_trains_on_another_methods_network(
+    start, tmp_path, config, network, changed, keys
+):
+    """By its name alone; keys that both networks have keep their values."""
+    values = {**changed, **THREE_STEPS, "model.name": network}
+    flags = [f"--config.{key}={value}" for key, value in values.items()]
+    process = start("train.py", "--config", f"configs/{config}.py", "--workdir", tmp_path, *flags)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    rows = [row for row in writers.read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert np.isfinite([row["loss"] for row in rows]).all()
+    run = Run(tmp_path)
+    assert run.config.model.to_dict() == {"name": network, **keys}
+    assert run.sample([0, 1]).shape == (2, 8, 8, 1)
+
+
+def test_a_network_that_cannot_read_a_needed_condition_is_refused(start, tmp_path):
+    process = start("train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "run",
+                    "--config.model.name=cnn")  # fmt: skip
+    _, errors = process.communicate()
+    assert process.returncode == 2 and len(errors.strip().splitlines()) == 1
+    for part in ("config.model.name = 'cnn' reads interval, label, time",
+                 "config.method.normalization = 'distance'", "guidance", "drift_dit, unet, dit"):
+        assert part in errors
+    assert not any((tmp_path / "run").iterdir())

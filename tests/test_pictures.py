@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drifting.core.files import write_atomically
 from drifting.pictures import (
     VectorField,
     grid_picture,
@@ -19,8 +20,8 @@ from drifting.pictures import (
     plot_vector_fields,
     save_grid,
     save_samples,
-    write_atomically,
 )
+from input_pipeline.space import Pixels, Points
 
 
 def pixels(path):
@@ -236,12 +237,16 @@ def test_points_are_drawn_over_as_many_real_ones(tmp_path, figures):
     (axes,) = figures[1].axes
     assert len(axes.lines[0].get_xydata()) == 1000  # four would not show where they should be
     assert axes.get_title(loc="left") == "4 samples"
+    plot_points(points[3:], None, tmp_path / "points.png")  # without the data
+    (axes,) = figures[2].axes
+    np.testing.assert_array_equal(axes.lines[-1].get_xydata(), points[3:])
+    assert axes.get_title(loc="left") == "1,197 samples"
 
 
 def test_points_are_saved_in_the_form_that_is_asked_for(tmp_path, figures):
     points = np.float32([[0.5, -2.0], [1.0, 3.0], [7.0, 0.0]])
     for out, file in (("x.png", "x.png"), ("x.npz", "x.npz"), ("folder", "folder/points.npz")):
-        save_samples(points, [2, 0, 1], points, tmp_path / "new" / out)
+        save_samples(points, [2, 0, 1], Points((2,)), tmp_path / "new" / out, points)
         assert (tmp_path / "new" / file).is_file()
         if file.endswith(".npz"):
             with np.load(tmp_path / "new" / file) as arrays:
@@ -249,6 +254,22 @@ def test_points_are_saved_in_the_form_that_is_asked_for(tmp_path, figures):
                 np.testing.assert_array_equal(arrays["points"], points)
                 assert arrays["points"].dtype == np.float32 and arrays["labels"].dtype == np.int32
     assert len(figures) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_saved_in_the_form_that_is_asked_for(tmp_path, channels):
+    space = Pixels((4, 4, channels))
+    images = np.random.default_rng(0).integers(0, 256, (12, *space.shape), np.uint8)
+    labels = np.arange(12) % 5
+    for out in ("x.png", "x.npz", "folder"):
+        save_samples(images, labels, space, tmp_path / "new" / out)
+    assert pixels(tmp_path / "new" / "x.png").shape[1] >= 400
+    with np.load(tmp_path / "new" / "x.npz") as arrays:
+        assert sorted(arrays) == ["images", "labels"]
+        np.testing.assert_array_equal(arrays["images"], images)
+    assert len(list((tmp_path / "new" / "folder").iterdir())) == 12
+    last = pixels(tmp_path / "new" / "folder" / "000011_1.png")
+    np.testing.assert_array_equal(last.reshape(space.shape), images[11])
 
 
 def test_paths_are_lines_from_noise_to_samples(tmp_path, figures):

@@ -4,16 +4,16 @@ import csv
 
 import pytest
 
+import drifting
 from configs import digits
-from drifting import experiment
 
 
 @pytest.mark.slow
 def test_digits_are_learned_and_not_copied(tmp_path):
     config = digits.get_config()
     config.mesh.data = 1
-    experiment.train(config, tmp_path)
-    experiment.evaluate(tmp_path, "0,1500")
+    drifting.train(config, tmp_path)
+    drifting.evaluate(tmp_path, "0,1500")
     with open(tmp_path / "eval" / "fid_metrics.csv") as file:
         first, last = csv.DictReader(file)
     assert float(last["num_samples"]) == 1000

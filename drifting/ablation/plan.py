@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from drifting.core import config as config_lib
+from drifting.core import durations
 from drifting.matrix import definition
 from drifting.matrix.definition import ROOT, PlanError
 
@@ -201,7 +202,7 @@ def _resolve(name: str, config: ConfigDict, overrides: Overrides) -> ConfigDict:
         config.update_from_flattened_dict(overrides)
     except (TypeError, ValueError) as error:
         raise PlanError(f"the run {name!r}: {error}") from error
-    config_lib.choose_units(config, overrides)
+    durations.choose_units(config, overrides)
     return config
 
 

@@ -1,66 +1,172 @@
-"""Configs: durations in any unit, JSON in the workdir, and what may change between runs."""
+"""Configs: built from the dataclasses of those who read them, kept as JSON, compared on resume.
 
+A section of a config is a frozen dataclass beside the code that reads it, and declares its keys
+there alone: names, defaults, meanings. `of` makes the locked ConfigDict that users change.
+
+    from drifting.core import config
+
+    def get_config():
+        c = config.of("meanflow", "dit")
+        c.data.source = "folder:photos"
+        return c
+"""
+
+import dataclasses
+import importlib
 import json
 import os
 import pathlib
-from typing import Any
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
-from drifting.core.errors import ConfigError
+from drifting.core import optimizers
+from drifting.core.errors import ConfigError, did_you_mean, one_of
 from drifting.core.files import write_atomically
+from models import registry
 
-DURATIONS = ("total", "log", "sample", "checkpoint")
-UNITS = ("steps", "epochs", "examples")
+T = TypeVar("T")
+
+# Where names are looked up when a config is made; nothing of it is imported before.
+METHODS = "drifting.methods:find"
+# Sections that every config has, and where their keys are declared.
+SECTIONS = {
+    "data": "input_pipeline.sources:Settings",
+    "train": "drifting.training.schedule:Settings",
+    "mesh": "drifting.training.sharding:Settings",
+    "eval": "drifting.evaluation.settings:Settings",
+}
 # A checkpoint is only meaningful with these as they were; other changes are named and allowed.
 FIXED = ("model", "data")
 FREE = ("data.read_threads",)  # of these sections, what changes nothing
 
 
-def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:
-    """A duration given on the command line clears its other units, which the file set.
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The keys of a config that are in no section."""
+
+    seed: int = 42  # of the initial weights and of every draw
+    precision: str = "float32"  # or bfloat16: of the computation, parameters stay float32
+    deterministic: bool = False  # bit-reproducible also on GPUs, at some speed (README)
+    ema_decay: float = 0.999  # of the averaged weights, which are scored; 0: no average
+
+
+# --- making a config ----------------------------------------------------------------------------
+
+
+def of(method: str, network: str | None = None) -> ConfigDict:
+    """The locked config of a method with its defaults.
 
     Args:
-      overrides: the command line's values by dotted key.
-    """
-    for name in DURATIONS:
-        given = [u for u in UNITS if overrides.get(f"train.{name}_{u}") is not None]
-        if len(given) == 1:
-            for unit in set(UNITS) - set(given):
-                config.train[f"{name}_{unit}"] = None
-
-
-def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int) -> int:
-    """The duration `name` of config.train in steps; the one place where units are converted.
-
-    Args:
-      images_per_step: real images that a step sees.
-      num_images: of the data set.
+      method: a name of drifting/methods.
+      network: a name of models/registry.py; the method's usual one if None.
 
     Raises:
-      ConfigError: not exactly one unit is set, or the value is not positive.
+      ConfigError: there is no such method or network; the nearest is named.
     """
-    given = {u: train[f"{name}_{u}"] for u in UNITS if train[f"{name}_{u}"] is not None}
-    if len(given) != 1:
-        raise ConfigError(
-            f"set exactly one of config.train.{name}_steps, _epochs and _examples (the others to "
-            f"None); set are {given or 'none'}"
-        )
-    ((unit, value),) = given.items()
-    per_unit = {
-        "steps": 1.0,
-        "epochs": steps_per_epoch(train, images_per_step, num_images),
-        "examples": 1.0 / images_per_step,
-    }
-    steps = round(value * per_unit[unit])
-    if steps < 1:
-        raise ConfigError(f"config.train.{name}_{unit} = {value} is less than one step")
-    return steps
+    kind = find(METHODS)(method)
+    config = section(Settings())
+    for name, place in SECTIONS.items():
+        config[name] = section(find(place)())
+    config.method = section(kind.settings_type(), name=method)
+    for name, settings in kind.sections.items():
+        config[name] = section(settings)
+    config.model = _network_section(network or kind.default_network)
+    for name, settings in kind.default_optimizers.items():
+        config[name] = _optimizer_section(settings)
+    config.update_from_flattened_dict(kind.defaults)
+    return config.lock()
 
 
-def steps_per_epoch(train: ConfigDict, images_per_step: int, num_images: int) -> float:
-    """config.train.steps_per_epoch, or the data set's size over the real images of a step."""
-    return float(train.steps_per_epoch or num_images / images_per_step)
+def find(place: str) -> Any:
+    """What a place, as "package.module:name", holds."""
+    module, _, name = place.partition(":")
+    return vars(importlib.import_module(module))[name]
+
+
+def section(settings: Any, name: str | None = None) -> ConfigDict:
+    """The fields of a dataclass as keys, with their types; a `T | None` can be set to None.
+
+    Args:
+      name: is put before them as the key `name`.
+    """
+    made = ConfigDict({"name": name} if name else {})
+    for field in dataclasses.fields(settings):
+        value = vars(settings)[field.name]
+        if isinstance(field.type, types.UnionType):
+            made[field.name] = config_dict.placeholder(typing.get_args(field.type)[0])
+        if value is not None:
+            made[field.name] = value
+    return made
+
+
+def _network_section(name: str) -> ConfigDict:
+    return section(registry.settings(name)(), name)
+
+
+def _optimizer_section(settings: Any) -> ConfigDict:
+    return section(settings, optimizers.name_of(settings))
+
+
+# --- reading a config ---------------------------------------------------------------------------
+
+
+def typed(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A section as the dataclass of its keys; one that an older run lacks has its default.
+
+    Args:
+      where: the section's name, for the message.
+
+    Raises:
+      ConfigError: a key that the dataclass does not have, of which the nearest is named; or None
+        where it cannot be.
+    """
+    known = {field.name: field.type for field in dataclasses.fields(kind)}
+    given = {key: value for key, value in values.items() if key != "name"}
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"there is no config.{where}.{key}{did_you_mean(key, known)}")
+        if value is None and not isinstance(known[key], types.UnionType):
+            raise ConfigError(f"config.{where}.{key} is None, which it cannot be")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A copy whose sections have the keys of the network and the optimisers that they name.
+
+    Where `model.name` (or an optimiser's `name`) was changed, keys that the new one has as well
+    keep their values, except a `size` that it does not have; the others are its defaults.
+
+    Raises:
+      ConfigError: there is no such network or optimiser; the nearest is named.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        for key in config:
+            if key == "model":
+                fresh = _network_section(config.model.name)
+            elif key.endswith("optimizer"):
+                kinds = optimizers.OPTIMIZERS
+                fresh = _optimizer_section(kinds[one_of(f"{key}.name", config[key].name, kinds)]())
+            else:
+                continue
+            if fresh.keys() != config[key].keys():
+                config[key] = _carried_over(config[key], fresh)
+    return config.lock()
+
+
+def _carried_over(old: ConfigDict, new: ConfigDict) -> ConfigDict:
+    """`new` with the values of `old` in keys of both."""
+    for key in set(old) & set(new):
+        if key != "size" or old.size in registry.sizes(new.name):
+            new[key] = old[key]
+    return new
+
+
+# --- the config of a run ------------------------------------------------------------------------
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -106,19 +212,19 @@ def write(path: str | os.PathLike, config: ConfigDict, facts: dict[str, Any]) ->
     write_atomically(path, text.encode())
 
 
-def read(path: str | os.PathLike) -> ConfigDict:
-    """The config that a run resolved.
+def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
+    """The config that a run resolved, and the facts that `write` was given.
 
     Raises:
       ConfigError: there is none, or it cannot be read.
     """
     try:
         values = json.loads(pathlib.Path(path).read_text())
-        return ConfigDict(values["config"]).lock()
+        return ConfigDict(values.pop("config")).lock(), values
     except FileNotFoundError as error:
         raise ConfigError(
             f"no {path}: this is not the workdir of a run; train one with "
             "`python train.py --config configs/digits.py`"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged ({error}); restore it from a copy") from error

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from drifting.evaluation.features import Described, FeatureFunction
 from drifting.evaluation.metrics.frechet import MomentAccumulator, Moments
+from input_pipeline.space import Space
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +76,7 @@ def everywhere(sharding: jax.sharding.NamedSharding) -> jax.sharding.NamedShardi
 
 def describe_images(
     batches: Iterable[np.ndarray],
+    space: Space,
     features: FeatureFunction,
     *,
     total: int,
@@ -83,9 +85,7 @@ def describe_images(
     sharding: jax.sharding.NamedSharding | None = None,
     what: str = "features",
 ) -> Collected:
-    """Describes images that come in batches of batch_size, the last shorter.
-
-    They are uint8 [B, H, W, C], or points float32 [B, D].
+    """Describes stored samples that come in batches of batch_size, the last shorter.
 
     Args:
       total: images to come, for the progress bar.
@@ -93,7 +93,7 @@ def describe_images(
       what: the bar's name.
 
     Raises:
-      ValueError: anything else, and fewer than two of them.
+      ValueError: they are not of this space, or fewer than two.
     """
     collector = Collector(features.dimension, keep_vectors)
     apply = features.apply
@@ -101,10 +101,10 @@ def describe_images(
         apply = jax.device_put(apply, everywhere(sharding))
     with tqdm(total=total, unit="image", desc=what, mininterval=1.0, leave=False) as bar:
         for images in batches:
-            if (images.dtype, images.ndim) not in ((np.uint8, 4), (np.float32, 2)):
+            if not space.holds(images):
                 raise ValueError(
-                    "expected uint8 images [N, H, W, C] or float32 points [N, D], "
-                    f"got {images.dtype} {images.shape}"
+                    f"expected {np.dtype(space.dtype)} {space.noun} [N, *{space.shape}], got "
+                    f"{images.dtype} {images.shape}"
                 )
             missing = batch_size - len(images)
             padded = np.pad(images, ((0, missing), *((0, 0),) * (images.ndim - 1)))

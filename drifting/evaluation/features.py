@@ -1,7 +1,6 @@
 """What a distance between image sets is measured in: functions from images to vectors."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,10 +9,11 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from drifting.core.errors import ConfigError, did_you_mean
+from drifting.core.method import Encoder
 from drifting.evaluation import resize
-from drifting.pretrained import encoder as encoders
 from drifting.pretrained import inception as inception_weights
 from input_pipeline import pixels
+from input_pipeline.space import Pixels, Space
 from models import inception
 
 
@@ -39,10 +39,10 @@ class FeatureFunction:
     Attributes:
       name: as it was asked for.
       dimension: of the vectors.
-      apply: uint8 [B, H, W, C] -> Described (`pixels`: points [B, D] as well); jittable, each row
-        from its image alone. A Partial is an argument of a jitted program and carries a network's
-        weights as arrays, where a closure would bake them into the program; the same function with
-        other weights of the same shapes runs the same program.
+      apply: stored samples [B, ...] -> Described; jittable, each row from its sample alone. A
+        Partial is an argument of a jitted program and carries a network's weights as arrays, where
+        a closure would bake them into the program; the same function with other weights of the
+        same shapes runs the same program.
       identity: differs wherever the numbers would: weights, resize mode. Keys of cached statistics.
       mode: how images were resized, or "".
     """
@@ -54,40 +54,49 @@ class FeatureFunction:
     mode: str = ""
 
 
-def feature_function(name: str, image_shape: tuple[int, ...], mode: str) -> FeatureFunction:
-    """The feature function called `name` for images [H, W, C] = image_shape, or points [D].
+def feature_function(name: str, space: Space, mode: str) -> FeatureFunction:
+    """The feature function called `name`, `pixels` or `inception`, for samples of a space.
 
     Args:
       mode: one of resize.MODES, for features that resize.
 
     Raises:
-      ConfigError: an unknown name or mode, of which the known ones and the nearest are named; an
-        encoder that is not there or is for other images; or points, of which only `pixels` are.
+      ConfigError: an unknown name or mode, of which the known ones and the nearest are named; or
+        features of images for other samples.
       WeightsError: its weights are not there; how to get them is said.
     """
-    if len(image_shape) != 3 and name != "pixels":
-        raise ConfigError(
-            f"features {name!r} are of images, and the data are points {tuple(image_shape)}: score "
-            "them by their values, config.eval.features = 'pixels' (--features pixels)"
-        )
-    if name.startswith("encoder:"):
-        return encoder_features(encoders.load(name.removeprefix("encoder:"), image_shape))
     if name not in _MAKERS:
-        hint = did_you_mean(name, _MAKERS)
         known = ", ".join((*sorted(_MAKERS), "encoder:<workdir>"))
-        raise ConfigError(f"unknown features {name!r}, known: {known}{hint}")
-    return _MAKERS[name](image_shape, resize.require_mode(mode))
+        raise ConfigError(
+            f"unknown features {name!r}, known: {known}{did_you_mean(name, _MAKERS)}"
+        )
+    require_images(name, space)
+    return _MAKERS[name](space, resize.require_mode(mode))
 
 
-def _flat_pixels(images: jax.Array) -> Described:
-    """In [0, 1]; points as they are."""
-    flat = images.reshape(len(images), -1).astype(jnp.float32)
-    return Described(flat / 255.0 if images.dtype == jnp.uint8 else flat, None)
+def require_images(name: str, space: Space) -> None:
+    """Raises ConfigError where features are of images and samples are not."""
+    if name != "pixels" and not isinstance(space, Pixels):
+        raise ConfigError(
+            f"features {name!r} are of images, and the data are {space.noun} "
+            f"{tuple(space.shape)}: score them by their values, config.eval.features = 'pixels' "
+            "(--features pixels)"
+        )
 
 
-def _pixels(image_shape: tuple[int, ...], mode: str) -> FeatureFunction:
+@dataclasses.dataclass(frozen=True)
+class _Vectors:
+    """Samples as they are; equal spaces are equal functions, so they share a program."""
+
+    space: Space
+
+    def __call__(self, stored: jax.Array) -> Described:
+        return Described(self.space.to_vectors(stored), None)
+
+
+def _pixels(space: Space, mode: str) -> FeatureFunction:
     del mode
-    return FeatureFunction("pixels", math.prod(image_shape), Partial(_flat_pixels), "pixels")
+    return FeatureFunction("pixels", space.size, Partial(_Vectors(space)), "pixels")
 
 
 def inception_features(params: dict, mode: str) -> FeatureFunction:
@@ -97,7 +106,7 @@ def inception_features(params: dict, mode: str) -> FeatureFunction:
     return FeatureFunction("inception", inception.POOL_FEATURES, apply, identity, mode)
 
 
-def encoder_features(encoder: encoders.Encoder) -> FeatureFunction:
+def encoder_features(encoder: Encoder) -> FeatureFunction:
     """What the last layer of a trained network sees, and its logits; images keep their size."""
 
     def apply(parameters: Any, images: jax.Array) -> Described:
@@ -110,8 +119,8 @@ def encoder_features(encoder: encoders.Encoder) -> FeatureFunction:
     return FeatureFunction(f"encoder:{encoder.name}", dimension, apply_to, encoder.identity)
 
 
-def _inception(image_shape: tuple[int, int, int], mode: str) -> FeatureFunction:
-    del image_shape  # any is resized
+def _inception(space: Space, mode: str) -> FeatureFunction:
+    del space  # any size is resized
     state = inception_weights.read(inception_weights.default_path())
     return inception_features(inception_weights.to_params(state), mode)
 
@@ -139,7 +148,7 @@ def _apply_inception(mode: str) -> Callable[[dict, jax.Array], Described]:
 
 # One function object a mode: a Partial of an equal function runs the program compiled before.
 _INCEPTION = {mode: _apply_inception(mode) for mode in resize.MODES}
-_MAKERS: dict[str, Callable[[tuple[int, int, int], str], FeatureFunction]] = {
+_MAKERS: dict[str, Callable[[Space, str], FeatureFunction]] = {
     "pixels": _pixels,
     "inception": _inception,
 }

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from drifting.core.errors import UserError
 from drifting.evaluation import collect
 from drifting.evaluation.features import Described
-from input_pipeline import pixels
+from input_pipeline.space import Space
 from input_pipeline.splits import apportion
 
 
@@ -50,24 +50,25 @@ class Generated(NamedTuple):
 class SampleProgram:
     """A sampler, compiled once and run on the state of one checkpoint after the other.
 
-    Generation, the 8-bit rule and the features are one program: images stay on the device. Points
-    [B, D] keep their values.
+    Generation, the 8-bit rule and the features are one program: samples stay on the device.
 
     Args:
-      generate: (state, key, labels int32 [B]) -> float images [B, H, W, C] in [-1, 1] or points
-        [B, D], jittable.
+      generate: (state, key, labels int32 [B]) -> float samples [B, ...] as models see them,
+        jittable.
+      space: of the samples, which says how they are stored.
       sharding: of the batch over devices; None for one device.
     """
 
     def __init__(
         self,
         generate: Callable[[Any, jax.Array, jax.Array], jax.Array],
+        space: Space,
         sharding: jax.sharding.NamedSharding | None = None,
     ):
         def run(state, key, batch, labels, apply):
             images = generate(state, jax.random.fold_in(key, batch), labels)
             bad = ~jnp.isfinite(images).all(axis=tuple(range(1, images.ndim)))
-            stored = pixels.at_rest(images)
+            stored = space.to_stored(images)
             described = None if apply is None else apply(stored)
             return Generated(stored, described), bad
 

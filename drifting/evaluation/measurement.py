@@ -18,7 +18,7 @@ from drifting.evaluation.metrics import (
     memorization,
     neighbours,
 )
-from input_pipeline.sources import ImageSet
+from input_pipeline.image_set import ImageSet
 
 # Which columns of the table a metric fills; the first one says that it was measured.
 METRICS = {
@@ -78,6 +78,7 @@ class Reference:
         """Features of all images, float32 [N, D]."""
         return collect.describe_images(
             collect.split(self.images.images, self._batch_size),
+            self.images.space,
             self._features,
             total=len(self.images),
             batch_size=self._batch_size,
@@ -119,7 +120,16 @@ class Measurement:
 
     def metric(self, name: str) -> dict[str, Any]:
         """The columns of METRICS[name]."""
-        return getattr(self, f"_{name}")()
+        measure = {
+            "fid": self._fid,
+            "kid": self._kid,
+            "is": self._is,
+            "prdc": self._prdc,
+            "mifid": self._mifid,
+            "energy": self._energy,
+            "neighbours": self._neighbours,
+        }
+        return measure[name]()
 
     @functools.cached_property
     def _frechet_distance(self) -> float:

@@ -19,7 +19,7 @@ from drifting.evaluation import collect, resize
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.metrics.frechet import Moments
 from input_pipeline.cache import digest
-from input_pipeline.sources import ImageSet
+from input_pipeline.image_set import ImageSet
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ def moments_of(
             log.warning("%s; computing it anew", error)
     found = collect.describe_images(
         collect.split(images.images, batch_size),
+        images.space,
         features,
         total=len(images),
         batch_size=batch_size,

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from drifting import pictures
 from drifting.core.errors import ConfigError, UserError, did_you_mean
-from drifting.evaluation import collect, features, generation, report
+from drifting.evaluation import collect, generation, report
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.measurement import (
     METRICS,
@@ -26,7 +26,9 @@ from drifting.evaluation.measurement import (
     Reference,
 )
 from drifting.evaluation.metrics import inception_score, manifold
-from input_pipeline.sources import ImageSet
+from drifting.evaluation.settings import ScoreSettings
+from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Pixels, Points
 
 log = logging.getLogger(__name__)
 
@@ -54,77 +56,21 @@ class Scorable(Protocol):
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How to score; the same for all checkpoints of a call.
-
-    Attributes:
-      num_samples: labels follow the reference's class frequencies.
-      cfg_scale: guidance at sampling.
-      seed: of the samples, and of what metrics draw.
-      features: a name of `features.feature_function`.
-      fid_mode: how images are resized for the features, resize.MODES.
-      metrics: names of METRICS.
-      ema: averaged weights, or the raw ones.
-      save_samples: keep all samples as PNG files beside the preview.
-      cleanup_samples: remove those that an earlier call kept.
-      statistics: a file to take the reference's moments from, instead of the data.
-    """
-
-    num_samples: int
-    batch_size: int
-    cfg_scale: float
-    seed: int
-    features: str
-    fid_mode: str
-    metrics: tuple[str, ...]
-    ema: bool = True
-    save_samples: bool = False
-    cleanup_samples: bool = False
-    statistics: str | None = None
-
-    def check(self) -> None:
-        """Raises ConfigError for values that cannot be."""
-        if self.num_samples < 2 or self.batch_size < 1:
-            raise ConfigError(
-                f"num_samples = {self.num_samples} and batch_size = {self.batch_size}: "
-                "a score needs two samples or more"
-            )
-        require_metrics(self.metrics)
-        for name, least in LEAST_SAMPLES.items():
-            if name in self.metrics and self.num_samples < least:
-                raise ConfigError(
-                    f"--metrics {name} needs {least} samples or more, not {self.num_samples}"
-                )
-        if self.save_samples and self.cleanup_samples:
-            raise ConfigError("--save_samples and --cleanup_samples exclude each other")
-
-    @property
-    def needs_vectors(self) -> bool:
-        return bool(OF_VECTORS & set(self.metrics))
-
-
 def make_scorers(
     run: Scorable,
     images: ImageSet,
     heldout: ImageSet | None,
-    settings: Settings,
+    function: FeatureFunction,
+    settings: ScoreSettings,
     cfg_scales: Sequence[float],
     seeds: Sequence[int],
 ) -> list["Scorer"]:
     """A scorer for each guidance scale and seed; features, reference and programs are shared.
 
     Raises:
-      ConfigError, WeightsError: the settings cannot be met.
+      ConfigError: the settings cannot be met.
     """
-    settings.check()
-    if _are_points(images):
-        _require_for_points(settings.metrics, images.source)
-    function = features.feature_function(
-        settings.features, images.images.shape[1:], settings.fid_mode
-    )
-    if "is" in settings.metrics:
-        _require_logits(function, images.images[:1])
+    _require_measurable(settings, images, function)
     if settings.num_samples <= function.dimension:
         log.warning(
             "%d samples for %d feature dimensions: the covariance is singular and the "
@@ -144,29 +90,38 @@ def make_scorers(
     )
     scorers = []
     for scale in cfg_scales:
-        program = generation.SampleProgram(run.sampler(scale, settings.ema), sharding)
+        program = generation.SampleProgram(
+            run.sampler(scale, settings.ema), images.space, sharding
+        )
         for seed in seeds:
             one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
             scorers.append(Scorer(run, reference, function, program, one))
     return scorers
 
 
-def _are_points(image_set: ImageSet) -> bool:
-    return image_set.images.ndim == 2
-
-
-def _require_for_points(metrics: Sequence[str], source: str) -> None:
-    """Raises ConfigError for metrics of images."""
-    unfit = [name for name in metrics if name in OF_IMAGES]
-    if unfit:
+def _require_measurable(
+    settings: ScoreSettings, images: ImageSet, function: FeatureFunction
+) -> None:
+    """Before anything is generated: raises ConfigError for metrics that these data cannot have."""
+    require_possible(settings)
+    for name, least in LEAST_SAMPLES.items():
+        if name in settings.metrics and settings.num_samples < least:
+            raise ConfigError(
+                f"--metrics {name} needs {least} samples or more, not {settings.num_samples}"
+            )
+    unfit = [name for name in settings.metrics if name in OF_IMAGES]
+    if unfit and not isinstance(images.space, Pixels):
         fit = ", ".join(name for name in METRICS if name not in OF_IMAGES)
         raise ConfigError(
-            f"--metrics {','.join(unfit)}: of images, and {source} holds points; these have {fit}"
+            f"--metrics {','.join(unfit)}: of images, and {images.source} holds "
+            f"{images.space.noun}; these have {fit}"
         )
+    if "is" in settings.metrics:
+        _require_logits(function, images.images[:1])
 
 
 def _require_logits(function: FeatureFunction, images: np.ndarray) -> None:
-    """Before anything is generated: the Inception Score needs a classifier."""
+    """The Inception Score needs a classifier."""
     if jax.eval_shape(function.apply, images).logits is None:
         raise ConfigError(f"--metrics is needs a classifier's features; {function.name} are none")
 
@@ -180,7 +135,7 @@ class Scorer:
         reference: Reference,
         function: FeatureFunction,
         program: generation.SampleProgram,
-        settings: Settings,
+        settings: ScoreSettings,
     ):
         self._run, self._settings = run, settings
         self._reference, self._features, self._program = reference, function, program
@@ -255,7 +210,9 @@ class Scorer:
         count = s.num_samples if needs_all else self._preview_count
         real = self._reference.images.images
         images = np.empty((count, *real.shape[1:]), real.dtype)
-        collector = collect.Collector(self._features.dimension, s.needs_vectors)
+        collector = collect.Collector(
+            self._features.dimension, bool(OF_VECTORS & set(s.metrics))
+        )
         done = 0
         batches = self._program.batches(
             state, jax.random.key(s.seed), self._labels, s.batch_size, self._features.apply
@@ -282,7 +239,7 @@ class Scorer:
     @property
     def _preview_count(self) -> int:
         """How many of the first samples hold all that the preview shows."""
-        if _are_points(self._reference.images):
+        if isinstance(self._reference.images.space, Points):
             return min(PREVIEW_POINTS, self._settings.num_samples)
         return int(self._preview_rows.max(initial=0)) + 1
 
@@ -300,7 +257,7 @@ class Scorer:
     def _write_pictures(self, step: int, images: np.ndarray) -> None:
         folder, real = self._artifacts(step), self._reference.images
         rows = self._preview_rows
-        if _are_points(real):
+        if isinstance(real.space, Points):
             pictures.plot_points(images[:PREVIEW_POINTS], real.images, folder / "preview.png")
         elif rows.size:
             names = real.class_names[: rows.shape[1]]
@@ -309,7 +266,7 @@ class Scorer:
         if self._settings.save_samples or self._settings.cleanup_samples:
             shutil.rmtree(samples, ignore_errors=True)
         if self._settings.save_samples:
-            pictures.save_samples(images, self._labels, real.images, samples)
+            pictures.save_samples(images, self._labels, real.space, samples)
 
     def _metadata(self, row: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
         images = self._reference.images
@@ -440,51 +397,46 @@ class Session:
 def score_folders(
     real: ImageSet,
     fake: ImageSet,
-    *,
-    feature_name: str,
-    mode: str,
-    metrics: Sequence[str],
-    batch_size: int,
-    seed: int,
+    function: FeatureFunction,
+    settings: ScoreSettings,
     sharding: jax.sharding.NamedSharding,
 ) -> dict[str, Any]:
     """Every metric of one set of images against another, by column of the table.
 
     Raises:
-      ConfigError: pixel features of images of two sizes, or unknown metrics.
+      ConfigError: pixel features of images of two sizes.
     """
-    require_metrics(metrics)
-    if feature_name == "pixels" and real.images.shape[1:] != fake.images.shape[1:]:
-        raise ConfigError(
-            f"pixels of {real.images.shape[1:]} and {fake.images.shape[1:]} cannot be compared"
-        )
+    if function.name == "pixels" and real.space != fake.space:
+        raise ConfigError(f"pixels of {real.space.shape} and {fake.space.shape} cannot be compared")
     began = time.perf_counter()
-    function = features.feature_function(feature_name, real.images.shape[1:], mode)
-    if "is" in metrics:
+    if "is" in settings.metrics:
         _require_logits(function, fake.images[:1])
+    size = settings.batch_size
     reference = Reference(
-        real, None, function, batch_size=batch_size, heldout_count=0, sharding=sharding
+        real, None, function, batch_size=size, heldout_count=0, sharding=sharding
     )
     collected = collect.describe_images(
-        collect.split(fake.images, batch_size),
+        collect.split(fake.images, size),
+        fake.space,
         function,
         total=len(fake),
-        batch_size=batch_size,
-        keep_vectors=bool(OF_VECTORS & set(metrics)),
+        batch_size=size,
+        keep_vectors=bool(OF_VECTORS & set(settings.metrics)),
         sharding=sharding,
         what=f"{function.name} of {fake.source}",
     )
-    measurement = Measurement(reference, collected, fake.images, None, seed)
+    measurement = Measurement(reference, collected, fake.images, None, settings.seed)
     row = {"real": real.source, "fake": fake.source, "features": function.name,
            "fid_mode": function.mode, "num_real": len(real), "num_fake": len(fake)}  # fmt: skip
-    for name in metrics:
+    for name in settings.metrics:
         row |= measurement.metric(name)
     return row | {"eval_seconds": round(time.perf_counter() - began, 3)}
 
 
-def require_metrics(names: Sequence[str]) -> None:
-    """Raises ConfigError for a name that is not in METRICS; the nearest is named."""
-    for name in names:
+def require_possible(settings: ScoreSettings) -> None:
+    """Raises ConfigError for settings that cannot be, whatever is scored."""
+    settings.check()
+    for name in settings.metrics:
         if name not in METRICS:
             hint = did_you_mean(name, METRICS)
             raise ConfigError(f"unknown metric {name!r}, known: {', '.join(METRICS)}{hint}")

@@ -1,1 +1,5 @@
-"""Flows: the straight path from data to noise, its velocity fields, and how they are followed."""
+"""The path from data to noise, the MeanFlow objective and ODE solvers: pure functions of arrays."""
+
+from drifting.flows import objective, paths, solvers
+
+__all__ = ["objective", "paths", "solvers"]

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import runpy
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ def read(path: str | os.PathLike, function: str, parse: Callable[[dict], T]) -> 
     path = pathlib.Path(path)
     if not path.is_file():
         raise PlanError(f"{path}: there is no such file")
+    if str(ROOT) not in sys.path:  # for `from configs import base`
+        sys.path.insert(0, str(ROOT))
     try:
         get = runpy.run_path(str(path)).get(function)
         found = get and get()

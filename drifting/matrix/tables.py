@@ -29,7 +29,7 @@ def make_rows(runs: Iterable[MatrixRun], out: pathlib.Path, ended: Mapping[str, 
     for run in runs:
         workdir = out / run.name
         result = read_result(workdir) or {}
-        cell = {key: getattr(run, key) for key in (*CELL, "seed")}
+        cell = {key: vars(run)[key] for key in (*CELL, "seed")}
         outcome = outcomes.cells(bool(result), ended.get(run.name, {}))
         rows.append({"name": run.name, **cell, **result, **outcome, "workdir": str(workdir)})
     return rows

@@ -7,47 +7,157 @@ learned beside the generator (learned_field.py).
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from drifting.core import config as config_lib
+from drifting.core import durations, optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError, one_of
+from drifting.core.method import DataFacts, Encoder, Generator, Grid, MethodSettings, Scatter
 from drifting.core.state import TrainState
 from drifting.fields import kernel, pairs
-from drifting.methods.learned_field import LearnedField, Networks, Surroundings
-from input_pipeline import augment, pixels, resident
-from input_pipeline.image_set import DataError
+from drifting.flows.paths import broadcast
+from drifting.methods import features as feature_lib
+from drifting.methods import gradients, shown
+from drifting.methods.features import FeatureFunction
+from drifting.methods.learned_field import FieldSettings, LearnedField, Networks, Surroundings
+from input_pipeline import augment
+from input_pipeline.data import Data
+from input_pipeline.decoding import DataError
 from input_pipeline.queue import SampleQueue
-from input_pipeline.streaming import Batch, Stream
-from models import dit
+from input_pipeline.space import Pixels
+from models.conditions import STYLE_CODES, STYLE_TOKENS, Condition
 
 NORMALIZATIONS = ("sphere", "distance")
 FIELDS = ("kernel", "learned")
-
-# (feature parameters, images [B, H, W, C] in [-1, 1]) -> stacks [S, B, D], one a feature: S places
-# of it (one, for a whole image) with vectors of D values.
-FeatureFunction = Callable[[Any, jax.Array], tuple[jax.Array, ...]]
+DROPOUT = 13  # folded into a step's key, for the network's own dropout
 
 
-def pixel_features(params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
-    """The image itself, flattened, as the only feature: ([1, B, H * W * C],)."""
-    del params
-    return (images.reshape(1, images.shape[0], -1),)
+@dataclasses.dataclass(frozen=True)
+class Settings(MethodSettings):
+    """The keys of config.method."""
+
+    field: str = "kernel"  # or learned, which config.field and config.field_optimizer describe
+    # distance: as released by the paper's authors, guidance by unconditional negatives.
+    # sphere: on L2-normalised features, guidance by extrapolation from the null class.
+    normalization: str = "distance"
+    temperatures: tuple[float, ...] = (0.02, 0.05, 0.2)
+    # The network whose features drift: the workdir of a classifier or masked autoencoder, or
+    # torch:<network>:<file> with torchvision's weights. None: pixels.
+    encoder: str | None = None
+    # pooled: the mean of each stage's map, the seed's way. locations: every place of the maps,
+    # their means and deviations over patches, and the pixels, the paper's way.
+    encoder_features: str = "pooled"
+    encoder_every_block: int = 2  # locations: maps of every k-th block as well; 0: of none
+    classes_per_step: int = 0  # 0: all classes
+    num_generated: int = 32  # a class and step
+    num_positives: int = 32  # a class and step
+    num_unconditional: int = 16  # real negatives of any class, a class and step (distance)
+    scale_per_label: bool = False  # distance scale of each class, not of the whole batch
+    drop_self_pairs: bool = False  # a sample's affinity to itself is 0, not 1e-3
+    cfg_min: float = 1.0
+    cfg_max: float = 3.0
+    cfg_power: float = 3.0  # p(s) ~ s^-power
+    cfg_share_at_one: float = 0.5
+    label_dropout: float = 0.1
+    queue_size: int = 0  # images a class in a sample queue (128 originally); 0: whole set
+    queue_push: int = 64  # fresh images a step into the queue
+    micro_batches: int = 1  # exact; more saves memory and costs one more forward pass
+
+    def completed(self, facts: DataFacts) -> "Settings":
+        classes = self.classes_per_step or facts.num_classes
+        return dataclasses.replace(self, classes_per_step=classes)
+
+    def check(self, facts: DataFacts) -> None:
+        """Raises ConfigError for values that cannot be; DataError where a class is too small."""
+        one_of("method.field", self.field, FIELDS)
+        one_of("method.normalization", self.normalization, NORMALIZATIONS)
+        one_of("method.encoder_features", self.encoder_features, feature_lib.KINDS)
+        if not 1 <= self.classes_per_step <= facts.num_classes:
+            raise ConfigError(
+                f"config.method.classes_per_step = {self.classes_per_step}, but the data set has "
+                f"{facts.num_classes} classes"
+            )
+        what = f"the {self.batch_size} images generated a step"
+        gradients.require_division(self.micro_batches, self.batch_size, what)
+        if not 1.0 <= self.cfg_min <= self.cfg_max:
+            raise ConfigError(
+                f"config.method.cfg_min and cfg_max = {self.cfg_min}, {self.cfg_max}: "
+                "needs 1 <= cfg_min <= cfg_max"
+            )
+
+    def check_draws(self, facts: DataFacts, num_drawn: int) -> None:
+        """Raises ConfigError or DataError where the data cannot give that many positives a class.
+
+        Of a stream the queue holds what there is, and a class is left out until it holds enough.
+        """
+        if self.queue_size and self.queue_size < num_drawn:
+            raise ConfigError(
+                f"config.method.queue_size = {self.queue_size} holds fewer images than the "
+                f"{num_drawn} positives drawn from it"
+            )
+        if facts.streamed and not self.queue_size:
+            raise ConfigError(
+                "config.data.streaming = True needs a queue of the newest images, from which "
+                "positives are drawn: set config.method.queue_size (128 originally)"
+            )
+        if self.queue_size and not isinstance(facts.space, Pixels):
+            raise DataError(
+                f"{facts.source} has {facts.space.noun}, and the sample queue holds uint8 images; "
+                "set config.method.queue_size=0 and config.data.streaming=False"
+            )
+        if not facts.streamed:
+            _require_class_counts(facts, num_drawn)
+
+    @property
+    def batch_size(self) -> int:
+        """Images generated a step; devices divide this."""
+        return self.classes_per_step * self.num_generated
+
+    @property
+    def images_per_step(self) -> int:
+        """Positives that the generator follows in a step."""
+        return self.classes_per_step * self.num_positives
+
+    @property
+    def negatives(self) -> int:
+        """Unconditional negatives a class and step."""
+        return self.num_unconditional if self.normalization == "distance" else 0
+
+    @property
+    def networks(self) -> dict[str, str]:
+        return {"encoder": self.encoder} if self.encoder else {}
+
+    @property
+    def needs(self) -> dict[str, str]:
+        needed = {"label": "method 'drifting', which draws its positives by class,"}
+        if self.normalization == "distance" and self.cfg_max > 1.0:
+            needed["guidance"] = (
+                "config.method.normalization = 'distance' with config.method.cfg_max = "
+                f"{self.cfg_max:g}"
+            )
+        return needed
+
+
+def _require_class_counts(facts: DataFacts, n: int) -> None:
+    named = zip(facts.class_names, facts.class_counts, strict=True)
+    short = [f"{name} ({count})" for name, count in named if count < n]
+    if short:
+        raise DataError(
+            f"{facts.source} has classes with fewer images than the {n} distinct positives "
+            f"asked of each: {', '.join(short)}. Lower config.method.num_positives or add images."
+        )
 
 
 class Inputs(NamedTuple):
     """What the generator is given for B images."""
 
     noise: jax.Array  # [B, H, W, C]
-    labels: jax.Array  # [B], num_classes is the null class
-    cfg_scale: jax.Array  # [B]
-    style: jax.Array  # [B, 32]
+    condition: Condition  # label, guidance, style
 
 
 class Real(NamedTuple):
@@ -70,6 +180,16 @@ class Keys(NamedTuple):
     noise: jax.Array
     style: jax.Array
     push: jax.Array
+
+
+class Step(NamedTuple):
+    """What is drawn for one step, and the encoder's parameters."""
+
+    inputs: Inputs
+    real: Real
+    cfg_scale: jax.Array  # [C]
+    dropout_key: jax.Array
+    encoder: Any
 
 
 def sample_cfg_scale(
@@ -105,303 +225,191 @@ def extrapolate(
     """
     conditional = generate(noise, labels, cfg_scale, style)
     null = generate(noise, jnp.full_like(labels, null_label), cfg_scale, null_style)
-    return null + cfg_scale[:, None, None, None] * (conditional - null)
+    return null + broadcast(cfg_scale, null) * (conditional - null)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Drifting:
-    """See `from_config` for where each value comes from and configs/base.py for what it means."""
+class Drifting(Generator):
+    """A one-step generator and the field that its samples follow.
 
-    generator: dit.DriftDiT
-    optimizer: optax.GradientTransformation
-    schedule: optax.Schedule
-    ema_decay: float
-    classes_per_step: int
-    num_generated: int
-    num_positives: int
-    num_unconditional: int
-    normalization: str
-    temperatures: tuple[float, ...]
-    scale_per_label: bool
-    drop_self_pairs: bool
-    cfg_min: float
-    cfg_max: float
-    cfg_power: float
-    cfg_share_at_one: float
-    label_dropout: float
-    flip: bool
-    queue_size: int
-    queue_push: int
-    micro_batches: int
-    features: FeatureFunction = pixel_features
-    field: LearnedField | None = None  # None: the kernel field
+    Attributes:
+      features: what drifts, of images.
+      field: the learned field; None: the kernel field.
+    """
 
+    features: FeatureFunction = feature_lib.pixels
+    field: LearnedField | None = None
+
+    settings_type = Settings
+    family = "generator"
+    default_network = "drift_dit"
+    network_name = "generator"
+    sections: ClassVar[Mapping[str, Any]] = {"field": FieldSettings()}
+    default_optimizers: ClassVar[Mapping[str, Any]] = {
+        "optimizer": optimizers.AdamW(),
+        "field_optimizer": optimizers.AdamW(learning_rate=1e-3, warmup_steps=100),
+    }
     # Sampling needs no field, and a kernel run may be resumed with a learned one.
     replaceable = ("field",)
     streams = True
 
     @classmethod
     def from_config(
-        cls,
-        config: Any,
-        facts: Any,
-        features: FeatureFunction = pixel_features,
-        feature_params: Any = None,
+        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
     ) -> "Drifting":
-        """Builds the method.
-
-        Args:
-          features, feature_params: where an encoder's feature function is handed in. A learned
-            field is made for their dimensions; a run that is only sampled can do without.
-
-        Raises:
-          ConfigError: a value of the config is outside what it can be; the key is named.
-        """
-        size, _, channels = facts.image_shape
-        model = config.model.to_dict()
-        model.pop("name")
-        preset = dit.SIZES[one_of("model.size", model.pop("size"), dit.SIZES)]
-        generator = dit.DriftDiT(
-            image_size=size,
-            channels=channels,
-            num_classes=facts.num_classes,
-            dtype=jnp.dtype(config.precision),
-            **preset,
-            **model,
-        )
-        one_of("method.field", config.method.field, FIELDS)
-        one_of("method.normalization", config.method.normalization, NORMALIZATIONS)
-        values = config.method.to_dict()
-        for key in ("name", "field", "encoder", "encoder_features", "encoder_every_block"):
-            values.pop(key)
-        values["temperatures"] = tuple(values["temperatures"])
-        values["classes_per_step"] = values["classes_per_step"] or facts.num_classes
-        images_per_step = values["classes_per_step"] * values["num_positives"]
-        total = config_lib.to_steps(config.train, "total", images_per_step, facts.num_images)
-        optimizer, schedule = state_lib.make_optimizer(config.optimizer, total)
-        field = None
-        if config.method.field == "learned":
-            dimensions = _dimensions(features, feature_params, facts.image_shape)
+        """As every method, then its features and its learned field, made for their dimensions."""
+        method = super().from_config(config, facts, frozen)
+        settings, encoder = method.settings, (frozen or {}).get("encoder")
+        features = feature_lib.pixels
+        if encoder:
+            features = feature_lib.of_encoder(
+                encoder.encode, settings.encoder_features, settings.encoder_every_block
+            )
+        method = dataclasses.replace(method, features=features)
+        if settings.field == "learned":
+            total = durations.to_steps(
+                config.train, "total", settings.images_per_step, facts.num_samples
+            )
+            dimensions = feature_lib.dimensions(
+                features, encoder and encoder.parameters, facts.space.shape
+            )
             field = LearnedField.from_config(config, dimensions, total)
-        method = cls(
-            generator=generator,
-            optimizer=optimizer,
-            schedule=schedule,
-            ema_decay=config.ema_decay,
-            flip=config.data.flip,
-            features=features,
-            field=field,
-            **values,
-        )
-        method._check()
+            sizes = settings.num_generated, settings.num_positives, settings.negatives
+            field.settings.check_sets(*sizes)
+            both = {**method.optimizers, "field": field.optimizer}
+            method = dataclasses.replace(method, field=field, optimizers=both)
+        settings.check_draws(facts, method.num_drawn)
         return method
-
-    def _check(self) -> None:
-        size, patch = self.generator.image_size, self.generator.patch_size
-        if patch < 1 or size % patch:
-            raise ConfigError(
-                f"config.model.patch_size = {patch} does not divide config.data.image_size = {size}"
-            )
-        if not 1 <= self.classes_per_step <= self.num_classes:
-            raise ConfigError(
-                f"config.method.classes_per_step = {self.classes_per_step}, but the data set has "
-                f"{self.num_classes} classes"
-            )
-        if self.batch_size % self.micro_batches:
-            raise ConfigError(
-                f"config.method.micro_batches = {self.micro_batches} does not divide the "
-                f"{self.batch_size} images generated a step"
-            )
-        if self.queue_size and self.queue_size < self.num_drawn:
-            raise ConfigError(
-                f"config.method.queue_size = {self.queue_size} holds fewer images than the "
-                f"{self.num_drawn} positives drawn from it"
-            )
-        smallest = min(self.num_generated, self.num_positives, self._num_unconditional or 2)
-        if self.field and self.field.objective == "lookahead" and smallest < 2:
-            raise ConfigError(
-                "config.field.objective = 'lookahead' needs at least 2 of config.method."
-                "num_generated, num_positives and num_unconditional (if any)"
-            )
-        if not 1.0 <= self.cfg_min <= self.cfg_max:
-            raise ConfigError(
-                f"config.method.cfg_min and cfg_max = {self.cfg_min}, {self.cfg_max}: "
-                "needs 1 <= cfg_min <= cfg_max"
-            )
-
-    @property
-    def num_classes(self) -> int:
-        return self.generator.num_classes
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        size = self.generator.image_size
-        return size, size, self.generator.channels
-
-    @property
-    def batch_size(self) -> int:
-        """Images generated a step; devices divide this."""
-        return self.classes_per_step * self.num_generated
-
-    @property
-    def images_per_step(self) -> int:
-        """Positives that the generator follows in a step; an epoch is counted in these."""
-        return self.classes_per_step * self.num_positives
 
     @property
     def num_drawn(self) -> int:
         """Positives a class and step, those that a learned field is trained on included."""
-        return self.num_positives * (self.field.draws if self.field else 1)
-
-    @property
-    def _num_unconditional(self) -> int:
-        return self.num_unconditional if self.normalization == "distance" else 0
-
-    @property
-    def optimizers(self) -> dict[str, optax.GradientTransformation]:
-        field = {"field": self.field.optimizer} if self.field else {}
-        return {"generator": self.optimizer, **field}
+        return self.settings.num_positives * (self.field.draws if self.field else 1)
 
     @property
     def stream_batch(self) -> int:
-        """Images of a streamed batch; all of them go into the queue."""
-        return self.queue_push
-
-    def check_data(self, data: Any) -> None:
-        """Raises DataError where a class has fewer images than the positives asked of it.
-
-        Of a stream the queue holds what there is, and a class is left out until it holds enough.
-        """
-        streamed = isinstance(data, Stream)
-        dtype = np.dtype(data.records.dtype if streamed else data.images.dtype)
-        if streamed and not self.queue_size:
-            raise ConfigError(
-                "config.data.streaming = True needs a queue of the newest images, from which "
-                "positives are drawn: set config.method.queue_size (128 originally)"
-            )
-        if self.queue_size and dtype != np.uint8:
-            raise DataError(
-                f"{data.source} has {dtype} records, and the sample queue holds uint8 images; set "
-                "config.method.queue_size=0 and config.data.streaming=False"
-            )
-        if not streamed:
-            resident.require_class_counts(data, self.num_drawn)
+        """All images of a streamed batch go into the queue."""
+        return self.settings.queue_push
 
     # --- state -----------------------------------------------------------------------------------
 
     def init(self, key: jax.Array) -> TrainState:
         """A fresh state at step 0."""
-        size = self.generator.image_size
-        variables = self.generator.init(
-            key,
-            jnp.zeros((1, size, size, self.generator.channels)),
-            jnp.zeros((1,), jnp.int32),
-            jnp.ones((1,)),
-            jnp.zeros((1, dit.STYLE_TOKENS), jnp.int32),
-        )
+        labels, scale = jnp.zeros((1,), jnp.int32), jnp.ones((1,))
+        condition = Condition(
+            label=labels, guidance=scale, style=jnp.zeros((1, STYLE_TOKENS), jnp.int32)
+        ).only(self.network.reads)
+        noise = jnp.zeros((1, *self.space.shape))
+        params = {"generator": self.network.init(key, noise, condition)["params"]}
         extra = {}
-        if self.queue_size:
+        if self.settings.queue_size:
             extra["queue"] = SampleQueue.create(
-                self.num_classes, self.queue_size, self.image_shape
+                self.num_classes, self.settings.queue_size, self.space.shape
             )
-        params = {"generator": variables["params"]}
         if self.field:
             params["field"] = self.field.init(jax.random.fold_in(key, 1))
-        return TrainState.create(params, self.optimizers, extra)
+        return TrainState.create(params, self.optimizers, self.decays, extra)
 
     # --- training --------------------------------------------------------------------------------
 
     def train_step(
-        self,
-        state: TrainState,
-        data: resident.Resident | Batch,
-        key: jax.Array,
-        frozen: Any = None,
+        self, state: TrainState, data: Data, key: jax.Array, frozen: Mapping[str, Any]
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One step of algorithm 1. Metrics are scalars.
 
         Args:
           data: a resident data set, or a batch of a stream (which needs `queue_size`).
           key: this step's own, fold_in(base_key, step).
-          frozen: parameters of the feature function; an argument, so never a constant of the
-            trace.
+          frozen: the encoder's parameters, where there is one.
         """
-        keys = Keys(*jax.random.split(key, len(Keys._fields)))
+        s, keys = self.settings, Keys(*jax.random.split(key, len(Keys._fields)))
         classes = self._draw_classes(keys.classes)
         real, extra = self._draw_real(state.extra, data, keys, classes)
         cfg_scale = sample_cfg_scale(
-            keys.cfg_scale, self.classes_per_step, self.cfg_min, self.cfg_max, self.cfg_power,
-            self.cfg_share_at_one,
+            keys.cfg_scale, s.classes_per_step, s.cfg_min, s.cfg_max, s.cfg_power,
+            s.cfg_share_at_one,
         )
-        inputs = self._draw_inputs(keys, classes, cfg_scale)
-        loss, grads, field, metrics = self._loss_and_grads(
-            state, frozen, inputs, real, cfg_scale
-        )
+        step = Step(
+            self._draw_inputs(keys, classes, cfg_scale), real, cfg_scale,
+            jax.random.fold_in(key, DROPOUT), frozen.get("encoder"),
+        )  # fmt: skip
+        loss, grads, field, metrics = self._loss_and_grads(state, step)
         metrics = {
             "loss": loss,
             **metrics,
             "grad_norm": optax.tree.norm(grads),
             "lr": self.schedule(state.step),
         }
-        grads = {"generator": grads}
         if field:
             state = state.replace(
                 params={**state.params, "field": field.params},
                 opt_state={**state.opt_state, "field": field.opt_state},
             )
-        state = state_lib.apply_gradients(state, grads, self.optimizers, self.ema_decay, extra)
-        return state, metrics
+        state = state_lib.optimize(state, {"generator": grads}, self.optimizers)
+        state = state_lib.average(state, self.decays).replace(extra=extra)
+        return state_lib.count(state), metrics
 
     def _draw_classes(self, key: jax.Array) -> jax.Array:
-        if self.classes_per_step == self.num_classes:
+        if self.settings.classes_per_step == self.num_classes:
             return jnp.arange(self.num_classes, dtype=jnp.int32)
-        return jax.random.permutation(key, self.num_classes)[: self.classes_per_step]
+        return jax.random.permutation(key, self.num_classes)[: self.settings.classes_per_step]
 
     def _draw_inputs(self, keys: Keys, classes: jax.Array, cfg_scale: jax.Array) -> Inputs:
         """G images of each class, at that class's guidance scale; some labels become null."""
-        batch = self.batch_size
-        labels = jnp.repeat(classes, self.num_generated)
-        dropped = jax.random.uniform(keys.dropout, (batch,)) < self.label_dropout
-        return Inputs(
-            noise=jax.random.normal(keys.noise, (batch, *self.image_shape)),
-            labels=jnp.where(dropped, self.num_classes, labels),
-            cfg_scale=jnp.repeat(cfg_scale, self.num_generated),
+        batch, each = self.batch_size, self.settings.num_generated
+        labels = jnp.repeat(classes, each)
+        dropped = jax.random.uniform(keys.dropout, (batch,)) < self.settings.label_dropout
+        condition = Condition(
+            label=jnp.where(dropped, self.num_classes, labels),
+            guidance=jnp.repeat(cfg_scale, each),
             style=_draw_style(keys.style, batch),
         )
+        return Inputs(jax.random.normal(keys.noise, (batch, *self.space.shape)), condition)
 
     def _draw_real(
-        self, extra: dict, data: resident.Resident | Batch, keys: Keys, classes: jax.Array
+        self, extra: dict, data: Data, keys: Keys, classes: jax.Array
     ) -> tuple[Real, dict]:
         """Positives and unconditional negatives, from the data set or from the queue."""
-        num_unconditional = self._num_unconditional
-        asked = (self.classes_per_step * num_unconditional,)
-        if self.queue_size:
-            queue = _push(extra["queue"], data, keys.push, self.queue_push)
+        s = self.settings
+        asked = s.classes_per_step * s.negatives
+        unconditional = None
+        if s.queue_size:
+            queue = extra["queue"].push(*data.fresh(keys.push, s.queue_push))
             extra = {**extra, "queue": queue}
             positives, valid = queue.sample(keys.positives, classes, self.num_drawn)
-            if num_unconditional:
-                unconditional, _ = queue.sample_any(keys.unconditional, *asked)
+            if asked:
+                unconditional, _ = queue.sample_any(keys.unconditional, asked)
             valid = valid.astype(jnp.float32)
         else:
-            positives = resident.positives(data, keys.positives, classes, self.num_drawn)
-            if num_unconditional:
-                unconditional, _ = resident.batch(data, keys.unconditional, *asked)
-            valid = jnp.ones((self.classes_per_step,), jnp.float32)
+            positives = data.positives(keys.positives, classes, self.num_drawn)
+            if asked:
+                unconditional, _ = data.draw(keys.unconditional, asked)
+            valid = jnp.ones((s.classes_per_step,), jnp.float32)
         if self.flip:
             positives = augment.random_flip(keys.flip, positives)
-        if not num_unconditional:
-            return Real(positives, None, valid), extra
-        shape = (self.classes_per_step, num_unconditional, *self.image_shape)
-        return Real(positives, unconditional.reshape(shape), valid), extra
+        if asked:
+            shape = (s.classes_per_step, s.negatives, *self.space.shape)
+            unconditional = unconditional.reshape(shape)
+        return Real(positives, unconditional, valid), extra
 
-    def _generate(self, params: Any, inputs: Inputs) -> jax.Array:
-        inputs = Inputs(*(state_lib.shard_batch(x) for x in inputs))
-        return self.generator.apply({"params": params}, *inputs)
+    def _generate(
+        self, params: Any, inputs: Inputs, dropout_key: jax.Array | None = None
+    ) -> jax.Array:
+        """Images of the network, told what it reads; in training where a key is given."""
+        noise, condition = jax.tree.map(state_lib.shard_batch, inputs)
+        train = dropout_key is not None
+        return self.network.apply(
+            {"params": params},
+            noise,
+            condition.only(self.network.reads),
+            train=train,
+            rngs={"dropout": dropout_key} if train else None,
+        )
 
     def phi(self, feature_params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
         """Feature stacks [S, B, D] in the coordinates that the field and the loss share."""
         stacks = tuple(pairs.as_float(f) for f in self.features(feature_params, images))
-        if self.normalization == "sphere":
+        if self.settings.normalization == "sphere":
             stacks = tuple(kernel.l2_normalize(f) for f in stacks)
         return stacks
 
@@ -409,18 +417,17 @@ class Drifting:
         self,
         phi: tuple[jax.Array, ...],
         field: Networks | None,
-        feature_params: Any,
-        real: Real,
-        cfg_scale: jax.Array,
+        step: Step,
     ) -> tuple[tuple[kernel.Target, ...], Networks | None, dict[str, jax.Array]]:
         """Goal [S, B, D] and scale [S, B, 1] for each stack, and the metrics' mean over stacks.
 
         A learned field takes its steps here, and comes back as it is after them.
         """
-        positives = self.phi(feature_params, _flat(real.positives))
+        real, cfg_scale = step.real, step.cfg_scale
+        positives = self.phi(step.encoder, _flat(real.positives))
         negatives = (None,) * len(phi)
         if real.unconditional is not None:
-            negatives = self.phi(feature_params, _flat(real.unconditional))
+            negatives = self.phi(step.encoder, _flat(real.unconditional))
         sets = [[self.by_class(x) for x in z] for z in zip(phi, positives, negatives, strict=True)]
         targets = [self.kernel_target(*s, cfg_scale) for s in sets]
         learning = {}
@@ -497,9 +504,9 @@ class Drifting:
         As released, a feature's places share the scale of their distances and their force norms.
         Of several draws of positives the kernel field sees the first.
         """
-        positives = positives[:, : self.num_positives]
-        if self.normalization == "sphere":
-            return kernel.sphere_target(generated, positives, self.temperatures)
+        positives = positives[:, : self.settings.num_positives]
+        if self.settings.normalization == "sphere":
+            return kernel.sphere_target(generated, positives, self.settings.temperatures)
         weight = None
         if negatives is not None:
             each = self._for_places(self._guidance_weight(cfg_scale), negatives)
@@ -509,34 +516,30 @@ class Drifting:
             positives,
             negatives,
             negative_weight=weight,
-            temperatures=self.temperatures,
-            scale_per_label=self.scale_per_label,
-            drop_self_pairs=self.drop_self_pairs,
+            temperatures=self.settings.temperatures,
+            scale_per_label=self.settings.scale_per_label,
+            drop_self_pairs=self.settings.drop_self_pairs,
         )
 
     def _guidance_weight(self, cfg_scale: jax.Array) -> jax.Array:
         """Of each unconditional negative, [C]."""
-        return kernel.guidance_weight(cfg_scale, self.num_generated, self._num_unconditional)
+        s = self.settings
+        return kernel.guidance_weight(cfg_scale, s.num_generated, s.negatives)
 
     def _for_places(self, of_class: jax.Array, groups: jax.Array) -> jax.Array:
         """[C] to [S * C], for groups [S * C, N, D]."""
-        return jnp.tile(of_class, groups.shape[0] // self.classes_per_step)
+        return jnp.tile(of_class, groups.shape[0] // self.settings.classes_per_step)
 
     def by_class(self, stack: jax.Array | None) -> jax.Array | None:
         """[S, C * N, D] to groups [S * C, N, D]."""
         if stack is None:
             return None
         places, _, dimension = stack.shape
-        groups = places * self.classes_per_step
+        groups = places * self.settings.classes_per_step
         return stack.reshape(groups, -1, dimension)
 
     def _loss_and_grads(
-        self,
-        state: TrainState,
-        feature_params: Any,
-        inputs: Inputs,
-        real: Real,
-        cfg_scale: jax.Array,
+        self, state: TrainState, step: Step
     ) -> tuple[jax.Array, Any, Networks | None, dict[str, jax.Array]]:
         """Loss, its gradient by the generator's parameters, the learned field and the metrics.
 
@@ -544,52 +547,51 @@ class Drifting:
         is evaluated once on the whole set's features, then the regression goes chunk by chunk.
         One more forward pass buys the activations of one chunk instead of all.
         """
-        weight = real.valid / (jnp.maximum(jnp.sum(real.valid), 1.0) * self.num_generated)
-        weight = jnp.repeat(weight, self.num_generated)  # [B], sums to 1
-
+        valid = step.real.valid
+        weight = valid / (jnp.maximum(jnp.sum(valid), 1.0) * self.settings.num_generated)
+        weight = jnp.repeat(weight, self.settings.num_generated)  # [B], sums to 1
         params, field = state.params["generator"], None
         if self.field:
             field = Networks(state.params["field"], state.opt_state["field"])
 
-        def phi_of(params, inputs):
-            return self.phi(feature_params, self._generate(params, inputs))
+        def phi_of(params, inputs, key):
+            return self.phi(step.encoder, self._generate(params, inputs, key))
 
         def targets_of(phi):
-            return self._targets(phi, field, feature_params, real, cfg_scale)
+            return self._targets(phi, field, step)
 
-        if self.micro_batches == 1:
+        count = self.settings.micro_batches
+        if count == 1:
 
             def whole(params):
-                phi = phi_of(params, inputs)
+                phi = phi_of(params, step.inputs, step.dropout_key)
                 targets, field, metrics = targets_of(phi)
                 return _regression(phi, targets, weight), (field, metrics)
 
             (loss, (field, metrics)), grads = jax.value_and_grad(whole, has_aux=True)(params)
             return loss, grads, field, metrics
 
-        chunks = jax.tree.map(self._chunk, inputs)
-        phi = jax.lax.map(lambda chunk: phi_of(params, chunk), chunks)
-        phi = tuple(_unchunk(f) for f in phi)
-        targets, field, metrics = targets_of(phi)
-        targets = jax.tree.map(lambda t: self._chunk(t, axis=1), targets)
+        keys = jax.random.split(step.dropout_key, count)
+        chunks = gradients.in_chunks(step.inputs, count)
+        phi = jax.lax.map(lambda chunk: phi_of(params, *chunk), (chunks, keys))
+        targets, field, metrics = targets_of(tuple(_unchunk(f) for f in phi))
 
-        def add_chunk(total, chunk):
-            inputs, targets, weight = chunk
+        def of_chunk(chunk):
+            inputs, key, targets, weight = chunk
 
             def part(params):
-                return _regression(phi_of(params, inputs), targets, weight)
+                return _regression(phi_of(params, inputs, key), targets, weight)
 
-            return jax.tree.map(jnp.add, total, jax.value_and_grad(part)(params)), None
+            return jax.value_and_grad(part)(params)
 
-        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
-        rows = (chunks, targets, self._chunk(weight))
-        (loss, grads), _ = jax.lax.scan(add_chunk, zero, rows)
+        rows = (
+            chunks,
+            keys,
+            gradients.in_chunks(targets, count, axis=1),
+            gradients.in_chunks(weight, count),
+        )
+        loss, grads = gradients.sum_over_chunks(of_chunk, rows)
         return loss, grads, field, metrics
-
-    def _chunk(self, x: jax.Array, axis: int = 0) -> jax.Array:
-        """Splits the batch axis of x into [micro_batches, B / micro_batches], chunks first."""
-        shape = (*x.shape[:axis], self.micro_batches, -1, *x.shape[axis + 1 :])
-        return jnp.moveaxis(x.reshape(shape), axis, 0)
 
     # --- sampling --------------------------------------------------------------------------------
 
@@ -599,7 +601,7 @@ class Drifting:
 
     def _is_conditional(self, cfg_scale: float | jax.Array) -> bool:
         """Whether guidance is the network's own condition, or none is asked for."""
-        return self.normalization == "distance" or _is_one(cfg_scale)
+        return self.settings.normalization == "distance" or _is_one(cfg_scale)
 
     def sample(
         self,
@@ -609,43 +611,51 @@ class Drifting:
         cfg_scale: float | jax.Array = 1.0,
         ema: bool = True,
     ) -> jax.Array:
-        """Images [B, H, W, C] of `labels` [B], about in [-1, 1], at 1 NFE (2 for `sphere`).
+        """Samples [B, ...] of `labels` [B], images about in [-1, 1], at 1 NFE (2 for `sphere`).
 
         `distance` was trained with the guidance scale as a condition; `sphere` was not, and
         extrapolates from the null class, for which it needs `label_dropout`.
 
         Raises:
-          ValueError: guidance asked of a `sphere` run trained without label dropout.
+          ConfigError: guidance asked of a run that was trained without.
         """
-        params = (state.ema_params if ema else state.params)["generator"]
+        self._require_guidance(cfg_scale)
+        params = state.weights("generator", ema)
         key_noise, key_style, key_null = jax.random.split(key, 3)
         batch = labels.shape[0]
-        noise = jax.random.normal(key_noise, (batch, *self.image_shape))
+        noise = jax.random.normal(key_noise, (batch, *self.space.shape))
         scale = jnp.full((batch,), cfg_scale, jnp.float32)
         style = _draw_style(key_style, batch)
 
-        def generate(*inputs):
-            return self._generate(params, Inputs(*inputs))
+        def generate(noise, labels, scale, style):
+            condition = Condition(label=labels, guidance=scale, style=style)
+            return self._generate(params, Inputs(noise, condition))
 
         if self._is_conditional(cfg_scale):
             return generate(noise, labels, scale, style)
-        if not self.label_dropout:
+        null_style = _draw_style(key_null, batch)
+        return extrapolate(generate, noise, labels, self.num_classes, scale, style, null_style)
+
+    def _require_guidance(self, cfg_scale: float | jax.Array) -> None:
+        """Raises ConfigError for a scale that the run cannot be sampled at."""
+        if _is_one(cfg_scale):
+            return
+        if self.settings.normalization == "distance" and "guidance" not in self.network.reads:
+            raise ConfigError(
+                "this run's network reads no guidance, so cfg_scale must be 1 "
+                "(config.eval.cfg_scale, --cfg_scale)"
+            )
+        if self.settings.normalization == "sphere" and not self.settings.label_dropout:
             raise ConfigError(
                 "this run has label_dropout = 0, so its null class is untrained and cfg_scale "
                 "must be 1"
             )
-        null_style = _draw_style(key_null, batch)
-        return extrapolate(generate, noise, labels, self.num_classes, scale, style, null_style)
 
     def summaries(
-        self, state: TrainState, key: jax.Array, data: Any, cfg_scale: float = 1.0, rows: int = 8
-    ) -> dict[str, jax.Array]:
-        """A grid of samples, a column for each of the first ten classes: [rows, columns, ...]."""
-        del data
-        columns = min(self.num_classes, 10)
-        labels = jnp.tile(jnp.arange(columns, dtype=jnp.int32), rows)
-        images = self.sample(state, key, labels, cfg_scale)
-        return {"samples": images.reshape(rows, columns, *self.image_shape)}
+        self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
+    ) -> dict[str, Grid | Scatter]:
+        """Samples, see `shown.samples`."""
+        return shown.samples(self, state, key, data, frozen)
 
 
 def _is_one(cfg_scale: float | jax.Array) -> bool:
@@ -653,30 +663,12 @@ def _is_one(cfg_scale: float | jax.Array) -> bool:
 
 
 def _draw_style(key: jax.Array, batch: int) -> jax.Array:
-    return jax.random.randint(key, (batch, dit.STYLE_TOKENS), 0, dit.STYLE_CODES, jnp.int32)
-
-
-def _push(
-    queue: SampleQueue, data: resident.Resident | Batch, key: jax.Array, n: int
-) -> SampleQueue:
-    """Enqueues a streamed batch, or n fresh images of a resident set."""
-    if isinstance(data, Batch):
-        return queue.push(data.images, data.labels)
-    images, labels = resident.batch(data, key, n)
-    return queue.push(pixels.to_uint8(images), labels)
+    return jax.random.randint(key, (batch, STYLE_TOKENS), 0, STYLE_CODES, jnp.int32)
 
 
 def _flat(images: jax.Array) -> jax.Array:
     """[C, N, H, W, C] to [C * N, H, W, C], spread over the devices."""
     return state_lib.shard_batch(images.reshape(-1, *images.shape[2:]))
-
-
-def _dimensions(
-    features: FeatureFunction, feature_params: Any, image_shape: tuple[int, int, int]
-) -> tuple[int, ...]:
-    """D of each feature of images [H, W, C]."""
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    return tuple(f.shape[-1] for f in jax.eval_shape(features, feature_params, images))
 
 
 def _as_stack(target: kernel.Target, shape: tuple[int, ...]) -> kernel.Target:

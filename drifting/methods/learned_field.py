@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from drifting.core import state as state_lib
+from drifting.core import config as config_lib
+from drifting.core import optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.fields import learned, objectives, pairs
 
@@ -51,24 +52,54 @@ class Networks(NamedTuple):
     opt_state: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class FieldSettings:
+    """The keys of config.field, for config.method.field = "learned"; a kernel field reads none."""
+
+    # What the field learns. lookahead: to bring samples near a second draw of positives in one
+    # step. distill: the kernel field of all method.temperatures. frozen: nothing; it stays as it
+    # was initialised, as in the system that it comes from.
+    objective: str = "lookahead"
+    steps: int = 1  # of the field a step of the generator; each draws positives of its own
+    norm_penalty: float = 0.01  # times the field's mean square, in units of the mean distance
+    mask_self: bool = True  # a sample is not its own negative
+    kernel_weight: float = 0.0  # of the kernel field of all temperatures, added to the learned
+    hidden: int = 256  # units between the two layers of the representation
+    projection: int = 256  # values of a representation; 0: the features themselves
+    score_hidden: int = 128  # hidden units of the network that scores pairs
+
+    def check(self) -> None:
+        """Raises ConfigError for a value outside what it can be; the key is named."""
+        one_of("field.objective", self.objective, OBJECTIVES)
+        values = vars(self)
+        for key in ("steps", "hidden", "score_hidden"):
+            if values[key] < 1:
+                raise ConfigError(f"config.field.{key} = {values[key]}: needs at least 1")
+        for key in ("projection", "norm_penalty"):
+            if values[key] < 0:
+                raise ConfigError(f"config.field.{key} = {values[key]} is negative")
+
+    def check_sets(self, *sizes: int) -> None:
+        """Raises ConfigError where sets of these sizes, 0 for none, have no energy distance."""
+        if self.objective == "lookahead" and min(size or 2 for size in sizes) < 2:
+            raise ConfigError(
+                "config.field.objective = 'lookahead' needs at least 2 of config.method."
+                "num_generated, num_positives and num_unconditional (if any)"
+            )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class LearnedField:
-    """One field a feature; configs/base.py (`field`) says what each value means.
+    """One field a feature.
 
     Attributes:
+      settings: config.field.
       dimensions: of each feature.
     """
 
+    settings: FieldSettings
     dimensions: tuple[int, ...]
     optimizer: optax.GradientTransformation
-    objective: str
-    steps: int
-    norm_penalty: float
-    mask_self: bool
-    kernel_weight: float
-    hidden: int
-    projection: int
-    score_hidden: int
 
     @classmethod
     def from_config(
@@ -79,32 +110,26 @@ class LearnedField:
         Raises:
           ConfigError: a value is outside what it can be; the key is named.
         """
-        one_of("field.objective", config.field.objective, OBJECTIVES)
-        for key in ("steps", "hidden", "score_hidden"):
-            if config.field[key] < 1:
-                raise ConfigError(f"config.field.{key} = {config.field[key]}: needs at least 1")
-        for key in ("projection", "norm_penalty"):
-            if config.field[key] < 0:
-                raise ConfigError(f"config.field.{key} = {config.field[key]} is negative")
-        optimizer, _ = state_lib.make_optimizer(
-            config.field_optimizer, total_steps * config.field.steps, "field_optimizer"
+        settings = config_lib.typed(FieldSettings, config.field, "field")
+        settings.check()
+        optimizer, _ = optimizers.make_optimizer(
+            config.field_optimizer, total_steps * settings.steps, "field_optimizer"
         )
-        return cls(dimensions=dimensions, optimizer=optimizer, **config.field.to_dict())
+        return cls(settings, dimensions, optimizer)
 
     @property
     def draws(self) -> int:
         """Disjoint draws of positives that a step of the generator needs."""
-        return self.steps + 1 if self.objective == "lookahead" else 1
+        return self.settings.steps + 1 if self.settings.objective == "lookahead" else 1
 
     def init(self, key: jax.Array) -> dict[str, learned.Params]:
         """Parameters under `feature_<number>`."""
+        s = self.settings
+        sizes = s.hidden, s.projection, s.score_hidden
         return {
-            f"feature_{i}": learned.init(
-                jax.random.fold_in(key, i), dimension, self.hidden, self.projection,
-                self.score_hidden,
-            )
+            f"feature_{i}": learned.init(jax.random.fold_in(key, i), dimension, *sizes)
             for i, dimension in enumerate(self.dimensions)
-        }  # fmt: skip
+        }
 
     def drifts(
         self, params: dict[str, learned.Params], features: list[Surroundings]
@@ -112,7 +137,7 @@ class LearnedField:
         """V [C, N, D] of each feature, from the first draw of positives; without gradient."""
         own = self._drifts(params, [self._sets(f, 0) for f in features])
         return tuple(
-            jax.lax.stop_gradient(v + self.kernel_weight * f.kernel_drift)
+            jax.lax.stop_gradient(v + self.settings.kernel_weight * f.kernel_drift)
             for v, f in zip(own, features, strict=True)
         )
 
@@ -120,7 +145,7 @@ class LearnedField:
         self, networks: Networks, features: list[Surroundings]
     ) -> tuple[Networks, dict[str, jax.Array]]:
         """`steps` steps of the objective, lookahead's on draws i and i + 1; metrics of the last."""
-        if self.objective == "frozen":
+        if self.settings.objective == "frozen":
             return networks, {}
         features = jax.lax.stop_gradient(features)
 
@@ -136,7 +161,7 @@ class LearnedField:
             metrics = {"field_loss": loss, "field_grad_norm": norm, **metrics}
             return Networks(params, opt_state), metrics
 
-        networks, metrics = jax.lax.scan(step, networks, jnp.arange(self.steps))
+        networks, metrics = jax.lax.scan(step, networks, jnp.arange(self.settings.steps))
         return networks, jax.tree.map(lambda m: m[-1], metrics)
 
     def _sets(self, feature: Surroundings, draw: int | jax.Array) -> learned.Sets:
@@ -159,14 +184,14 @@ class LearnedField:
         self, params: dict[str, learned.Params], sets: list[learned.Sets]
     ) -> tuple[jax.Array, ...]:
         each = [params[f"feature_{i}"] for i in range(len(sets))]
-        return learned.drifts(each, sets, "masked" if self.mask_self else "kept")
+        return learned.drifts(each, sets, "masked" if self.settings.mask_self else "kept")
 
     def _loss(
         self, params: dict[str, learned.Params], features: list[Surroundings], draw: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The mean over features of the objective, each in units of its own mean distance."""
         drifts = self._drifts(params, [self._sets(f, draw) for f in features])
-        of_feature = self._lookahead if self.objective == "lookahead" else self._distill
+        of_feature = self._lookahead if self.settings.objective == "lookahead" else self._distill
         parts = [of_feature(v, f, draw) for v, f in zip(drifts, features, strict=True)]
         mean = jax.tree.map(lambda *m: jnp.mean(jnp.stack(m)), *parts)
         return mean.pop("loss"), mean
@@ -189,7 +214,7 @@ class LearnedField:
 
         after = energy(feature.x + drift)
         square = jnp.mean(jnp.sum(jnp.square(drift), axis=-1), axis=-1)
-        loss = after + self.norm_penalty * _mean_of_valid(square, feature) / unit**2
+        loss = after + self.settings.norm_penalty * _mean_of_valid(square, feature) / unit**2
         return {"loss": loss, "energy_before": energy(feature.x), "energy_after": after}
 
     def _distill(

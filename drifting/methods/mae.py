@@ -6,23 +6,56 @@ optionally a classification loss beside it.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from drifting.core import config as config_lib
+from drifting.core import optimizers
 from drifting.core import state as state_lib
-from drifting.core.errors import ConfigError, one_of
+from drifting.core.errors import ConfigError
+from drifting.core.method import DataFacts, FeatureEncoder, Grid, Scored
 from drifting.core.state import TrainState
-from drifting.methods import labelled
-from input_pipeline import resident
-from models import mae_resnet
+from drifting.methods import batches
+from drifting.methods.batches import BatchSettings
+from input_pipeline.data import Data
 from models.activations import Activations
 
 SHOWN = 8  # images of the visual summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(BatchSettings):
+    """The keys of config.method."""
+
+    crop_padding: int = 4  # black pixels on each side before a random crop; 0: no crop
+    mask_patch: int = 4  # side of a masked square, in pixels
+    mask_ratio_min: float = 0.5  # the share of masked squares is drawn for each image
+    mask_ratio_max: float = 0.75
+    classification_weight: float = 0.0  # of a classification loss; reconstruction weighs the rest
+
+    def check(self, facts: DataFacts) -> None:
+        """Raises ConfigError for a value that cannot be; the key is named."""
+        super().check(facts)
+        size = facts.space.shape[0]
+        if self.mask_patch < 1 or size % self.mask_patch:
+            raise ConfigError(
+                f"config.method.mask_patch = {self.mask_patch} does not divide "
+                f"config.data.image_size = {size}"
+            )
+        if not 0.0 <= self.mask_ratio_min <= self.mask_ratio_max <= 1.0:
+            raise ConfigError(
+                f"config.method.mask_ratio_min and mask_ratio_max = {self.mask_ratio_min}, "
+                f"{self.mask_ratio_max}: needs 0 <= min <= max <= 1"
+            )
+        if not 0.0 <= self.classification_weight <= 1.0:
+            raise ConfigError(
+                f"config.method.classification_weight = {self.classification_weight} is not in "
+                "[0, 1]"
+            )
 
 
 def square_mask(
@@ -48,106 +81,37 @@ def reconstruction_loss(images: jax.Array, filled: jax.Array, mask: jax.Array) -
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MaskedAutoencoding:
-    """See `from_config` for where each value comes from and configs/base.py for what it means."""
+class MaskedAutoencoding(Scored, FeatureEncoder):
+    """An encoder that learns beside the decoder that fills its images in."""
 
-    network: mae_resnet.MaskedAutoencoder
-    image_shape: tuple[int, int, int]
-    optimizer: optax.GradientTransformation
-    schedule: optax.Schedule
-    ema_decay: float
-    seed: int
-    flip: bool
-    batch_size: int
-    crop_padding: int
-    mask_patch: int
-    mask_ratio_min: float
-    mask_ratio_max: float
-    classification_weight: float
-
+    settings_type = Settings
+    family = "encoder"
+    default_network = "mae_resnet"
+    network_name = "autoencoder"
+    default_optimizers: ClassVar[Mapping[str, Any]] = {
+        "optimizer": optimizers.AdamW(schedule="cosine", learning_rate=1e-3, weight_decay=0.05)
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {"data.num_val": 5000, "data.flip": True}
     best_score = None  # the loss goes on falling: the newest checkpoint is the one to take
-
-    @classmethod
-    def from_config(cls, config: Any, facts: Any) -> "MaskedAutoencoding":
-        """Builds the method.
-
-        Raises:
-          ConfigError: a value of the config is outside what it can be; the key is named.
-        """
-        one_of("model.name", config.model.name, ("mae_resnet",))
-        preset = mae_resnet.SIZES[one_of("model.size", config.model.size, mae_resnet.SIZES)]
-        network = mae_resnet.MaskedAutoencoder(
-            num_classes=facts.num_classes,
-            channels=facts.image_shape[2],
-            dtype=jnp.dtype(config.precision),
-            **preset,
-        )
-        values = config.method.to_dict()
-        values.pop("name")
-        total = config_lib.to_steps(
-            config.train, "total", config.method.batch_size, facts.num_images
-        )
-        optimizer, schedule = state_lib.make_optimizer(config.optimizer, total)
-        method = cls(
-            network=network,
-            image_shape=facts.image_shape,
-            optimizer=optimizer,
-            schedule=schedule,
-            ema_decay=config.ema_decay,
-            seed=config.seed,
-            flip=config.data.flip,
-            **values,
-        )
-        method._check()
-        return method
-
-    def _check(self) -> None:
-        size = self.image_shape[0]
-        if self.mask_patch < 1 or size % self.mask_patch:
-            raise ConfigError(
-                f"config.method.mask_patch = {self.mask_patch} does not divide "
-                f"config.data.image_size = {size}"
-            )
-        if not 0.0 <= self.mask_ratio_min <= self.mask_ratio_max <= 1.0:
-            raise ConfigError(
-                f"config.method.mask_ratio_min and mask_ratio_max = {self.mask_ratio_min}, "
-                f"{self.mask_ratio_max}: needs 0 <= min <= max <= 1"
-            )
-        if not 0.0 <= self.classification_weight <= 1.0:
-            raise ConfigError(
-                f"config.method.classification_weight = {self.classification_weight} is not in "
-                "[0, 1]"
-            )
-
-    @property
-    def images_per_step(self) -> int:
-        return self.batch_size
-
-    @property
-    def optimizers(self) -> dict[str, optax.GradientTransformation]:
-        return {"autoencoder": self.optimizer}
-
-    def check_data(self, image_set: Any) -> None:
-        """Raises ConfigError where the training part is smaller than a batch."""
-        labelled.require_batch(image_set, self.batch_size)
 
     # --- training --------------------------------------------------------------------------------
 
     def init(self, key: jax.Array) -> TrainState:
         """A fresh state at step 0."""
-        images = jnp.zeros((1, *self.image_shape))
+        images = jnp.zeros((1, *self.space.shape))
         variables = self.network.init(key, images, train=False, method="reconstruct")
-        return TrainState.create({"autoencoder": variables["params"]}, self.optimizers)
+        params = {"autoencoder": variables["params"]}
+        return TrainState.create(params, self.optimizers, self.decays)
 
     def train_step(
-        self, state: TrainState, data: resident.Resident, key: jax.Array, frozen: Any = None
+        self, state: TrainState, data: Data, key: jax.Array, frozen: Mapping[str, Any]
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One step on the next batch of an endless stream of shuffled epochs."""
         del frozen
         key_augment, key_mask = jax.random.split(key)
-        images, labels = labelled.batch(
+        images, labels = batches.augmented_batch(
             data, state.step, key_augment, seed=self.seed, batch_size=self.batch_size,
-            crop_padding=self.crop_padding, flip=self.flip,
+            crop_padding=self.settings.crop_padding, flip=self.flip,
         )  # fmt: skip
 
         def mean_loss(params):
@@ -157,11 +121,8 @@ class MaskedAutoencoding:
 
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params["autoencoder"])
         metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
-        grads = {"autoencoder": grads}
-        state = state_lib.apply_gradients(
-            state, grads, self.optimizers, self.ema_decay, state.extra
-        )
-        return state, metrics
+        state = state_lib.optimize(state, {"autoencoder": grads}, self.optimizers)
+        return state_lib.count(state_lib.average(state, self.decays)), metrics
 
     def _losses(
         self, params: Any, images: jax.Array, labels: jax.Array, key: jax.Array
@@ -171,10 +132,10 @@ class MaskedAutoencoding:
         mask = self._mask(key, images)
         filled, activations = self._fill(params, images, mask)
         reconstruction = reconstruction_loss(images, filled, mask)
-        weight = self.classification_weight
+        weight = self.settings.classification_weight
         if not weight:
             return {"loss": reconstruction}
-        classification = labelled.cross_entropy(activations.logits, labels)
+        classification = batches.cross_entropy(activations.logits, labels)
         return {
             "loss": weight * classification + (1.0 - weight) * reconstruction,
             "reconstruction": reconstruction,
@@ -183,8 +144,10 @@ class MaskedAutoencoding:
         }
 
     def _mask(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        shape = images.shape[:3]
-        return square_mask(key, shape, self.mask_patch, self.mask_ratio_min, self.mask_ratio_max)
+        s = self.settings
+        return square_mask(
+            key, images.shape[:3], s.mask_patch, s.mask_ratio_min, s.mask_ratio_max
+        )
 
     def _fill(self, params: Any, images: jax.Array, mask: jax.Array) -> Any:
         """Hidden values are 0, the middle grey, as released."""
@@ -202,27 +165,30 @@ class MaskedAutoencoding:
         key: jax.Array,
     ) -> dict[str, jax.Array]:
         """Sums of each loss over images [B, H, W, C] of weight [B], by the averaged weights."""
-        losses = self._losses(state.ema_params["autoencoder"], images, labels, key)
+        losses = self._losses(state.weights("autoencoder"), images, labels, key)
         return {"count": jnp.sum(weight), **{k: jnp.sum(weight * v) for k, v in losses.items()}}
 
     def scores(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
         """The mean of each loss."""
         return {k: float(v / sums["count"]) for k, v in sums.items() if k != "count"}
 
-    def summaries(self, state: TrainState, key: jax.Array, data: Any) -> dict[str, jax.Array]:
+    def summaries(
+        self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
+    ) -> dict[str, Grid]:
         """Rows of images, what the network sees of them, and how it fills them in."""
+        del frozen
         key_draw, key_mask = jax.random.split(key)
-        images, _ = resident.batch(data, key_draw, SHOWN)
+        images, _ = data.draw(key_draw, SHOWN)
         mask = self._mask(key_mask, images)
-        filled, _ = self._fill(state.ema_params["autoencoder"], images, mask)
+        filled, _ = self._fill(state.weights("autoencoder"), images, mask)
         seen = images * (1.0 - mask)
-        return {"reconstructions": jnp.stack([images, seen, seen + mask * filled])}
+        return {"reconstructions": Grid(jnp.stack([images, seen, seen + mask * filled]))}
 
     # --- as an encoder ---------------------------------------------------------------------------
 
     def encoder(self, state: TrainState) -> Any:
         """Averaged weights, without the decoder's."""
-        averaged = state.ema_params["autoencoder"]
+        averaged = state.weights("autoencoder")
         return {k: v for k, v in averaged.items() if k != "decoder"}
 
     def encode(self, parameters: Any, images: jax.Array) -> Activations:

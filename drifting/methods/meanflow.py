@@ -8,30 +8,126 @@ product, whose primal is the forward pass, and the others an ordinary forward pa
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 
-from drifting.core import config as config_lib
+from drifting.core import optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError, one_of
+from drifting.core.method import DataFacts, FlowGenerator, Grid, Scatter
 from drifting.core.state import TrainState
 from drifting.fields.objectives import energy_distance
 from drifting.flows import objective, paths, solvers
-from drifting.methods import labelled
-from input_pipeline import augment, pixels, resident
-from input_pipeline.streaming import Batch
-from models import velocity
+from drifting.methods import gradients, shown
+from drifting.methods.batches import BatchSettings, augmented_batch
+from input_pipeline.data import Data
+from models.conditions import Condition
 
 LOSSES = ("meanflow", "improved")
 SAMPLERS = ("meanflow", *solvers.SOLVERS)
 REFERENCE_STEPS = 32  # of the solution that a single step is compared with
-GRID_ROWS, GRID_COLUMNS = 8, 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(BatchSettings):
+    """The keys of config.method; values of the release for ImageNet latents (arXiv:2505.13447)."""
+
+    micro_batches: int = 1  # parts of a batch whose gradients add up; exact
+    # The share of a batch with r != t, which mean velocities are learned from; 0: flow matching.
+    # Releases say 0.75 of either share: this one says which.
+    share_r_neq_t: float = 0.25
+    # meanflow: along e - x. improved: along the network's own velocity (iMF, arXiv:2512.02012).
+    loss: str = "meanflow"
+    norm_power: float = 1.0  # of the adaptive weight 1 / (|error|^2 + norm_epsilon)^norm_power
+    norm_epsilon: float = 0.01
+    times: str = "logit_normal"  # or uniform; r and t are two draws, in order
+    times_mean: float = -0.4
+    times_std: float = 1.0
+    class_conditional: bool = True
+    label_dropout: float = 0.1  # trains the null class, which guidance needs
+    # Guidance in training: of the target omega v + (1 - omega - kappa) u_null + kappa u_class, for
+    # t in [start, end]; about a guidance scale of omega / (1 - kappa), at one evaluation a sample.
+    guidance_omega: float = 1.0
+    guidance_kappa: float = 0.0
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    sampler: str = "meanflow"  # or euler, heun, rk4, on instantaneous velocities
+    sampling_steps: int = 1
+    num_diagnosed: int = 256  # samples of the energy distance and one-step error in training
+
+    def check(self, facts: DataFacts) -> None:
+        """Raises ConfigError for a value that cannot be; the key is named."""
+        super().check(facts)
+        one_of("method.loss", self.loss, LOSSES)
+        one_of("method.times", self.times, paths.TIMES)
+        for name in ("share_r_neq_t", "label_dropout", "guidance_start", "guidance_end"):
+            value = vars(self)[name]
+            if not 0.0 <= value <= 1.0:
+                raise ConfigError(f"config.method.{name} = {value} is not in [0, 1]")
+        if self.share_r_neq_t and not self.curved:
+            raise ConfigError(
+                f"config.method.share_r_neq_t = {self.share_r_neq_t} of config.method.batch_size = "
+                f"{self.batch_size} is less than one row"
+            )
+        curved, straight = self.rows
+        what = f"the {curved} rows with r != t and the {straight} with r = t"
+        for rows in self.rows:
+            gradients.require_division(self.micro_batches, rows, what)
+        if self.guided and not self.has_null_class:
+            raise ConfigError(
+                "guidance in training (config.method.guidance_omega, guidance_kappa) needs "
+                "class_conditional = True and label_dropout > 0: it is taken from the null class"
+            )
+        self.check_sampler()
+
+    def check_sampler(self) -> None:
+        """Raises ConfigError for a sampler that there is not, or that this run did not learn."""
+        one_of("method.sampler", self.sampler, SAMPLERS)
+        if self.sampling_steps < 1:
+            raise ConfigError(
+                f"config.method.sampling_steps = {self.sampling_steps} is less than one"
+            )
+        if self.sampler == "meanflow" and not self.curved:
+            raise ConfigError(
+                "the sampler 'meanflow' needs mean velocities, and config.method.share_r_neq_t = "
+                f"0 learns instantaneous ones alone; choose one of {', '.join(solvers.SOLVERS)}"
+            )
+
+    @property
+    def curved(self) -> int:
+        """Rows of a batch with r != t, the first ones; 0 in flow matching."""
+        return round(self.share_r_neq_t * self.batch_size)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Of a batch with r != t, and with r = t."""
+        return self.curved, self.batch_size - self.curved
+
+    @property
+    def guided(self) -> bool:
+        """Whether training regresses on the guided velocity."""
+        return self.guidance_omega != 1.0 or self.guidance_kappa != 0.0
+
+    @property
+    def has_null_class(self) -> bool:
+        """Whether a null class is trained beside others."""
+        return self.class_conditional and self.label_dropout > 0
+
+    @property
+    def needs(self) -> dict[str, str]:
+        needed = {"time": "method 'meanflow'"}
+        if self.curved:
+            needed["interval"] = f"config.method.share_r_neq_t = {self.share_r_neq_t:g}"
+        if self.class_conditional:
+            needed["label"] = "config.method.class_conditional = True"
+        return needed
+
+    def num_labels(self, facts: DataFacts) -> int:
+        return facts.num_classes if self.class_conditional else 0
 
 
 class Examples(NamedTuple):
@@ -63,105 +159,18 @@ class Keys(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MeanFlow:
-    """See `from_config` for where each value comes from and configs/base.py for what it means."""
+class MeanFlow(FlowGenerator):
+    """A network that learns mean velocities, or instantaneous ones, and is sampled along them."""
 
-    network: nn.Module
-    image_shape: tuple[int, ...]
-    num_classes: int
-    optimizer: optax.GradientTransformation
-    schedule: optax.Schedule
-    ema_decay: float
-    seed: int
-    flip: bool
-    batch_size: int
-    micro_batches: int
-    class_conditional: bool
-    label_dropout: float
-    loss: str
-    share_r_neq_t: float
-    times: str
-    times_mean: float
-    times_std: float
-    norm_power: float
-    norm_epsilon: float
-    guidance_omega: float
-    guidance_kappa: float
-    guidance_start: float
-    guidance_end: float
-    sampler: str
-    sampling_steps: int
-    num_diagnosed: int
-
+    settings_type = Settings
+    family = "generator"
+    default_network = "unet"
+    network_name = "velocity"
+    default_optimizers: ClassVar[Mapping[str, Any]] = {
+        "optimizer": optimizers.AdamW(weight_decay=0.0, beta2=0.999, clip_norm=0.0)
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {"eval.cfg_scale": 1.0}
     streams = True
-
-    @classmethod
-    def from_config(cls, config: Any, facts: Any) -> "MeanFlow":
-        """Builds the method.
-
-        Raises:
-          ConfigError: a value of the config is outside what it can be; the key is named.
-        """
-        values = config.method.to_dict()
-        values.pop("name")
-        num_classes = facts.num_classes if config.method.class_conditional else 0
-        total = config_lib.to_steps(
-            config.train, "total", config.method.batch_size, facts.num_images
-        )
-        optimizer, schedule = state_lib.make_optimizer(config.optimizer, total)
-        method = cls(
-            network=_network(config, facts.image_shape, num_classes),
-            image_shape=tuple(facts.image_shape),
-            num_classes=facts.num_classes,
-            optimizer=optimizer,
-            schedule=schedule,
-            ema_decay=config.ema_decay,
-            seed=config.seed,
-            flip=config.data.flip,
-            **values,
-        )
-        method._check()
-        return method
-
-    def _check(self) -> None:
-        one_of("method.loss", self.loss, LOSSES)
-        one_of("method.times", self.times, paths.TIMES)
-        for name in ("share_r_neq_t", "label_dropout", "guidance_start", "guidance_end"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"config.method.{name} = {getattr(self, name)} is not in [0, 1]")
-        if self.share_r_neq_t and not self.curved:
-            raise ConfigError(
-                f"config.method.share_r_neq_t = {self.share_r_neq_t} of config.method.batch_size = "
-                f"{self.batch_size} is less than one row"
-            )
-        if self.flip and self.is_points:
-            raise ConfigError("config.data.flip mirrors images; points have no left and right")
-        if self.micro_batches < 1 or any(n % self.micro_batches for n in self._rows):
-            raise ConfigError(
-                f"config.method.micro_batches = {self.micro_batches} does not divide the "
-                f"{self._rows[0]} rows with r != t and the {self._rows[1]} with r = t"
-            )
-        if self.guided and not (self.class_conditional and self.label_dropout):
-            raise ConfigError(
-                "guidance in training (config.method.guidance_omega, guidance_kappa) needs "
-                "class_conditional = True and label_dropout > 0: it is taken from the null class"
-            )
-        self.require_sampler(self.sampler, self.sampling_steps)
-
-    def require_sampler(self, sampler: str, steps: int) -> None:
-        """Raises ConfigError for a sampler that there is not, or that this run did not learn."""
-        one_of("method.sampler", sampler, SAMPLERS)
-        if steps < 1:
-            raise ConfigError(f"config.method.sampling_steps = {steps} is less than one")
-        if sampler == "meanflow" and not self.curved:
-            raise ConfigError(
-                "the sampler 'meanflow' needs mean velocities, and config.method.share_r_neq_t = "
-                f"0 learns instantaneous ones alone; choose one of {', '.join(solvers.SOLVERS)}"
-            )
-
-    @property
-    def images_per_step(self) -> int:
-        return self.batch_size
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -169,52 +178,21 @@ class MeanFlow:
 
         Static, and devices divide each.
         """
-        return tuple(n // self.micro_batches for n in self._rows if n)
-
-    @property
-    def _rows(self) -> tuple[int, int]:
-        """Of a batch with r != t, and with r = t."""
-        return self.curved, self.batch_size - self.curved
-
-    @property
-    def curved(self) -> int:
-        """Rows of a batch with r != t, the first ones; 0 in flow matching."""
-        return round(self.share_r_neq_t * self.batch_size)
-
-    @property
-    def guided(self) -> bool:
-        """Whether training regresses on the guided velocity."""
-        return self.guidance_omega != 1.0 or self.guidance_kappa != 0.0
-
-    @property
-    def is_points(self) -> bool:
-        return len(self.image_shape) == 1
-
-    @property
-    def optimizers(self) -> dict[str, optax.GradientTransformation]:
-        return {"velocity": self.optimizer}
-
-    def check_data(self, image_set: Any) -> None:
-        """Raises ConfigError where there is less than a batch of data."""
-        labelled.require_batch(image_set, self.batch_size)
+        return tuple(n // self.settings.micro_batches for n in self.settings.rows if n)
 
     # --- state -----------------------------------------------------------------------------------
 
     def init(self, key: jax.Array) -> TrainState:
         """A fresh state at step 0."""
         one = jnp.zeros((1,))
-        labels = jnp.zeros((1,), jnp.int32)
-        variables = self.network.init(key, jnp.zeros((1, *self.image_shape)), one, one, labels)
-        return TrainState.create({"velocity": variables["params"]}, self.optimizers)
+        condition = self._condition(one, one, jnp.zeros((1,), jnp.int32))
+        variables = self.network.init(key, jnp.zeros((1, *self.space.shape)), condition)
+        return TrainState.create({"velocity": variables["params"]}, self.optimizers, self.decays)
 
     # --- training --------------------------------------------------------------------------------
 
     def train_step(
-        self,
-        state: TrainState,
-        data: resident.Resident | Batch,
-        key: jax.Array,
-        frozen: Any = None,
+        self, state: TrainState, data: Data, key: jax.Array, frozen: Mapping[str, Any]
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One step on the next batch of an endless stream of shuffled epochs. Metrics are scalars.
 
@@ -223,26 +201,19 @@ class MeanFlow:
         """
         del frozen
         keys = Keys(*jax.random.split(key, len(Keys._fields)))
-        x, labels = self._draw_data(data, state.step, keys.augment)
-        parts = self.examples(keys, x, labels)
-        grads, metrics = self._gradient(state.params["velocity"], parts, keys.dropout)
-        metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
-        grads = {"velocity": grads}
-        state = state_lib.apply_gradients(
-            state, grads, self.optimizers, self.ema_decay, state.extra
-        )
-        return state, metrics
-
-    def _draw_data(
-        self, data: resident.Resident | Batch, step: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        if isinstance(data, Batch):
-            x, labels = pixels.to_model(data.images), data.labels
-            return (augment.random_flip(key, x) if self.flip else x), labels
-        return labelled.batch(
-            data, step, key, seed=self.seed, batch_size=self.batch_size, crop_padding=0,
-            flip=self.flip,
+        x, labels = augmented_batch(
+            data, state.step, keys.augment, seed=self.seed, batch_size=self.batch_size,
+            crop_padding=0, flip=self.flip,
         )  # fmt: skip
+        parts = self.examples(keys, x, labels)
+        gradient = jax.grad(self.mean_loss, has_aux=True)
+        grads, metrics = gradients.mean_over_chunks(
+            lambda parts, key: gradient(state.params["velocity"], parts, key),
+            parts, keys.dropout, self.settings.micro_batches,
+        )  # fmt: skip
+        metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
+        state = state_lib.optimize(state, {"velocity": grads}, self.optimizers)
+        return state_lib.count(state_lib.average(state, self.decays)), metrics
 
     def examples(self, keys: Keys, x: jax.Array, labels: jax.Array) -> tuple[Examples, ...]:
         """The examples of a batch x [B, ...]: its rows with r != t, then those with r = t.
@@ -251,44 +222,20 @@ class MeanFlow:
         the batch's first rows, so that its null class hardly ever saw r < t.) As released, t is
         the later of two draws in both parts; without a part of r != t it is one draw.
         """
-        n = self.batch_size
-        how = (self.times, self.times_mean, self.times_std)
-        if self.curved:
+        n, s = self.batch_size, self.settings
+        how = (s.times, s.times_mean, s.times_std)
+        if s.curved:
             r, t = paths.sample_intervals(keys.times, n, *how)
-            r = jnp.where(jnp.arange(n) < self.curved, r, t)
+            r = jnp.where(jnp.arange(n) < s.curved, r, t)
         else:
             r = t = paths.sample_times(keys.times, n, *how)
-        dropped = jax.random.uniform(keys.label_dropout, (n,)) < self.label_dropout
+        dropped = jax.random.uniform(keys.label_dropout, (n,)) < s.label_dropout
         labels = jnp.where(dropped, self.num_classes, labels)
         e = jax.random.normal(keys.noise, x.shape)
         whole = Examples(x, e, r, t, labels, dropped)
-        parts = (slice(0, self.curved), slice(self.curved, n))
+        parts = (slice(0, s.curved), slice(s.curved, n))
         parts = (jax.tree.map(lambda a, rows=rows: a[rows], whole) for rows in parts)
         return tuple(examples for examples in parts if len(examples.t))
-
-    def _gradient(
-        self, params: Any, parts: tuple[Examples, ...], key: jax.Array
-    ) -> tuple[Any, dict[str, jax.Array]]:
-        """Gradient of the mean loss over the batch, and the metrics.
-
-        Micro-batches hold equally many rows of each part and their means are averaged: the whole
-        batch's gradient up to rounding.
-        """
-        gradient = jax.grad(self.mean_loss, has_aux=True)
-        if self.micro_batches == 1:
-            return gradient(params, parts, key)
-
-        def in_chunks(a: jax.Array) -> jax.Array:
-            return a.reshape(self.micro_batches, -1, *a.shape[1:])
-
-        def add_chunk(total, chunk):
-            found = jax.tree.map(lambda a: a / self.micro_batches, gradient(params, *chunk))
-            return jax.tree.map(jnp.add, total, found), None
-
-        chunks = (jax.tree.map(in_chunks, parts), jax.random.split(key, self.micro_batches))
-        shapes = jax.eval_shape(gradient, params, parts, key)
-        zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        return jax.lax.scan(add_chunk, zero, chunks)[0]
 
     def mean_loss(
         self, params: Any, parts: tuple[Examples, ...], key: jax.Array
@@ -296,12 +243,14 @@ class MeanFlow:
         """The loss over all parts of a batch, and the metrics."""
         total, metrics = jnp.zeros(()), {}
         for i, examples in enumerate(parts):
-            curved = i == 0 and self.curved > 0
+            curved = i == 0 and self.settings.curved > 0
             examples = jax.tree.map(state_lib.shard_batch, examples)
             errors = self.errors(params, examples, curved, jax.random.fold_in(key, i))
-            total += jnp.sum(objective.adaptive(errors, self.norm_power, self.norm_epsilon))
+            total += jnp.sum(
+                objective.adaptive(errors, self.settings.norm_power, self.settings.norm_epsilon)
+            )
             name = "error_r_neq_t" if curved else "error_r_eq_t"
-            metrics[name] = jnp.mean(errors) / math.prod(self.image_shape)
+            metrics[name] = jnp.mean(errors) / self.space.size
         loss = total / sum(len(examples.t) for examples in parts)
         return loss, {"loss": loss, **metrics}
 
@@ -320,12 +269,12 @@ class MeanFlow:
         def u(z: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
             return self._velocity(params, z, t, h, examples.labels, not curved, key)
 
-        if self.guided:
+        if self.settings.guided:
             v = self._guided_velocity(params, examples, z, v)
         if not curved:
             return objective.squared_error(u(z, t, jnp.zeros_like(t)), v)
         tangent = v
-        if self.loss == "improved":  # along the field itself, not along one example's path
+        if self.settings.loss == "improved":  # along the field itself, not along one example's path
             now = self._velocity(params, z, t, jnp.zeros_like(t), examples.labels, True, key)
             tangent = jax.lax.stop_gradient(now)
         predicted, du_dt = objective.mean_velocity(u, z, r, t, tangent)
@@ -341,10 +290,11 @@ class MeanFlow:
             return self._velocity(params, z, examples.t, h, labels, fused=True)
 
         null = now(jnp.full_like(examples.labels, self.num_classes))
-        conditional = now(examples.labels) if self.guidance_kappa else None
-        window = (self.guidance_start, self.guidance_end)
+        s = self.settings
+        conditional = now(examples.labels) if s.guidance_kappa else None
+        window = (s.guidance_start, s.guidance_end)
         guided = objective.guided_velocity(
-            v, null, conditional, examples.t, self.guidance_omega, self.guidance_kappa, window
+            v, null, conditional, examples.t, s.guidance_omega, s.guidance_kappa, window
         )
         return jnp.where(paths.broadcast(examples.dropped, v), v, guided)
 
@@ -359,19 +309,22 @@ class MeanFlow:
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
         """The network's u; `fused` kernels have no forward-mode derivative."""
-        network = self.network
-        if fused and hasattr(network, "fused_attention"):
-            network = network.clone(fused_attention=True)
+        network = self.network.fused() if fused else self.network
         train = dropout_key is not None
         rngs = {"dropout": dropout_key} if train else None
-        return network.apply({"params": params}, z, t, h, labels, train=train, rngs=rngs)
+        condition = self._condition(t, h, labels)
+        return network.apply({"params": params}, z, condition, train=train, rngs=rngs)
+
+    def _condition(self, t: jax.Array, h: jax.Array, labels: jax.Array) -> Condition:
+        conditional = self.settings.class_conditional
+        return Condition(time=t, interval=h, label=labels if conditional else None)
 
     # --- sampling --------------------------------------------------------------------------------
 
     @property
     def sampler_name(self) -> str:
         """As euler-50: the sampler and its steps."""
-        return f"{self.sampler}-{self.sampling_steps}"
+        return f"{self.settings.sampler}-{self.settings.sampling_steps}"
 
     def with_sampler(self, sampler: str | None, steps: int | None) -> "MeanFlow":
         """The same method, sampling in another way; None is as it was.
@@ -379,13 +332,17 @@ class MeanFlow:
         Raises:
           ConfigError: no such sampler, or one that this run did not learn.
         """
-        sampler, steps = sampler or self.sampler, steps or self.sampling_steps
-        self.require_sampler(sampler, steps)
-        return dataclasses.replace(self, sampler=sampler, sampling_steps=steps)
+        settings = dataclasses.replace(
+            self.settings,
+            sampler=sampler or self.settings.sampler,
+            sampling_steps=steps or self.settings.sampling_steps,
+        )
+        settings.check_sampler()
+        return dataclasses.replace(self, settings=settings)
 
     def nfe(self, cfg_scale: float) -> int:
         """Network evaluations a sample; guidance evaluates the null class as well."""
-        evaluations = solvers.evaluations(self.sampler, self.sampling_steps)
+        evaluations = solvers.evaluations(self.settings.sampler, self.settings.sampling_steps)
         return evaluations * (1 if cfg_scale == 1.0 else 2)
 
     def sample(
@@ -401,7 +358,7 @@ class MeanFlow:
         Raises:
           ConfigError: guidance asked of a run that has not trained a null class beside others.
         """
-        z = jax.random.normal(key, (len(labels), *self.image_shape))
+        z = jax.random.normal(key, (len(labels), *self.space.shape))
         return self.trajectory(state, z, labels, cfg_scale, ema)[0]
 
     def trajectory(
@@ -414,15 +371,15 @@ class MeanFlow:
     ) -> tuple[jax.Array, jax.Array]:
         """From noise z [B, ...] to data, and all states on the way, [steps + 1, B, ...]."""
         u = self.field(state, labels, cfg_scale, ema)
-        z = state_lib.shard_batch(z)
-        if self.sampler == "meanflow":
+        z, steps = state_lib.shard_batch(z), self.settings.sampling_steps
+        if self.settings.sampler == "meanflow":
 
             def advance(z, t, s):  # z_s = z_t - (t - s) u(z_t, s, t)
                 return z - (t - s) * u(z, t, t - s)
 
-            return solvers.follow(advance, z, self.sampling_steps)
+            return solvers.follow(advance, z, steps)
         instantaneous = lambda z, t: u(z, t, jnp.zeros_like(t))  # noqa: E731
-        return solvers.solve(self.sampler, instantaneous, z, self.sampling_steps)
+        return solvers.solve(self.settings.sampler, instantaneous, z, steps)
 
     def field(
         self, state: TrainState, labels: jax.Array, cfg_scale: float = 1.0, ema: bool = True
@@ -431,13 +388,13 @@ class MeanFlow:
 
         Guidance is u_null + s (u_class - u_null) (Ho and Salimans, arXiv:2207.12598).
         """
-        params = (state.ema_params if ema else state.params)["velocity"]
+        params = state.weights("velocity", ema)
         guided = cfg_scale != 1.0
-        if guided and not (self.class_conditional and self.label_dropout):
+        if guided and not self.settings.has_null_class:
             raise ConfigError(
                 "this run has no null class that was trained beside others (class_conditional = "
-                f"{self.class_conditional}, label_dropout = {self.label_dropout}), so cfg_scale "
-                "must be 1"
+                f"{self.settings.class_conditional}, label_dropout = "
+                f"{self.settings.label_dropout}), so cfg_scale must be 1"
             )
         asked = labels
         if guided:
@@ -457,24 +414,13 @@ class MeanFlow:
 
     # --- what to look at -------------------------------------------------------------------------
 
-    def summaries(self, state: TrainState, key: jax.Array, data: Any) -> dict[str, jax.Array]:
-        """Samples: a grid with a column for each of the first ten classes, or points beside data.
+    def summaries(
+        self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
+    ) -> dict[str, Grid | Scatter]:
+        """Samples, see `shown.samples`."""
+        return shown.samples(self, state, key, data, frozen, self.settings.class_conditional)
 
-        Returns:
-          samples [rows, columns, H, W, C]; or points [2, N, 2], samples and data.
-        """
-        key_noise, key_data = jax.random.split(key)
-        if self.is_points:
-            real, labels = self._draw_real(data, key_data, 1)
-            return {"points": jnp.stack([self.sample(state, key_noise, labels), real])}
-        columns = min(self.num_classes, GRID_COLUMNS) if self.class_conditional else GRID_COLUMNS
-        labels = jnp.tile(jnp.arange(columns, dtype=jnp.int32), GRID_ROWS)
-        images = self.sample(state, key_noise, labels)
-        if images.shape[-1] not in (1, 3):  # latents: three of their channels, in false colours
-            images = images[..., :3] / 3.0
-        return {"samples": images.reshape(GRID_ROWS, columns, *images.shape[1:])}
-
-    def diagnostics(self, state: TrainState, key: jax.Array, data: Any) -> dict[str, jax.Array]:
+    def diagnostics(self, state: TrainState, key: jax.Array, data: Data) -> dict[str, jax.Array]:
         """Numbers that say how a run goes, of config.method.num_diagnosed samples.
 
         `energy_distance` of samples to data (of points or pixels, with the pairs of a point with
@@ -485,29 +431,22 @@ class MeanFlow:
         is 0 before training: a network of zeros agrees with itself.
         """
         keys = jax.random.split(key, 2)
-        real, labels = self._draw_real(data, keys[0], 2)
-        n = len(real) // 2
-        z = jax.random.normal(keys[1], (n, *self.image_shape))
+        n = min(self.settings.num_diagnosed, data.num_rows // 2)
+        real, labels = data.draw(keys[0], 2 * n)
+        z = jax.random.normal(keys[1], (n, *self.space.shape))
         labels = labels[:n]
         samples, _ = self.trajectory(state, z, labels)
         found = {
             "energy_distance": _energy_distance(samples, real[:n]),
             "energy_distance_real": _energy_distance(real[n:], real[:n]),
         }
-        if self.curved:
+        if self.settings.curved:
             one, many = (
                 self.with_sampler("meanflow", steps).trajectory(state, z, labels)[0]
                 for steps in (1, REFERENCE_STEPS)
             )
             found["one_step_error"] = _rms(one - many) / jnp.maximum(_rms(many - z), 1e-12)
         return found
-
-    def _draw_real(self, data: Any, key: jax.Array, sets: int) -> tuple[jax.Array, jax.Array]:
-        """`sets` disjoint draws of num_diagnosed examples, or of as many as there are, at once."""
-        n = sets * min(self.num_diagnosed, len(data.labels) // sets)
-        if isinstance(data, Batch):
-            return pixels.to_model(data.images[:n]), data.labels[:n]
-        return resident.batch(data, key, n)
 
 
 def _energy_distance(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -517,14 +456,3 @@ def _energy_distance(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _rms(x: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.mean(jnp.square(x)))
-
-
-def _network(config: Any, image_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-    values = config.model.to_dict()
-    name = one_of("model.name", values.pop("name"), velocity.NETWORKS)
-    try:
-        return velocity.create(
-            name, values, tuple(image_shape), num_classes, jnp.dtype(config.precision)
-        )
-    except ValueError as error:
-        raise ConfigError(f"config.model: {error}") from error

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from drifting.core.errors import did_you_mean
 from drifting.pretrained import files
 from drifting.pretrained.files import WeightsError
-from models import classifiers, mobilenet_v2
+from models import classifiers, mobilenet_v2, registry
 
 # Sizes whose stems have kernels of different shapes: those of ImageNet and those of small images.
 _IMAGE_SIZES = (224, 32)
@@ -148,7 +149,9 @@ def sizes(name: str, state: dict[str, np.ndarray]) -> tuple[int, int]:
     Raises:
       ValueError: there is no such classifier.
     """
-    classifiers.require_known(name)
+    known = registry.names("classifier")
+    if name not in known:
+        raise ValueError(f"no classifier {name!r}{did_you_mean(name, known)}")
     last = f"{_layer_names(name)('classifier')}.bias"
     (num_classes,) = np.shape(state.get(last)) or (1000,)
     size = max(_IMAGE_SIZES, key=lambda size: _agreement(name, num_classes, size, state))

@@ -280,7 +280,7 @@ def _without(state: TrainState, names: Iterable[str]) -> TrainState:
     parts = ("params", "ema_params", "opt_state")
     return state.replace(
         **{
-            part: {k: v for k, v in getattr(state, part).items() if k not in names}
+            part: {k: v for k, v in vars(state)[part].items() if k not in names}
             for part in parts
         }
     )

@@ -8,7 +8,7 @@ import logging
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,50 +16,28 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from drifting.core import config as config_lib
 from drifting.core import state as state_lib
-from drifting.core.errors import ConfigError, UserError
+from drifting.core.errors import UserError
+from drifting.core.method import Grid, Method, Scatter, Scored
 from drifting.core.state import TrainState
 from drifting.training import flops, sharding
 from drifting.training.checkpoints import Checkpoints
+from drifting.training.parts import Parts
 from drifting.training.validation import Validation
 from drifting.training.writers import Writers
-from input_pipeline import pixels, resident, streaming
-from input_pipeline.sources import ImageSet, Stream
+from input_pipeline import pixels
 
 log = logging.getLogger(__name__)
+
+# (state, step, metrics) -> None: what is done with every checkpoint.
+Score = Callable[[TrainState, int, dict[str, float]], None]
 
 LAST_VALUE = ("lr",)  # metrics that are settings: logged as they are, not averaged
 
 
 class TrainingDiverged(UserError):
     """The loss or the gradient is NaN or infinite."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """When the loop does what, in steps.
-
-    Attributes:
-      total: the run's length.
-      log, sample, checkpoint: intervals.
-      per_call: steps a dispatch at most.
-      per_epoch: for the epoch in the logs.
-    """
-
-    total: int
-    log: int
-    sample: int
-    checkpoint: int
-    per_call: int
-    per_epoch: float
-
-    def next_stop(self, step: int) -> int:
-        """The step at which the next call ends: at an event, or after per_call steps."""
-        events = [(step // n + 1) * n for n in (self.log, self.sample, self.checkpoint)]
-        return min(step + self.per_call, self.total, *events)
-
-    def due(self, step: int, interval: int) -> bool:
-        return step % interval == 0 or step == self.total
 
 
 class Preemption:
@@ -80,16 +58,12 @@ class Preemption:
         signal.signal(signal.SIGTERM, self._before)
 
 
-def _replaceable(method: Any) -> tuple[str, ...]:
-    return getattr(method, "replaceable", ())
+def _as_shown(shown: Grid | Scatter) -> Grid | Scatter:
+    """Images as uint8, points as they are."""
+    return Grid(pixels.to_uint8(shown.images)) if isinstance(shown, Grid) else shown
 
 
-def _as_shown(values: jax.Array) -> jax.Array:
-    """Images [rows, columns, H, W, C] as uint8, points [2, N, 2] as they are."""
-    return pixels.to_uint8(values) if values.ndim == 5 else values
-
-
-def make_program(method: Any, looped: bool = True) -> Callable:
+def make_program(method: Method, looped: bool = True) -> Callable:
     """The jittable program (state, data, key, count, frozen) -> (state, report) of `count` steps.
 
     `count` is a traced number, so one compilation serves every length of a call. The report holds
@@ -149,29 +123,20 @@ class Window:
 
 
 class Trainer:
-    """One run of a method on a resident data set or a stream; see `train`."""
+    """One run; see `train`."""
 
-    def __init__(
-        self,
-        method: Any,
-        config: Any,
-        schedule: Schedule,
-        workdir: pathlib.Path,
-        frozen: Any = None,
-        score: Callable[[Any, int, dict[str, float]], None] | None = None,
-    ):
-        self.score = score
-        self.method, self.config, self.schedule = method, config, schedule
-        self.workdir = workdir
-        self.mesh = sharding.mesh_of(config, method)
+    def __init__(self, parts: Parts, workdir: pathlib.Path, score: Score | None = None):
+        self.parts, self.workdir, self.score = parts, workdir, score
+        self.method, self.config, self.schedule = parts.method, parts.config, parts.schedule
+        self.mesh = parts.mesh
         self.everywhere = sharding.replicated(self.mesh)
         self.checkpoints = Checkpoints(
             workdir / "checkpoints",
-            config.train.keep_checkpoints,
-            config.train.keep_every_steps,
-            best_score=getattr(method, "best_score", None),
+            self.config.train.keep_checkpoints,
+            self.config.train.keep_every_steps,
+            best_score=self.method.best_score,
         )
-        self.frozen = jax.device_put(frozen, self.everywhere)
+        self.frozen = jax.device_put(parts.parameters, self.everywhere)
         # Reports in flight: (steps of the call, step after it, report on the device).
         self.pending: list[tuple[int, int, dict]] = []
         self.window = Window()
@@ -183,7 +148,7 @@ class Trainer:
     #   2. the newest usable checkpoint, or a state made in place by the jitted init;
     #   3. the program, compiled ahead of time so that nothing can recompile in the loop;
     #   4. a fresh run samples and saves at step 0, so that curves have their beginning.
-    def start(self, data: ImageSet | Stream, held_out: ImageSet | None = None) -> None:
+    def start(self) -> None:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
         shapes = jax.eval_shape(self.method.init, init_key)
@@ -195,18 +160,21 @@ class Trainer:
         )
         self._restore_or_init(placed, jax.jit(self.method.init, out_shardings=self.shardings),
                               init_key)  # fmt: skip
-        if isinstance(data, Stream):
-            self._open(data)
-        else:
-            self.batches, self.data = None, resident.to_device(data, self.everywhere)
+        self.feed = self.parts.data.feed(
+            self.everywhere,
+            lambda rows: sharding.batch_over(self.mesh, rows),
+            self.method.stream_batch,
+            self.step,
+            self.schedule.total,
+        )
         self.validation = None
-        if held_out is not None and hasattr(self.method, "tally"):
+        if self.parts.held_out is not None and isinstance(self.method, Scored):
             size = self.config.eval.batch_size
-            self.validation = Validation(self.method, held_out, size, self.everywhere)
+            self.validation = Validation(self.method, self.parts.held_out, size, self.everywhere)
         self._compile()
 
     def _restore_or_init(self, placed: TrainState, init: Callable, key: jax.Array) -> None:
-        restored = self.checkpoints.restore_newest(placed, _replaceable(self.method))
+        restored = self.checkpoints.restore_newest(placed, self.method.replaceable)
         if restored is None:
             self.state, self.step = init(key), 0
             return
@@ -220,22 +188,10 @@ class Trainer:
             )  # fmt: skip
             self.state = state_lib.with_network(self.state, name, init(key))
 
-    def _open(self, stream: Stream) -> None:
-        """The stream from this step on, and its first batch, which summaries always see."""
-        size = getattr(self.method, "stream_batch", self.method.batch_size)
-        spread = sharding.batch_over(self.mesh, size)
-
-        def batches(first: int, stop: int) -> Iterator[streaming.Batch]:
-            mine = stream.batches(size, first, stop, jax.process_index(), jax.process_count())
-            return streaming.to_devices(mine, spread)
-
-        self.data = next(batches(0, 1))
-        self.batches = batches(self.step, self.schedule.total)
-
     def _compile(self) -> None:
         began = time.perf_counter()
-        arguments = (self.state, self.data, self.key, self._count(1), self.frozen)
-        looped = self.batches is None  # a streamed batch serves one step
+        arguments = (self.state, self.feed.data, self.key, self._count(1), self.frozen)
+        looped = self.feed.whole  # a streamed batch serves one step
         traced = self._trace(arguments, looped)
         if looped and jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
             # Inside a loop XLA's CPU backend leaves the gradients of convolutions to a path that
@@ -247,10 +203,10 @@ class Trainer:
         self.program = traced.lower().compile()
         log.info("compiled the train step in %.1f s", time.perf_counter() - began)
 
-        def summarize(state, key, data):
-            diagnose = getattr(self.method, "diagnostics", lambda *_: {})
-            shown = jax.tree.map(_as_shown, self.method.summaries(state, key, data))
-            return shown, diagnose(state, key, data)
+        def summarize(state, key, data, frozen):
+            shown = self.method.summaries(state, key, data, frozen)
+            shown = {name: _as_shown(picture) for name, picture in shown.items()}
+            return shown, self.method.diagnostics(state, key, data)
 
         self.summarize = jax.jit(summarize)
 
@@ -300,7 +256,7 @@ class Trainer:
     def _dispatch(self, bar: tqdm) -> None:
         """Starts the next call; waits only for the one before the last, to stay near the device."""
         count = self.schedule.next_stop(self.step) - self.step
-        data = self.data if self.batches is None else next(self.batches)
+        data = self.feed.next()
         # Explicit transfers alone: a hidden one would cost a host round trip each call.
         with jax.transfer_guard("disallow"):
             self.state, report = self.program(
@@ -350,9 +306,10 @@ class Trainer:
     def _sample(self) -> None:
         began = time.perf_counter()
         key = jax.device_put(self.summary_key, self.everywhere)
-        shown, numbers = jax.device_get(self.summarize(self.state, key, self.data))
-        for name, values in shown.items():
-            self.writers.picture(self.step, name, values)
+        found = self.summarize(self.state, key, self.feed.data, self.frozen)
+        shown, numbers = jax.device_get(found)
+        for name, picture in shown.items():
+            self.writers.picture(self.step, name, picture)
         if numbers:
             row = {"epoch": self.step / self.schedule.per_epoch}
             self.writers.scalars(self.step, row | {k: float(v) for k, v in numbers.items()})
@@ -394,55 +351,29 @@ class Trainer:
         self.checkpoints.close()
 
 
-def train(
-    method: Any,
-    data: ImageSet | Stream,
-    config: Any,
-    schedule: Schedule,
-    workdir: pathlib.Path,
-    hparams: dict[str, Any],
-    held_out: ImageSet | None = None,
-    frozen: Any = None,
-    score: Callable[[Any, int, dict[str, float]], None] | None = None,
-) -> None:
-    """Trains `method` to schedule.total steps, going on from the workdir's newest checkpoint.
+def train(parts: Parts, workdir: pathlib.Path, score: Score | None = None) -> None:
+    """Trains to parts.schedule.total steps, going on from the workdir's newest checkpoint.
 
-    The data have passed method.check_data. Each checkpoint is scored on `held_out`, where the
-    method can be. `frozen` goes to each train step: parameters of networks that are not trained.
-    `score` sees the state, the step and the metrics of each checkpoint, where it is given.
+    Each checkpoint is scored on the held-out images, where the method can be. `score` sees the
+    state, the step and the metrics of each checkpoint, where it is given.
 
     Raises:
       CheckpointError, MeshError, TrainingDiverged: one clear line each.
     """
-    trainer = Trainer(method, config, schedule, workdir, frozen, score)
+    trainer = Trainer(parts, workdir, score)
     try:
         with jax.set_mesh(trainer.mesh):
-            trainer.start(data, held_out)
-            if trainer.step >= schedule.total:
-                log.info("already at step %d of %d", trainer.step, schedule.total)
+            trainer.start()
+            if trainer.step >= parts.schedule.total:
+                log.info("already at step %d of %d", trainer.step, parts.schedule.total)
                 if score:  # a job may have died in it
                     score(trainer.state, trainer.step, trainer.last_row)
                 return
-            writers = Writers(workdir, trainer.step, config.train.tensorboard, hparams)
+            tensorboard, hparams = parts.config.train.tensorboard, config_lib.flatten(parts.config)
+            writers = Writers(workdir, trainer.step, tensorboard, hparams)
             try:
                 trainer.run(writers)
             finally:
                 writers.close()
     finally:
         trainer.close()
-
-
-def steps_of(config: Any, to_steps: Callable[[str], int], per_epoch: float) -> Schedule:
-    """The schedule of config.train; `to_steps` converts a duration's name."""
-    if config.train.steps_per_call < 1:
-        raise ConfigError(
-            f"config.train.steps_per_call = {config.train.steps_per_call} is less than one step"
-        )
-    return Schedule(
-        total=to_steps("total"),
-        log=to_steps("log"),
-        sample=to_steps("sample"),
-        checkpoint=to_steps("checkpoint"),
-        per_call=config.train.steps_per_call,
-        per_epoch=per_epoch,
-    )

@@ -5,6 +5,7 @@ data parallelism). The program is one global computation, so its numbers do not 
 beyond rounding.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -13,12 +14,21 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from drifting.core.errors import UserError
+from drifting.core.method import Method
 
 MIN_SHARDED_SIZE = 2**14  # smaller leaves cost more to gather than they save
 
 
 class MeshError(UserError):
     """Devices, mesh and batch do not divide; the message prints the numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The keys of config.mesh."""
+
+    data: int = 0  # devices along the batch; 0: all that are left
+    fsdp: int = 1  # devices over which parameters are split as well
 
 
 def make_mesh(data: int, fsdp: int, parts: tuple[int, ...]) -> Mesh:
@@ -52,10 +62,9 @@ def make_mesh(data: int, fsdp: int, parts: tuple[int, ...]) -> Mesh:
     return Mesh(grid, ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def mesh_of(config: Any, method: Any) -> Mesh:
+def mesh_of(config: Any, method: Method) -> Mesh:
     """The mesh of a config that a method is trained on; MeshError as `make_mesh`."""
-    parts = getattr(method, "parts", (method.batch_size,))
-    return make_mesh(config.mesh.data, config.mesh.fsdp, parts)
+    return make_mesh(config.mesh.data, config.mesh.fsdp, method.parts)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from input_pipeline import pixels, resident
+from drifting.core.method import Scored
+from input_pipeline import resident
 from input_pipeline.sources import ImageSet
 
 
@@ -21,7 +22,7 @@ class Validation:
 
     def __init__(
         self,
-        method: Any,
+        method: Scored,
         image_set: ImageSet,
         batch_size: int,
         placement: jax.sharding.Sharding,
@@ -40,14 +41,14 @@ class Validation:
         return self._method.scores(self.sums(state))
 
 
-def _make_program(method: Any, batch_size: int) -> Callable:
+def _make_program(method: Scored, batch_size: int) -> Callable:
     def program(state: Any, data: resident.Resident, key: jax.Array) -> Any:
         count = data.images.shape[0]
 
         def sums_of(batch: jax.Array) -> Any:
             places = batch * batch_size + jnp.arange(batch_size)
             rows = jnp.minimum(places, count - 1)  # the last batch is padded
-            images = pixels.to_unit(data.images[rows])
+            images = data.space.to_model(data.images[rows])
             weight = (places < count).astype(jnp.float32)
             return method.tally(
                 state, images, data.labels[rows], weight, jax.random.fold_in(key, batch)

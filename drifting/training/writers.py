@@ -6,10 +6,9 @@ import os
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from drifting import pictures
 from drifting.core.files import write_atomically
+from drifting.core.method import Grid, Scatter
 
 log = logging.getLogger(__name__)
 
@@ -63,20 +62,20 @@ class Writers:
         if self._board:
             self._board.write_scalars(step, row)
 
-    def picture(self, step: int, name: str, values: np.ndarray) -> None:
+    def picture(self, step: int, name: str, shown: Grid | Scatter) -> None:
         """As samples/step_XXXXXXX.png, named after what is shown unless that is samples.
 
         Args:
-          values: uint8 images [rows, columns, H, W, C]; or points [2, N, 2], samples and data.
+          shown: with uint8 images.
         """
         suffix = "" if name in ("samples", "points") else f"_{name}"
         folder = self._workdir / "samples"
         folder.mkdir(exist_ok=True)
         path = folder / f"step_{step:07d}{suffix}.png"
-        if values.ndim == 3:
-            pictures.plot_points(*values, path)
+        if isinstance(shown, Scatter):
+            pictures.plot_points(shown.points, shown.data, path)
             return
-        images = values
+        images = shown.images
         pictures.save_grid(images, path)
         if self._board:
             rows, columns, height, width, channels = images.shape

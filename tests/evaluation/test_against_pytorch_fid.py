@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from drifting.evaluation import collect, scoring
-from drifting.evaluation.features import inception_features
+from drifting.evaluation.features import feature_function, inception_features
+from drifting.evaluation.settings import ScoreSettings
 from drifting.pretrained import files, inception
 from drifting.training.sharding import batch_sharding
 from input_pipeline import sources
@@ -78,14 +79,8 @@ def test_frechet_distance_of_two_folders(
 
     monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
     files.write(inception_state, inception.default_path())
-    row = scoring.score_folders(
-        sources.load_as_they_are(folders[0]),
-        sources.load_as_they_are(folders[1]),
-        feature_name="inception",
-        mode="legacy_pytorch",
-        metrics=("fid",),
-        batch_size=32,
-        seed=0,
-        sharding=batch_sharding(1),
-    )
+    real, fake = map(sources.load_as_they_are, folders)
+    function = feature_function("inception", real.space, "legacy_pytorch")
+    settings = ScoreSettings(batch_size=32, metrics=("fid",))
+    row = scoring.score_folders(real, fake, function, settings, batch_sharding(1))
     assert row["frechet_distance"] == pytest.approx(expected, rel=1e-3)

@@ -10,15 +10,17 @@ from drifting.evaluation import collect
 from drifting.evaluation.features import Described, FeatureFunction, feature_function
 from drifting.evaluation.metrics.frechet import Moments, frechet_distance
 from drifting.training.sharding import batch_sharding
+from input_pipeline.space import Pixels, Points
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (130, 4, 4, 1), np.uint8)
-PIXELS = feature_function("pixels", (4, 4, 1), "clean")
+SPACE = Pixels((4, 4, 1))
+PIXELS = feature_function("pixels", SPACE, "clean")
 
 
-def described(images, features, batch_size, **options):
+def described(images, features, batch_size, space=SPACE, **options):
     batches = collect.split(images, batch_size)
     return collect.describe_images(
-        batches, features, total=len(images), batch_size=batch_size, **options
+        batches, space, features, total=len(images), batch_size=batch_size, **options
     )
 
 
@@ -67,16 +69,26 @@ def test_features_with_other_weights_run_the_same_program():
 
 def test_points_are_described_as_they_are():
     points = np.random.default_rng(1).standard_normal((30, 2)).astype(np.float32)
-    values = feature_function("pixels", (2,), "clean")
-    found = described(points, values, 8, keep_vectors=True, sharding=batch_sharding(8))
+    space = Points((2,))
+    values = feature_function("pixels", space, "clean")
+    found = described(points, values, 8, space, keep_vectors=True, sharding=batch_sharding(8))
     np.testing.assert_array_equal(found.vectors, points)
     np.testing.assert_allclose(found.moments.covariance, np.cov(points.T), rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape,dtype", [((4, 4, 4, 1), np.float32), ((4, 2), np.float64)])
-def test_moments_of_other_arrays_are_refused(shape, dtype):
-    with pytest.raises(ValueError, match="expected uint8 images .* or float32 points"):
-        described(np.zeros(shape, dtype), PIXELS, 2)
+@pytest.mark.parametrize(
+    "space,expected,shape,dtype",
+    [
+        (SPACE, "uint8 images", (4, 4, 4, 1), np.float32),
+        (SPACE, "uint8 images", (4, 2), np.float64),
+        (SPACE, "uint8 images", (4, 2), np.float32),
+        (Points((2,)), "float32 points", (4, 2), np.float64),
+        (Points((2,)), "float32 points", (4, 4, 4, 1), np.uint8),
+    ],
+)
+def test_moments_of_other_arrays_are_refused(space, expected, shape, dtype):
+    with pytest.raises(ValueError, match=f"expected {expected} .*, got {np.dtype(dtype)}"):
+        described(np.zeros(shape, dtype), PIXELS, 2, space)
 
 
 @pytest.mark.parametrize("dimension", [256, pytest.param(2048, marks=pytest.mark.slow)])

@@ -10,8 +10,10 @@ from drifting.evaluation.generation import (
     class_balanced_labels,
     generate_images,
 )
+from input_pipeline.space import Pixels, Points
 
 SHAPE = (4, 4, 1)
+SPACE = Pixels(SHAPE)
 
 
 def noisy(state, key, labels):
@@ -59,7 +61,7 @@ def test_labels_of_nothing_are_refused(num, counts):
 @pytest.mark.parametrize("num", [1, 8, 19, 24])
 def test_batch_b_is_generated_from_fold_in_b_and_the_last_is_cut(num):
     labels = class_balanced_labels(num, [1] * 10)
-    images = make(SampleProgram(noisy), labels)
+    images = make(SampleProgram(noisy, SPACE), labels)
     assert images.shape == (num, *SHAPE) and images.dtype == np.uint8
     padded = np.concatenate([labels, np.repeat(labels[-1], -num % 8)])
     for batch in range(len(padded) // 8):
@@ -69,7 +71,7 @@ def test_batch_b_is_generated_from_fold_in_b_and_the_last_is_cut(num):
         expected = np.clip(np.round(127.5 * values + 127.5), 0, 255)[: num - 8 * batch]
         # One level: a fused program may round a value halfway between two the other way.
         np.testing.assert_allclose(images[part].astype(float), expected, atol=1)
-    assert not np.array_equal(make(SampleProgram(noisy), labels, seed=1), images)
+    assert not np.array_equal(make(SampleProgram(noisy, SPACE), labels, seed=1), images)
 
 
 def test_one_trace_serves_all_checkpoints_and_sizes():
@@ -79,7 +81,7 @@ def test_one_trace_serves_all_checkpoints_and_sizes():
         traces.append(labels.shape)
         return noisy(state, key, labels)
 
-    program = SampleProgram(counted)
+    program = SampleProgram(counted, SPACE)
     first = make(program, np.arange(10).repeat(3), scale=1.0)
     second = make(program, np.arange(5), scale=0.5)
     assert traces == [(8,)]
@@ -87,7 +89,7 @@ def test_one_trace_serves_all_checkpoints_and_sizes():
 
 
 def test_the_next_batch_is_dispatched_before_the_last_is_handed_over(monkeypatch):
-    program = SampleProgram(noisy)
+    program = SampleProgram(noisy, SPACE)
     run, dispatched = program._run, []
 
     def watched(state, key, batch, *others):
@@ -105,12 +107,13 @@ def test_points_keep_their_values():
         return state["scale"] * (labels[:, None] + jax.random.normal(key, (len(labels), 2)))
 
     labels = np.arange(11, dtype=np.int32)
-    points = make(SampleProgram(generate), labels)
+    program = SampleProgram(generate, Points((2,)))
+    points = make(program, labels)
     assert points.dtype == np.float32 and points.shape == (11, 2)
     first = generate({"scale": 1.0}, jax.random.fold_in(jax.random.key(0), 0), labels[:8])
     np.testing.assert_allclose(points[:8], first, rtol=1e-6)
     with pytest.raises(NonFiniteSamples, match="8 of 8 samples"):
-        make(SampleProgram(generate), labels, scale=np.inf)
+        make(program, labels, scale=np.inf)
 
 
 def nan_for_label_three(state, key, labels):
@@ -120,7 +123,7 @@ def nan_for_label_three(state, key, labels):
 
 
 def test_nonfinite_samples_are_refused_with_their_count():
-    program = SampleProgram(nan_for_label_three)
+    program = SampleProgram(nan_for_label_three, SPACE)
     labels = np.array([0] * 8 + [3, 0, 4, 3, 0], np.int32)
     with pytest.raises(NonFiniteSamples, match=r"3 of 5 samples .*\(samples 8 to 12\)"):
         make(program, labels)
@@ -132,14 +135,14 @@ def test_nonfinite_samples_are_refused_with_their_count():
 
 def test_senseless_sizes_are_refused():
     with pytest.raises(ValueError, match="no labels"):
-        make(SampleProgram(noisy), np.zeros(0, np.int32))
+        make(SampleProgram(noisy, SPACE), np.zeros(0, np.int32))
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
-        make(SampleProgram(noisy), np.zeros(3, np.int32), batch_size=0)
+        make(SampleProgram(noisy, SPACE), np.zeros(3, np.int32), batch_size=0)
 
 
 def test_progress_shows_a_rate(capsys):
     state = {"scale": jnp.float32(1.0)}
     labels = np.zeros(20, np.int32)
-    generate_images(SampleProgram(noisy), state, labels, jax.random.key(0), 8)
+    generate_images(SampleProgram(noisy, SPACE), state, labels, jax.random.key(0), 8)
     shown = capsys.readouterr().err
     assert "20/20" in shown and "image/s" in shown

@@ -9,7 +9,7 @@ from drifting.evaluation import collect, measurement
 from drifting.evaluation.features import feature_function, inception_features
 from drifting.pretrained import inception
 from input_pipeline import sources
-from input_pipeline.sources import ImageSet
+from input_pipeline.space import Pixels
 
 NOISE = (0.0, 32.0, 64.0, 96.0, 128.0, 160.0)  # standard deviation in grey levels
 
@@ -25,21 +25,31 @@ def shrunk(images):
     """8x8: block means, so that scores take seconds."""
     blocks = images.images.reshape(-1, 8, 4, 8, 4, 3).mean(axis=(2, 4))
     return dataclasses.replace(
-        images, images=np.round(blocks).astype(np.uint8), fingerprint="shrunk" + images.split
+        images,
+        images=np.round(blocks).astype(np.uint8),
+        fingerprint="shrunk" + images.split,
+        space=Pixels((8, 8, 3)),
     )
 
 
 def take(images, count):
-    return ImageSet(
-        images.images[:count], images.labels[:count], images.class_names, images.source,
-        images.split, f"{images.fingerprint}:{count}",
-    )  # fmt: skip
+    return dataclasses.replace(
+        images,
+        images=images.images[:count],
+        labels=images.labels[:count],
+        fingerprint=f"{images.fingerprint}:{count}",
+    )
 
 
 def score(reference, images, features, metrics):
     """Every column of the metrics of images against a Reference."""
     collected = collect.describe_images(
-        collect.split(images, 50), features, total=len(images), batch_size=50, keep_vectors=True
+        collect.split(images, 50),
+        reference.images.space,
+        features,
+        total=len(images),
+        batch_size=50,
+        keep_vectors=True,
     )
     found = measurement.Measurement(reference, collected, images, None, seed=0)
     return {k: v for name in metrics for k, v in found.metric(name).items()}
@@ -68,7 +78,7 @@ def scores_by_noise(real, features, count, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_train_against_test_is_small_and_falls_with_the_number(real, tmp_path, monkeypatch):
-    features = feature_function("pixels", (8, 8, 3), "clean")
+    features = feature_function("pixels", Pixels((8, 8, 3)), "clean")
     train, test = shrunk(real("train")), shrunk(real("test"))
     monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
     distances = []
@@ -83,7 +93,7 @@ def test_train_against_test_is_small_and_falls_with_the_number(real, tmp_path, m
 
 @pytest.mark.slow
 def test_pixel_scores_rise_with_noise(real, tmp_path, monkeypatch):
-    features = feature_function("pixels", (8, 8, 3), "clean")
+    features = feature_function("pixels", Pixels((8, 8, 3)), "clean")
     small = {split: shrunk(real(split)) for split in ("train", "test")}
     scores = scores_by_noise(small.get, features, 2000, tmp_path, monkeypatch)
     for column in ("precision", "density", "coverage"):

@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from drifting.core.errors import ConfigError
 from drifting.evaluation import report, scoring
+from drifting.evaluation.features import feature_function
+from drifting.evaluation.settings import ScoreSettings
 from drifting.training.sharding import batch_sharding
 from input_pipeline import sources, toy2d
 
@@ -61,8 +63,10 @@ def score(points, tmp_path):
         )  # fmt: skip
         run = run or Exact(tmp_path)
         (tmp_path / "eval").mkdir(exist_ok=True)
-        settings = scoring.Settings(**given | changed)
-        scorers = scoring.make_scorers(run, points, None, settings, [settings.cfg_scale], [0])
+        settings = ScoreSettings(**given | changed)
+        function = feature_function(settings.features, points.space, settings.fid_mode)
+        scales = [settings.cfg_scale]
+        scorers = scoring.make_scorers(run, points, None, function, settings, scales, [0])
         scoring.Session(run, scorers, skip).score(which)
         return report.read_rows(tmp_path / "eval" / "fid_metrics.csv")
 

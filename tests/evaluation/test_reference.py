@@ -8,9 +8,11 @@ import pytest
 from drifting.evaluation import collect, reference
 from drifting.evaluation.features import FeatureFunction, feature_function
 from drifting.evaluation.reference import StatisticsError
-from input_pipeline.sources import ImageSet
+from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Pixels
 
-PIXELS = feature_function("pixels", (4, 4, 1), "clean")
+SPACE = Pixels((4, 4, 1))
+PIXELS = feature_function("pixels", SPACE, "clean")
 CLEAN = FeatureFunction("inception", 16, PIXELS.apply, "inception:clean:abc", "clean")
 
 
@@ -18,7 +20,8 @@ CLEAN = FeatureFunction("inception", 16, PIXELS.apply, "inception:clean:abc", "c
 def images(tmp_path, monkeypatch):
     monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path / "cache"))
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), np.uint8)
-    return ImageSet(pixels, np.zeros(50, np.int32), ("all",), "made", "train", "fingerprint")
+    labels = np.zeros(50, np.int32)
+    return ImageSet(pixels, labels, ("all",), "made", "train", "fingerprint", SPACE)
 
 
 def test_computed_once_and_then_read(images, monkeypatch):

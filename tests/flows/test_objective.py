@@ -7,18 +7,22 @@ import optax
 import pytest
 
 from drifting.flows import objective, paths
-from models.velocity_mlp import MLP
+from models.conditions import Condition
+from models.mlp import MLP
 
 
 def network(key):
     """A random u of points; its last layer, 0 before training, is random as well."""
     mlp = MLP(num_classes=0, width=16, depth=2)
-    one = jnp.zeros((1,))
-    params = mlp.init(key, jnp.zeros((1, 2)), one, one)
+    params = mlp.init(key, jnp.zeros((1, 2)), Condition())
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     leaves = [0.3 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)]
-    return lambda p: (lambda z, t, h: mlp.apply(p, z, t, h)), jax.tree.unflatten(tree, leaves)
+
+    def of(params):
+        return lambda z, t, h: mlp.apply(params, z, Condition(time=t, interval=h))
+
+    return of, jax.tree.unflatten(tree, leaves)
 
 
 def draw(key, n=64):

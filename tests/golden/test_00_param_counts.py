@@ -1,4 +1,4 @@
-"""Full-size velocity networks have exactly the published numbers of parameters."""
+"""Full-size networks have exactly the published numbers of parameters."""
 
 import json
 
@@ -56,7 +56,7 @@ def published():
 @pytest.mark.parametrize("row", UNETS)
 def test_unets(published, row):
     name, values = UNETS[row]
-    assert param_table.count_velocity(name, values, (32, 32, 3), 0) == published[row]
+    assert param_table.count_generator(name, values, (32, 32, 3), 0) == published[row]
 
 
 @pytest.mark.parametrize("row", DITS)
@@ -66,5 +66,6 @@ def test_dits(published, row):
 
 def test_no_size_of_these_networks_is_left_out(published):
     ours = {row for row in published if row.startswith((SONG, FILM)) or "DiT-" in row}
-    drifting = {row for row in ours if row.startswith("DriftDiT-")}  # tests/models/test_dit.py
+    # Counted in tests/models/test_drift_dit.py.
+    drifting = {row for row in ours if row.startswith("DriftDiT-")}
     assert ours - drifting == {*UNETS, *DITS}

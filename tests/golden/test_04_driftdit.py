@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from drifting.methods.drifting import extrapolate
-from models import dit
+from models import drift_dit
+from models.conditions import Condition
+from models.layers.embeddings import guidance_features
+from models.layers.positions import rotate
 
 LAYERS = {
     "patch_embed": "patch_embed.proj",
@@ -62,9 +65,7 @@ def to_ours(array: np.ndarray, is_kernel: bool) -> np.ndarray:
 @pytest.fixture(scope="module")
 def case(golden):
     g = golden("04_driftdit.npz")
-    model = dit.DriftDiT(
-        image_size=int(g["cfg.img_size"]),
-        channels=int(g["cfg.in_channels"]),
+    model = drift_dit.DriftDiT(
         num_classes=int(g["cfg.num_classes"]),
         patch_size=int(g["cfg.patch_size"]),
         hidden_size=int(g["cfg.hidden_size"]),
@@ -97,9 +98,12 @@ def nchw(array):
 
 def inputs(g, labels=None):
     labels = g["in.labels"] if labels is None else labels
-    return nhwc(g["in.noise"]), jnp.asarray(labels), jnp.asarray(g["in.alpha"]), jnp.asarray(
-        g["in.style_idx"]
+    condition = Condition(
+        label=jnp.asarray(labels),
+        guidance=jnp.asarray(g["in.alpha"]),
+        style=jnp.asarray(g["in.style_idx"]),
     )
+    return nhwc(g["in.noise"]), condition
 
 
 def dropped(g):
@@ -117,14 +121,14 @@ def relative(ours, theirs):
 
 def test_fourier_features(golden):
     g = golden("04_driftdit.npz")
-    close(dit.fourier_features(jnp.asarray(g["in.alpha"])), g["out.alpha_fourier"])
+    close(guidance_features(jnp.asarray(g["in.alpha"])), g["out.alpha_fourier"])
 
 
 def test_rotary_tables(golden):
     g = golden("04_driftdit.npz")
     tokens, dimension = g["buf.rope.cos"].shape
     ones = jnp.concatenate([jnp.ones(dimension // 2), jnp.zeros(dimension // 2)])
-    turned = dit.rotate(jnp.broadcast_to(ones[None, None, None, :], (1, tokens, 1, dimension)))
+    turned = rotate(jnp.broadcast_to(ones[None, None, None, :], (1, tokens, 1, dimension)))
     half = dimension // 2
     close(turned[0, :, 0, :half], g["buf.rope.cos"][:, :half])
     close(turned[0, :, 0, half:], g["buf.rope.sin"][:, :half])
@@ -132,10 +136,10 @@ def test_rotary_tables(golden):
 
 def test_conditioning(case):
     g, model, variables = case
-    _, labels, scale, style = inputs(g)
-    conditioning = dit.Conditioning(model.num_classes, model.hidden_size)
+    noise, condition = inputs(g)
+    conditioning = drift_dit.Conditioning(model.num_classes, model.hidden_size)
     params = {"params": variables["params"]["conditioning"]}
-    close(conditioning.apply(params, labels, scale, style), g["out.conditioning"])
+    close(conditioning.apply(params, condition, len(noise)), g["out.conditioning"])
 
 
 def test_forward(case):
@@ -155,7 +159,7 @@ def test_a_dropped_label_has_an_effect(case):
 
 def test_guidance_has_an_effect(case):
     g, model, variables = case
-    noise, labels, _, _ = inputs(g)
+    noise, (_, _, labels, _, _) = inputs(g)
     half = noise.shape[0]
     style, null_style = jnp.asarray(g["in.style_idx_cfg"][:half]), jnp.asarray(
         g["in.style_idx_cfg"][half:]
@@ -163,7 +167,8 @@ def test_guidance_has_an_effect(case):
     scale = jnp.full((half,), 1.7)
 
     def generate(noise, labels, scale, style):
-        return model.apply(variables, noise, labels, scale, style)
+        condition = Condition(label=labels, guidance=scale, style=style)
+        return model.apply(variables, noise, condition)
 
     guided = nchw(
         extrapolate(generate, noise, labels, model.num_classes, scale, style, null_style)
@@ -177,8 +182,7 @@ def test_gradients(case):
     cotangent = nhwc(g["in.cotangent"])
 
     def scalar(variables, noise):
-        _, labels, scale, style = inputs(g)
-        return jnp.sum(model.apply(variables, noise, labels, scale, style) * cotangent)
+        return jnp.sum(model.apply(variables, noise, inputs(g)[1]) * cotangent)
 
     grads, grad_noise = jax.jit(jax.grad(scalar, argnums=(0, 1)))(variables, inputs(g)[0])
     grads = grads["params"]

@@ -10,7 +10,9 @@ import pytest
 import torch_weights
 from torch_weights import nchw, nhwc
 
-from models import conditioning, unet
+from models import unet
+from models.conditions import Condition
+from models.layers.embeddings import sinusoidal
 
 BLOCK_LAYERS = {
     "norm1": "norm0",
@@ -84,7 +86,7 @@ def case(golden):
     )
     assert bool(model.augment_dim) == (augment is not None)
     z, t, h = nhwc(g["in.x"]), jnp.asarray(g["in.t"]), jnp.asarray(g["in.h"])
-    shapes = jax.eval_shape(model.init, jax.random.key(0), z, t, h)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), z, Condition(t, h))
     names = naming(int(g["cfg.img_resolution"]), len(model.channel_mult), model.num_blocks)
     variables = torch_weights.filled(shapes, g, names)
     return g, functools.partial(model.apply, augment=augment), variables, (z, t, h)
@@ -93,7 +95,7 @@ def case(golden):
 def test_features_of_a_time(golden):
     g = golden("06a_unet_pymeanflow.npz")
     theirs = g["out.pos_embedding_t_before_swap"]
-    ours = conditioning.sinusoidal(jnp.asarray(g["in.t"]), theirs.shape[1])
+    ours = sinusoidal(jnp.asarray(g["in.t"]), theirs.shape[1])
     swapped = np.roll(theirs, theirs.shape[1] // 2, axis=1)
     np.testing.assert_allclose(ours, swapped, rtol=1e-4, atol=5e-5)
 
@@ -105,7 +107,7 @@ def test_mean_velocity_and_its_derivatives(case):
     @jax.jit
     def derivatives(variables, z, t, h, tangent, cotangent):
         def u(z, t, h):
-            return apply(variables, z, t, h)
+            return apply(variables, z, Condition(t, h))
 
         forward = jax.jvp(u, (z, t, h), (tangent, ones, ones))
         return *forward, jax.vjp(lambda z: u(z, t, h), z)[1](cotangent)[0]

@@ -1,12 +1,14 @@
-"""The velocity DiT against the MeanFlow release's numbers."""
+"""The DiT against the MeanFlow release's numbers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import conditioning, flow_dit
-from models.dit import fourier_features
+from models import dit
+from models.conditions import Condition
+from models.layers.embeddings import time_features
+from models.layers.positions import sincos_table
 
 LAYERS = {
     "patch_embed": "x_embedder.proj",
@@ -39,14 +41,15 @@ def reference_name(path: str) -> str:
 
 
 def inputs(g):
-    return [jnp.asarray(g[f"in.{name}"]) for name in ("x", "t", "h", "labels")]
+    z, *told = (jnp.asarray(g[f"in.{name}"]) for name in ("x", "t", "h", "labels"))
+    return z, Condition(*told)
 
 
 @pytest.fixture(scope="module")
 def case(golden):
     g = golden("06b_dit_meanflow_official.npz")
     width = int(g["cfg.hidden_size"])
-    model = flow_dit.DiT(
+    model = dit.DiT(
         # The table has a row more than there are classes where the null label is one of them.
         num_classes=g[TABLE].shape[0] - 1 if TABLE in g else 0,
         patch_size=int(g["cfg.patch_size"]),
@@ -77,30 +80,25 @@ def close(ours, theirs):
 def test_time_features(golden):
     g = golden("06b_dit_meanflow_official.npz")
     theirs = g["out.t_embedding_256"]
-    close(
-        fourier_features(
-            jnp.asarray(g["in.t"]), theirs.shape[1], max_period=conditioning.MAX_PERIOD
-        ),
-        theirs,
-    )
+    close(time_features(jnp.asarray(g["in.t"])), theirs)
 
 
 def test_positions(golden):
     g = golden("06b_dit_meanflow_official.npz")
     grid = int(g["cfg.input_size"]) // int(g["cfg.patch_size"])
     theirs = g["out.pos_embed"]
-    close(flow_dit.sincos_table(grid, int(g["cfg.hidden_size"])), theirs.reshape(grid**2, -1))
+    close(sincos_table(grid, int(g["cfg.hidden_size"])), theirs.reshape(grid**2, -1))
 
 
 def test_mean_velocity_and_its_derivative(case):
     g, model, variables = case
-    z, t, h, labels = inputs(g)
+    z, (t, h, label, *_) = inputs(g)
     ones = jnp.ones_like(t)  # dt/dt = 1 and dr/dt = 0, so dh/dt = 1
 
     @jax.jit
     def derivative(variables, z, t, h, tangent):
         def u(z, t, h):
-            return model.apply(variables, z, t, h, labels)
+            return model.apply(variables, z, Condition(t, h, label))
 
         return jax.jvp(u, (z, t, h), (tangent, ones, ones))
 

@@ -9,7 +9,9 @@ import pytest
 import torch_weights
 from torch_weights import nchw, nhwc
 
-from models import conditioning, unet
+from models import unet
+from models.conditions import Condition
+from models.layers.embeddings import PairEmbedding
 
 BLOCK_LAYERS = {"modulation": "time_mlp.1"}  # the others have the seed's names
 EMBEDDING = {
@@ -71,7 +73,7 @@ def case(golden):
     )
     r, t = jnp.asarray(g["in.r_t"]).T
     given = nhwc(g["in.x"]), t, t - r
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *given)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), given[0], Condition(*given[1:]))
     names = naming(
         int(g["cfg.input_resolution"]), len(model.channel_mult), model.attention_resolutions
     )
@@ -80,7 +82,7 @@ def case(golden):
 
 def test_the_embedding_of_the_times(case):
     g, model, variables, given = case
-    embedding = conditioning.PairEmbedding(
+    embedding = PairEmbedding(
         model.model_channels,
         unet.EMBEDDING_MULT * model.model_channels,
         num_classes=0,
@@ -88,7 +90,7 @@ def test_the_embedding_of_the_times(case):
         kernel_init=model.style.kernel_init,
     )
     params = {"params": variables["params"]["embedding"]}
-    ours = embedding.apply(params, *given[1:], labels=None)
+    ours = embedding.apply(params, *given[1:], label=None)
     np.testing.assert_allclose(ours, g["out.time_embedding"], rtol=1e-4, atol=5e-5)
 
 
@@ -99,7 +101,7 @@ def test_mean_velocity_and_its_derivative(case):
     @jax.jit
     def derivative(variables, z, t, h, tangent):
         def u(z, t, h):
-            return model.apply(variables, z, t, h)
+            return model.apply(variables, z, Condition(t, h))
 
         return jax.jvp(u, (z, t, h), (tangent, ones, ones))
 

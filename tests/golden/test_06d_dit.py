@@ -1,11 +1,12 @@
-"""The velocity DiT against the seed's numbers."""
+"""The DiT against the seed's numbers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import flow_dit
+from models import dit
+from models.conditions import Condition
 
 LAYERS = {
     "patch_embed": "x_embedder",
@@ -61,14 +62,14 @@ def nchw(array):
 
 def inputs(g):
     r, t = jnp.asarray(g["in.r_t"]).T
-    return nhwc(g["in.x"]), t, t - r, jnp.asarray(g["in.labels"])
+    return nhwc(g["in.x"]), Condition(t, t - r, jnp.asarray(g["in.labels"]))
 
 
 @pytest.fixture(scope="module")
 def case(golden):
     g = golden("06d_dit_denoisingzoo.npz")
     width = int(g["cfg.hidden_size"])
-    model = flow_dit.DiT(
+    model = dit.DiT(
         # Without label dropout the seed has no null label, so its last class stands in its place.
         num_classes=g[TABLE].shape[0] - 1 if TABLE in g else 0,
         patch_size=int(g["cfg.patch_size"]),
@@ -97,13 +98,13 @@ def case(golden):
 
 def test_mean_velocity_and_its_derivative(case):
     g, model, variables = case
-    z, t, h, labels = inputs(g)
+    z, (t, h, label, *_) = inputs(g)
     ones = jnp.ones_like(t)  # dt/dt = 1 and dr/dt = 0, so dh/dt = 1
 
     @jax.jit
     def derivative(variables, z, t, h, tangent):
         def u(z, t, h):
-            return model.apply(variables, z, t, h, labels)
+            return model.apply(variables, z, Condition(t, h, label))
 
         return jax.jvp(u, (z, t, h), (tangent, ones, ones))
 

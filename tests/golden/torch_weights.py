@@ -20,7 +20,7 @@ def filled(shapes: dict, g: dict[str, np.ndarray], reference_name: Callable[[str
 
     Args:
       shapes: what jax.eval_shape gives for `init`.
-      reference_name: of our layer's path, without dit.Dense's own level: the reference's.
+      reference_name: of our layer's path, without layers.dense.Dense's own level: the reference's.
     """
     used = []
 

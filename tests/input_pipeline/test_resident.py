@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from input_pipeline import pixels, resident
-from input_pipeline.sources import DataError, ImageSet
+from input_pipeline.sources import ImageSet
+from input_pipeline.space import Pixels
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def image_set():
     labels = np.repeat([0, 1, 2], [20, 40, 60]).astype(np.int32)
     labels = np.random.default_rng(0).permutation(labels)
     images = np.tile(np.arange(120, dtype=np.uint8)[:, None, None, None], (1, 2, 2, 1))
-    return ImageSet(images, labels, ("a", "b", "c"), "made", "train", "0")
+    return ImageSet(images, labels, ("a", "b", "c"), "made", "train", "0", Pixels((2, 2, 1)))
 
 
 def rows_of(images):
@@ -35,7 +36,7 @@ def test_eight_bit_rule_is_the_identity_on_bytes():
 def test_positives_are_distinct_and_of_their_class(image_set):
     data = resident.to_device(image_set)
     classes = jnp.asarray([2, 0], jnp.int32)
-    draw = jax.jit(resident.positives, static_argnums=3)
+    draw = jax.jit(resident.Resident.positives, static_argnums=3)
     for seed in range(20):
         rows = rows_of(draw(data, jax.random.key(seed), classes, 20))
         for row, label in zip(rows, (2, 0), strict=True):
@@ -70,7 +71,7 @@ def test_more_than_there_are_stays_in_range():
 
 def test_a_batch_is_distinct_uniform_and_in_random_order(image_set):
     data = resident.to_device(image_set)
-    draw = jax.jit(lambda key: resident.batch(data, key, 30))
+    draw = jax.jit(lambda key: data.draw(key, 30))
     first, counts = [], np.zeros(120)
     for seed in range(200):
         images, labels = draw(jax.random.key(seed))
@@ -86,7 +87,7 @@ def test_a_batch_is_distinct_uniform_and_in_random_order(image_set):
 def test_draws_differ_by_key_and_repeat_by_key(image_set):
     data = resident.to_device(image_set)
     classes = jnp.arange(3, dtype=jnp.int32)
-    a, b, c = (resident.positives(data, jax.random.key(k), classes, 8) for k in (0, 0, 1))
+    a, b, c = (data.positives(jax.random.key(k), classes, 8) for k in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
 
@@ -94,22 +95,17 @@ def test_draws_differ_by_key_and_repeat_by_key(image_set):
 def test_draws_need_no_transfer(image_set):
     data = resident.to_device(image_set)
     key, classes = jax.random.key(0), jnp.arange(3, dtype=jnp.int32)
-    draw = jax.jit(lambda d, k, c: (resident.positives(d, k, c, 4), resident.batch(d, k, 4)))
+    draw = jax.jit(lambda d, k, c: (d.positives(k, c, 4), d.draw(k, 4)))
     with jax.transfer_guard("disallow"):
         jax.block_until_ready(draw(data, key, classes))
-
-
-def test_a_class_with_too_few_images_is_named(image_set):
-    resident.require_class_counts(image_set, 20)
-    with pytest.raises(DataError, match=r"fewer images than the 32 .*: a \(20\)\. Lower"):
-        resident.require_class_counts(image_set, 32)
 
 
 def numbered(count):
     """A resident set whose labels are the rows."""
     images = np.zeros((count, 1, 1, 1), np.uint8)
     index = np.zeros((1, 1), np.int32)
-    return resident.Resident(*map(jnp.asarray, (images, np.arange(count), index, index[0])))
+    arrays = map(jnp.asarray, (images, np.arange(count), index, index[0]))
+    return resident.Resident(*arrays, Pixels((1, 1, 1)))
 
 
 @pytest.mark.parametrize("count,n", [(120, 30), (10, 4), (5, 12), (7, 1), (1, 4)])
@@ -119,7 +115,7 @@ def test_every_epoch_holds_every_image_once_whatever_the_batch(count, n):
     @jax.jit
     def draw(data, key, step):
         traces.append(step)
-        return resident.epoch_batch(data, key, step, n)
+        return data.next_batch(key, step, n)
 
     data, key = numbered(count), jax.random.key(3)
     steps = -(-4 * count // n)
@@ -133,7 +129,7 @@ def test_every_epoch_holds_every_image_once_whatever_the_batch(count, n):
 
 def test_the_stream_does_not_depend_on_the_batch_size_and_resumes_anywhere():
     data, key = numbered(11), jax.random.key(4)
-    draw = jax.jit(resident.epoch_batch, static_argnums=3)
+    draw = jax.jit(resident.Resident.next_batch, static_argnums=3)
     by_four = np.concatenate([draw(data, key, jnp.asarray(s), 4)[1] for s in range(11)])
     by_eleven = np.concatenate([draw(data, key, jnp.asarray(s), 11)[1] for s in range(4)])
     np.testing.assert_array_equal(by_four, by_eleven)
@@ -143,7 +139,7 @@ def test_the_stream_does_not_depend_on_the_batch_size_and_resumes_anywhere():
 
 def test_epoch_batches_are_images_in_range_with_their_labels(image_set):
     data = resident.to_device(image_set)
-    draw = jax.jit(resident.epoch_batch, static_argnums=3)
+    draw = jax.jit(resident.Resident.next_batch, static_argnums=3)
     images, labels = draw(data, jax.random.key(0), jnp.asarray(3), 50)
     assert images.dtype == jnp.float32 and labels.dtype == jnp.int32
     np.testing.assert_array_equal(labels, image_set.labels[rows_of(images)])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from input_pipeline import splits
-from input_pipeline.image_set import DataError, ImageSet
-from input_pipeline.sources import load
+from input_pipeline.sources import DataError, ImageSet, load
+from input_pipeline.space import Pixels
 
 # Of the file of `made(30, 3, 1)` with 7 held out by seed 42. It may change on no machine and with
 # no version of Python or NumPy: a change is a leak between runs.
@@ -23,7 +23,8 @@ def made(count, classes, seed, least=2):
     labels = np.where(rows < least * classes, rows % classes, drawn).astype(np.int32)
     images = ((rows[:, None] * 31 + np.arange(12)[None] * 17 + seed) % 256).astype(np.uint8)
     names = tuple(f"class {k}" for k in range(classes))
-    return ImageSet(images.reshape(count, 2, 2, 3), labels, names, "made", "train", "0")
+    images = images.reshape(count, 2, 2, 3)
+    return ImageSet(images, labels, names, "made", "train", "0", Pixels((2, 2, 3)))
 
 
 def reference_rows(labels, num_val, seed):
@@ -78,7 +79,8 @@ def test_the_content_hash_sees_every_change(change):
         labels[39] ^= 1
     if change == "shape":
         images = images.reshape(40, 1, 4, 3)
-    other = ImageSet(images, labels, ("a", "b"), "made", "train", "0")
+    space = Pixels(images.shape[1:])
+    other = ImageSet(images, labels, ("a", "b"), "made", "train", "0", space)
     assert splits.content_sha256(other) != splits.content_sha256(image_set)
     with pytest.raises(DataError, match="made for other images or labels than made has now"):
         splits.make(image_set, 5).apply(other)
@@ -173,6 +175,7 @@ def test_classes_too_small_to_split_are_named():
         "made",
         "train",
         "0",
+        Pixels((1, 1, 1)),
     )
     with pytest.raises(DataError, match=r"the 2 images .*: b \(1\), c \(0\), d \(1\)\. Add"):
         splits.make(image_set, 1)
@@ -223,7 +226,8 @@ def test_cifar10_is_split_4500_and_500_a_class(tfds_data_dir):
     images = np.stack([np.frombuffer(hashlib.sha256(r["image"]).digest(), np.uint8) for r in rows])
     labels = np.asarray([r["label"] for r in rows], np.int32)
     names = tuple(builder.info.features["label"].names)
-    train = ImageSet(images.reshape(-1, 4, 8, 1), labels, names, "tfds:cifar10", "train", "0")
+    images, space = images.reshape(-1, 4, 8, 1), Pixels((4, 8, 1))
+    train = ImageSet(images, labels, names, "tfds:cifar10", "train", "0", space)
     split = splits.make(train, 5000)
     fit, val = split.apply(train)
     assert np.bincount(fit.labels).tolist() == [4500] * 10

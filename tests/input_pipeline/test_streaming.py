@@ -230,7 +230,7 @@ def test_a_record_that_is_not_as_announced_is_named(npy):
 @pytest.mark.parametrize(
     "options,message",
     [
-        (dict(source="digits"), "digits cannot be streamed; folder:, .*streaming=False"),
+        (dict(source="digits"), "digits cannot be streamed; folder:<path>, .*streaming=False"),
         (dict(source="digit"), "did you mean 'digits'"),
         (dict(source="digits", threads=0), "read_threads = 0 is less than one"),
         (dict(source="digits", on_corrupt="skip"), "cannot be streamed: every position"),

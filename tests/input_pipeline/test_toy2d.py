@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import KDTree
 from sklearn.datasets import make_moons
 
-from input_pipeline import pixels, resident, sources, splits, toy2d
+from input_pipeline import resident, sources, splits, toy2d
 from input_pipeline.sources import DataError
 
 NUM = 100_000
@@ -122,8 +122,7 @@ def test_draws_of_points_are_rows_as_they_are():
 
     @jax.jit
     def draws(data, key, classes, step):
-        batches = resident.batch(data, key, 7), resident.epoch_batch(data, key, step, 7)
-        return resident.positives(data, key, classes, 5), batches
+        return data.positives(key, classes, 5), (data.draw(key, 7), data.next_batch(key, step, 7))
 
     classes, step = jnp.asarray([1, 0]), jnp.asarray(3, jnp.int32)
     positives, batches = draws(resident.to_device(points), jax.random.key(0), classes, step)
@@ -133,17 +132,6 @@ def test_draws_of_points_are_rows_as_they_are():
     for drawn, labels in batches:
         assert drawn.shape == (7, 2) and drawn.dtype == jnp.float32
         assert [known[row.tobytes()] for row in np.asarray(drawn)] == labels.tolist()
-
-
-def test_values_at_rest_and_in_a_model():
-    points = jnp.asarray([[-7.5, 0.3]])
-    assert pixels.to_model(points) is points
-    np.testing.assert_array_equal(pixels.at_rest(points), points)
-    image = jnp.asarray([0, 255], jnp.uint8).reshape(1, 1, 2, 1)
-    np.testing.assert_array_equal(pixels.to_model(image).ravel(), [-1.0, 1.0])
-    np.testing.assert_array_equal(pixels.at_rest(pixels.to_model(image)), image)
-    with pytest.raises(TypeError, match="uint8 images or as float32 values, not int32"):
-        pixels.to_model(jnp.zeros((2, 2), jnp.int32))
 
 
 def test_statistics_and_splits_of_points():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import facts
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,23 +13,25 @@ from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.fields import kernel
 from drifting.methods import drifting
+from drifting.methods import features as feature_lib
 from input_pipeline import resident, sources
+from input_pipeline.streaming import Batch
 
-FACTS = methods.DataFacts((8, 8, 1), 10, 1497, (0.0,), (1.0,))
+FACTS = facts.make()
 
 
-def make(features=drifting.pixel_features, learned=None, **changed):
+def make(features=feature_lib.pixels, learned=None, **changed):
     """A one-block method on 8x8 digits, 4 images a class and step; `learned`: its field."""
-    config = base.get_config()
+    config = base.of("drifting")
     if learned is not None:
         config.method.field = "learned"
         config.field.update(dict(hidden=8, projection=6, score_hidden=5) | learned)
     config.model.size = "nano"
     config.model.num_registers = 2
     config.method.update(dict(num_generated=4, num_positives=6, num_unconditional=3) | changed)
-    method = drifting.Drifting.from_config(config, FACTS, features)
-    small = dataclasses.replace(method.generator, depth=1, hidden_size=16, num_heads=1)
-    return dataclasses.replace(method, generator=small)
+    method = methods.create(config, FACTS)
+    small = method.network.clone(depth=1, hidden_size=16, num_heads=1)
+    return dataclasses.replace(method, network=small, features=features)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def steps(method, data, n=1, seed=0):
     step = jax.jit(method.train_step)
     history = []
     for i in range(n):
-        state, metrics = step(state, data, jax.random.fold_in(jax.random.key(7), i))
+        state, metrics = step(state, data, jax.random.fold_in(jax.random.key(7), i), {})
         history.append(jax.device_get(metrics))
     return state, history
 
@@ -69,7 +72,7 @@ def test_micro_batches_are_exact(digits, normalization, field, chunks):
     classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
     real, _ = whole._draw_real({}, digits, keys, classes)
     inputs = whole._draw_inputs(keys, classes, cfg_scale)
-    given = (state, None, inputs, real, cfg_scale)
+    given = (state, drifting.Step(inputs, real, cfg_scale, keys.noise, None))
     loss, grads, learned, _ = jax.jit(whole._loss_and_grads)(*given)
     loss_parts, grads_parts, learned_parts, _ = jax.jit(parts._loss_and_grads)(*given)
     np.testing.assert_allclose(loss, loss_parts, rtol=1e-5)
@@ -110,9 +113,9 @@ def test_labels_are_dropped_at_the_asked_rate():
     method = make(num_generated=400, label_dropout=0.25)
     keys = drifting.Keys(*jax.random.split(jax.random.key(0), len(drifting.Keys._fields)))
     inputs = method._draw_inputs(keys, jnp.arange(10, dtype=jnp.int32), jnp.ones(10))
-    share = np.mean(np.asarray(inputs.labels) == 10)
+    share = np.mean(np.asarray(inputs.condition.label) == 10)
     assert 0.22 < share < 0.28
-    kept = np.asarray(inputs.labels).reshape(10, 400)
+    kept = np.asarray(inputs.condition.label).reshape(10, 400)
     assert all(set(kept[k].tolist()) <= {k, 10} for k in range(10))
 
 
@@ -146,7 +149,7 @@ def test_guided_samples_are_not_plain_ones(digits, normalization):
 def test_extrapolation_needs_a_trained_null_class():
     method = make(normalization="sphere", label_dropout=0.0)
     state = jax.jit(method.init)(jax.random.key(0))
-    with pytest.raises(ValueError, match="label_dropout = 0"):
+    with pytest.raises(ConfigError, match="label_dropout = 0"):
         method.sample(state, jax.random.key(0), jnp.zeros(2, jnp.int32), 1.5)
 
 
@@ -163,7 +166,7 @@ def test_queue_run_skips_classes_until_they_are_filled(digits):
 
 def test_streamed_batches_feed_the_queue(digits):
     method = make(queue_size=8)
-    batch = drifting.Batch(digits.images[:200], digits.labels[:200])
+    batch = Batch(digits.images[:200], digits.labels[:200], digits.space)
     state, (metrics,) = steps(method, batch)
     assert metrics["loss"] > 0.0
     newest = np.flatnonzero(np.asarray(digits.labels[:200]) == 3)[-1]
@@ -186,9 +189,10 @@ def test_features_are_handed_in_with_their_parameters_as_arguments(digits):
     }
     method = make(features)
     state = method.init(key)
-    lowered = jax.jit(method.train_step).lower(state, digits, key, params)
-    _, metrics = lowered.compile()(state, digits, key, params)
-    _, other = lowered.compile()(state, digits, key, jax.tree.map(lambda x: 2.0 * x, params))
+    frozen = {"encoder": params}
+    lowered = jax.jit(method.train_step).lower(state, digits, key, frozen)
+    _, metrics = lowered.compile()(state, digits, key, frozen)
+    _, other = lowered.compile()(state, digits, key, jax.tree.map(lambda x: 2.0 * x, frozen))
     np.testing.assert_allclose(metrics["loss"], other["loss"], rtol=1e-4)  # scale-free
     np.testing.assert_allclose(
         2.0 * metrics["feature_dist_mean"], other["feature_dist_mean"], rtol=1e-4
@@ -210,7 +214,8 @@ def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digi
     state = jax.jit(method.init)(jax.random.key(0))
     inputs = method._draw_inputs(keys, classes, cfg_scale)
     real, _ = method._draw_real({}, digits, keys, classes)
-    loss, *_ = jax.jit(method._loss_and_grads)(state, None, inputs, real, cfg_scale)
+    step = drifting.Step(inputs, real, cfg_scale, keys.noise, None)
+    loss, *_ = jax.jit(method._loss_and_grads)(state, step)
 
     generated = jax.jit(method._generate)(state.params["generator"], inputs)
     images = (generated, real.positives, real.unconditional)
@@ -222,7 +227,7 @@ def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digi
         weight = kernel.guidance_weight(cfg_scale, 4, 3)  # of 4 samples, 3 negatives a class
         weight = jnp.broadcast_to(jnp.tile(weight, places)[:, None], (places * 10, 3))
         target = kernel.distance_target(
-            *groups, negative_weight=weight, temperatures=method.temperatures
+            *groups, negative_weight=weight, temperatures=method.settings.temperatures
         )
         expected.append(jnp.mean(kernel.regression_loss(groups[0], target)))
     np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-4)
@@ -245,6 +250,7 @@ def test_some_of_the_classes_a_step(digits):
         (dict(micro_batches=3), "micro_batches = 3 does not divide the 40"),
         (dict(queue_size=5), "queue_size = 5 holds fewer"),
         (dict(cfg_min=0.5), "1 <= cfg_min"),
+        (dict(encoder_features="poled"), "encoder_features = 'poled'.*did you mean 'pooled'"),
     ],
 )
 def test_values_out_of_range_name_their_key(changed, message):
@@ -253,7 +259,7 @@ def test_values_out_of_range_name_their_key(changed, message):
 
 
 def test_an_unknown_method_is_named():
-    config = base.get_config()
+    config = base.of("drifting")
     config.method.name = "drift"
     with pytest.raises(ConfigError, match=r"'drift' is not one of .*did you mean 'drifting'"):
         methods.create(config, FACTS)

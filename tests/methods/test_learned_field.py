@@ -5,17 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import drifting
 from configs import base, digits_ldf
-from drifting import experiment, runs
 from drifting.core.errors import ConfigError
 from drifting.fields import objectives
 from drifting.methods import learned_field
 from drifting.methods.learned_field import LearnedField, Networks, Surroundings
+from drifting.runs.workdir import Run
 from input_pipeline.sources import DataError
 
 
 def make(dimensions=(3, 5), **changed):
-    config = base.get_config()
+    config = base.of("drifting")
     config.field.update(dict(hidden=8, projection=6, score_hidden=5) | changed)
     config.field_optimizer.update(dict(learning_rate=0.01, warmup_steps=1))
     return LearnedField.from_config(config, dimensions, 100)
@@ -156,7 +157,7 @@ def test_values_out_of_range_name_their_key(changed, message):
 
 
 def test_its_optimiser_is_its_own_and_names_its_section():
-    config = base.get_config()
+    config = base.of("drifting")
     config.field_optimizer.name = "adam"
     with pytest.raises(ConfigError, match="config.field_optimizer.name = 'adam'"):
         LearnedField.from_config(config, (3,), 100)
@@ -177,12 +178,12 @@ def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
         workdir = train(**LEARNED | {"train.total_steps": 8})
     assert "config.method.field: 'kernel' -> 'learned'" in caplog.text
     assert "holds no field of this shape: a fresh one is started" in caplog.text
-    state, _ = runs.Run(workdir, whole=True).restore(8)
+    state, _ = Run(workdir, frozen={}).restore(8)
     assert state.params.keys() == {"generator", "field"}
     caplog.clear()
     train(**kernel | {"train.total_steps": 12})
     assert "fresh" not in caplog.text
-    state, step = runs.Run(workdir).restore_last()
+    state, step = Run(workdir).restore_last()
     assert step == 12 and state.params.keys() == {"generator"}
 
 
@@ -190,7 +191,7 @@ def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
 def test_a_resumed_field_is_the_one_that_never_stopped(train):
     once, again = train("once", **LEARNED | {"train.total_steps": 8}), train("again", **LEARNED)
     train("again", **LEARNED | {"train.total_steps": 8})
-    states = [runs.Run(w, whole=True).restore(8)[0] for w in (once, again)]
+    states = [Run(w, frozen={}).restore(8)[0] for w in (once, again)]
     assert "field" in states[0].params
     jax.tree.map(np.testing.assert_array_equal, *states)
 
@@ -199,7 +200,7 @@ def test_too_few_images_for_all_draws(small_config, tmp_path):
     """A class of the digits has about 150 training images: enough for 4, not for 51 x 4."""
     config = small_config(**LEARNED | {"field.steps": 50})
     with pytest.raises(DataError, match="204 distinct positives"):
-        experiment.train(config, tmp_path / "run")
+        drifting.train(config, tmp_path / "run")
 
 
 def test_the_config_differs_in_the_field_alone():

@@ -1,5 +1,6 @@
 """Masked autoencoding: what is hidden, what the loss looks at, and that it falls."""
 
+import facts
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from drifting.methods import mae
 from input_pipeline import resident, sources
 from models import mae_resnet
 
-FACTS = methods.DataFacts((8, 8, 1), 10, 1497, (0.0,), (1.0,))
+FACTS = facts.make()
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def make(monkeypatch):
     monkeypatch.setitem(mae_resnet.SIZES, "mae_nano", small)
 
     def method(**changed):
-        config = base.masked_autoencoder()
+        config = base.of("mae")
         values = {"model.size": "mae_nano", "method.batch_size": 32, "method.mask_patch": 2,
                   "method.crop_padding": 0, "optimizer.warmup_steps": 5,
                   "train.total_steps": 1000}
@@ -67,10 +68,11 @@ def test_the_loss_falls_and_pictures_show_it(make, data):
     step = jax.jit(method.train_step)
     losses = []
     for i in range(30):
-        state, metrics = step(state, data, jax.random.fold_in(jax.random.key(1), i))
+        state, metrics = step(state, data, jax.random.fold_in(jax.random.key(1), i), {})
         losses.append(float(metrics["loss"]))
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    images, seen, filled = method.summaries(state, jax.random.key(2), data)["reconstructions"]
+    shown = method.summaries(state, jax.random.key(2), data, {})["reconstructions"]
+    images, seen, filled = shown.images
     np.testing.assert_array_equal(np.where(seen == 0, 0, images), seen)
     assert np.abs(filled - images)[seen != 0].max() == 0.0
     assert np.abs(filled - images)[seen == 0].max() > 0.0
@@ -80,7 +82,7 @@ def test_the_loss_falls_and_pictures_show_it(make, data):
 def test_the_classification_loss_takes_its_share(make, data):
     both, one, none = (make(**{"method.classification_weight": w}) for w in (0.25, 1.0, 0.0))
     state = jax.jit(both.init)(jax.random.key(0))
-    images, labels = resident.batch(data, jax.random.key(1), 16)
+    images, labels = data.draw(jax.random.key(1), 16)
     key, weight = jax.random.key(2), jnp.ones(16)
     mixed, alone, pixels = (
         m.scores(jax.jit(m.tally)(state, images, labels, weight, key)) for m in (both, one, none)

@@ -1,7 +1,7 @@
 """The MeanFlow method: its split batch, its null class, its samplers, and what it refuses."""
 
-import dataclasses
 
+import facts
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +11,17 @@ from configs import base
 from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.flows import objective, paths
-from drifting.methods import meanflow
+from drifting.methods import gradients, meanflow
 from input_pipeline import resident
 from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Points
+from models.conditions import Condition
 
-FACTS = methods.DataFacts((2,), 3, 64, (0.0, 0.0), (1.0, 1.0))
+FACTS = facts.make(Points((2,)), 3, 64)
 
 
 def make(**changed):
-    config = base.meanflow("mlp")
+    config = base.of("meanflow", "mlp")
     values = {"method.batch_size": 16, "method.num_diagnosed": 32, "model.width": 16,
               "model.depth": 1, "train.total_steps": 10, "optimizer.warmup_steps": 1}  # fmt: skip
     config.update_from_flattened_dict(values | changed)
@@ -29,7 +31,8 @@ def make(**changed):
 def data(shift=0.0):
     points = np.random.default_rng(0).normal(shift, 0.3, (64, 2)).astype(np.float32)
     labels = np.arange(64) % 3
-    return resident.to_device(ImageSet(points, labels, ("a", "b", "c"), "test", "train", "0"))
+    names, space = ("a", "b", "c"), Points((2,))
+    return resident.to_device(ImageSet(points, labels, names, "test", "train", "0", space))
 
 
 def random_state(method, key=0):
@@ -63,7 +66,9 @@ def test_at_r_equal_to_t_the_loss_is_flow_matching(changed):
     def flow_matching(params):
         z, v = paths.interpolate(examples.x, examples.e, examples.t)
         h = jnp.zeros_like(examples.t)
-        u = method.network.apply({"params": params}, z, examples.t, h, examples.labels)
+        u = method.network.apply(
+            {"params": params}, z, Condition(time=examples.t, interval=h, label=examples.labels)
+        )
         return jnp.sum(jnp.square(u - v))
 
     wanted = jax.jit(jax.value_and_grad(flow_matching))(params)
@@ -90,7 +95,9 @@ def test_split_loss_equals_the_unsplit_one(changed):
 
     def unsplit(params):
         errors = method.errors(params, whole, True, key)
-        return jnp.mean(objective.adaptive(errors, method.norm_power, method.norm_epsilon))
+        return jnp.mean(objective.adaptive(
+            errors, method.settings.norm_power, method.settings.norm_epsilon
+        ))
 
     split = jax.value_and_grad(lambda p: method.mean_loss(p, parts, key)[0])
     loss, grads = jax.jit(split)(params)
@@ -110,7 +117,8 @@ def test_improved_loss_moves_along_the_networks_own_velocity():
     z, v = paths.interpolate(examples.x, examples.e, examples.t)
 
     def u(z, t, h):
-        return method.network.apply({"params": params}, z, t, h, examples.labels)
+        condition = Condition(time=t, interval=h, label=examples.labels)
+        return method.network.apply({"params": params}, z, condition)
 
     own = u(z, examples.t, jnp.zeros_like(examples.t))
     found, du_dt = objective.mean_velocity(u, z, examples.r, examples.t, own)
@@ -146,8 +154,14 @@ def test_micro_batches_are_exact():
     whole, parts = make(), make(**{"method.micro_batches": 2})
     params = random_state(whole).params["velocity"]
     examples, key = batch(whole), jax.random.key(0)
-    grads, metrics = jax.jit(whole._gradient)(params, examples, key)
-    split_grads, split_metrics = jax.jit(parts._gradient)(params, examples, key)
+    gradient = jax.grad(whole.mean_loss, has_aux=True)
+    grads, metrics = jax.jit(gradient)(params, examples, key)
+    split_grads, split_metrics = jax.jit(
+        lambda parts, key: gradients.mean_over_chunks(
+            lambda parts, key: gradient(params, parts, key), parts, key, 2
+        )
+    )(examples, key)
+    assert parts.parts == (2, 6)
     for a, b in ((grads, split_grads), (metrics, split_metrics)):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5), a, b)
 
@@ -158,7 +172,7 @@ def test_flow_matching_has_one_part_and_no_mean_velocity():
     (examples,) = batch(method)
     assert np.all(examples.r == examples.t)
     state = method.init(jax.random.key(0))
-    state, metrics = jax.jit(method.train_step)(state, data(), jax.random.key(1))
+    state, metrics = jax.jit(method.train_step)(state, data(), jax.random.key(1), {})
     assert set(metrics) == {"loss", "error_r_eq_t", "grad_norm", "lr"}
     found = jax.eval_shape(method.diagnostics, state, jax.random.key(0), data())
     assert "one_step_error" not in found
@@ -177,8 +191,7 @@ def test_sampler_goes_from_noise_to_data():
     class Exact(meanflow.MeanFlow):
         _velocity = staticmethod(exact)
 
-    fields = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
-    exact_method = Exact(**fields)
+    exact_method = Exact(**vars(method))
     state, labels = method.init(jax.random.key(0)), jnp.zeros((5,), jnp.int32)
     for sampler, steps in (("meanflow", 1), ("meanflow", 3), ("euler", 4)):
         chosen = exact_method.with_sampler(sampler, steps)
@@ -197,7 +210,7 @@ def test_solvers_ask_for_the_instantaneous_velocity():
     class Spy(meanflow.MeanFlow):
         _velocity = staticmethod(spy)
 
-    spied = Spy(**{f.name: getattr(method, f.name) for f in dataclasses.fields(method)})
+    spied = Spy(**vars(method))
     state, labels = method.init(jax.random.key(0)), jnp.zeros((1,), jnp.int32)
     for sampler, steps, nfe in (("heun", 3, 6), ("meanflow", 2, 2), ("meanflow", 1, 1)):
         asked.clear()
@@ -249,9 +262,9 @@ def test_energy_distance_in_training_has_its_floor():
         ({"method.guidance_omega": 2.0, "method.label_dropout": 0.0}, "null class"),
         ({"data.flip": True}, "points have no left"),
         ({"model.name": "mpl"}, "did you mean 'mlp'"),
-        ({"method.batch_size": 128}, "64 images"),
+        ({"method.batch_size": 128}, "64 points"),
     ],
 )
 def test_bad_configs(changed, message):
     with pytest.raises(ConfigError, match=message):
-        make(**changed).check_data(ImageSet(np.zeros((64, 2)), np.zeros(64), ("a",), "t", "", ""))
+        make(**changed)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models import mae_resnet
+from models.layers.norms import num_groups
 from models.mae_resnet import MaskedAutoencoder
-from models.norms import num_groups
 
 TINY = dict(base_channels=4, blocks=(1, 1))
 
@@ -77,14 +77,6 @@ def test_reconstruct_gives_back_the_shape(size, patch, side):
     restored, out = jax.eval_shape(reconstruct(model), parameter_shapes(model, x), x)
     assert restored.shape == x.shape and out.maps["stem"].shape == (2, side, side, 4)
     assert out.maps["stage4"].shape == (2, (side + 7) // 8, (side + 7) // 8, 32)
-
-
-def test_folding_comes_back_and_orders_row_column_channel():
-    x = jax.random.normal(jax.random.key(0), (2, 4, 8, 3))
-    folded = mae_resnet.fold(x, 2)
-    assert folded.shape == (2, 2, 4, 12)
-    np.testing.assert_array_equal(folded[1, 1, 2].reshape(2, 2, 3), x[1, 2:4, 4:6])
-    np.testing.assert_array_equal(mae_resnet.unfold(folded, 2), x)
 
 
 def test_masking_one_image_leaves_the_others(tiny):

@@ -160,7 +160,7 @@ def test_other_weights_are_refused():
         torchvision.to_variables("resnet18", state | {"bn1.bias": np.zeros(63)})
     with pytest.raises(WeightsError, match="missing, fc.bias among them"):
         torchvision.to_variables("resnet18", {k: v for k, v in state.items() if k != "fc.bias"})
-    with pytest.raises(ValueError, match="did you mean resnet18"):
+    with pytest.raises(ValueError, match="did you mean 'resnet18'"):
         torchvision.to_variables("resnet19", state)
 
 

@@ -121,7 +121,8 @@ def test_a_later_donation_does_not_reach_what_is_being_saved(tmp_path):
 def networks(**sizes):
     """A state at step 0 with a network of each name and size."""
     params = {name: {"kernel": jnp.full((n, 3), float(n))} for name, n in sizes.items()}
-    return TrainState.create(params, {name: optax.adam(1e-3) for name in sizes})
+    optimizers, decays = ({name: of for name in sizes} for of in (optax.adam(1e-3), 0.9))
+    return TrainState.create(params, optimizers, decays)
 
 
 @pytest.mark.parametrize(

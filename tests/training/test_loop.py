@@ -1,14 +1,19 @@
 """The loop: events, resume, divergence, no recompilation, no hidden transfer."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from drifting import experiment, runs
+import drifting
+from drifting.core.method import Grid, Scatter
+from drifting.runs.build import build
+from drifting.runs.workdir import Run
 from drifting.training import checkpoints, loop, writers
-from drifting.training.loop import Schedule
+from drifting.training.schedule import Schedule
 from drifting.training.sharding import MeshError
 
 
@@ -17,22 +22,12 @@ def losses(workdir):
 
 
 def state_of(workdir, step):
-    run = runs.Run(workdir)
-    return jax.device_get(run.restore(step)[0])
+    return jax.device_get(Run(workdir).restore(step)[0])
 
 
-def make_method(config, images):
-    return runs.make_method(config, runs.facts_of(images))[0]
-
-
-def test_calls_end_at_events():
-    schedule = Schedule(total=25, log=10, sample=7, checkpoint=20, per_call=6, per_epoch=5.0)
-    stops, step = [], 0
-    while step < schedule.total:
-        step = schedule.next_stop(step)
-        stops.append(step)
-    assert stops == [6, 7, 10, 14, 20, 21, 25]
-    assert schedule.due(25, 7) and schedule.due(21, 7) and not schedule.due(20, 7)
+def parts_of(config, *schedule):
+    """The parts of a config, with another schedule."""
+    return dataclasses.replace(build(config), schedule=Schedule(*schedule))
 
 
 def test_what_a_run_leaves(train):
@@ -47,7 +42,7 @@ def test_what_a_run_leaves(train):
     pictures = sorted(p.name for p in (workdir / "samples").iterdir())
     assert pictures == [f"step_{k:07d}.png" for k in (0, 6, 12)]
     assert checkpoints.valid_steps(workdir / "checkpoints") == [0, 4, 8, 12]
-    _, metrics = runs.Run(workdir).restore(12)
+    _, metrics = Run(workdir).restore(12)
     assert metrics["loss"] == rows[-1]["loss"]
 
 
@@ -79,7 +74,7 @@ def test_going_on_is_the_run_that_never_stopped(train):
 MESHES = [((2, 4), "kernel"), ((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned")]
 
 
-@pytest.mark.slow  # tests/test_flows.py has a fast one
+@pytest.mark.slow  # tests/runs/test_flow_runs.py has a fast one
 @pytest.mark.parametrize(("mesh", "field"), MESHES)
 def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
     few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}
@@ -92,13 +87,10 @@ def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
 
 
 def test_parameters_are_split_over_fsdp(small_config, tmp_path):
-    config = small_config(**{"mesh.data": 2, "mesh.fsdp": 4})
-    images = runs.load_images(config, "train")
-    method = make_method(config, images)
-    schedule = Schedule(1, 1, 1, 1, 1, 1.0)
-    trainer = loop.Trainer(method, config, schedule, tmp_path)
+    parts = parts_of(small_config(**{"mesh.data": 2, "mesh.fsdp": 4}), 1, 1, 1, 1, 1, 1.0)
+    trainer = loop.Trainer(parts, tmp_path)
     with jax.set_mesh(trainer.mesh):
-        trainer.start(images)
+        trainer.start()
     leaves = [x for x in jax.tree.leaves(trainer.state) if x.size >= 2**14]
     assert leaves
     for leaf in leaves:
@@ -131,12 +123,10 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(train, tmp_path)
 def test_on_a_cpu_a_call_of_a_convolving_method_is_one_step(small_classifier, tmp_path):
     config = small_classifier(**{"train.total_steps": 3, "train.log_steps": 3,
                                  "train.checkpoint_steps": 3, "train.steps_per_call": 3})
-    experiment.train(config, tmp_path / "run")
-    images = runs.load_images(config, "train")
-    trainer = loop.Trainer(make_method(config, images), config, Schedule(3, 3, 3, 3, 3, 1.0),
-                           tmp_path / "other")
+    drifting.train(config, tmp_path / "run")
+    trainer = loop.Trainer(parts_of(config, 3, 3, 3, 3, 3, 1.0), tmp_path / "other")
     with jax.set_mesh(trainer.mesh):
-        trainer.start(images)
+        trainer.start()
     trainer.close()
     assert trainer.schedule.per_call == 1
     (row,) = [r for r in writers.read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in r]
@@ -163,8 +153,8 @@ def test_nothing_is_traced_or_compiled_after_the_second_step(
     # Events that differ in length: calls of 1 to 4 steps, samples, checkpoints.
     config = small_config(**{"train.total_steps": 21, "train.log_steps": 2,
                              "train.sample_steps": 5, "train.checkpoint_steps": 7})
-    images = runs.load_images(config, "train")
-    method = Counted(make_method(config, images))
+    parts = build(config)
+    method = Counted(parts.method)
     compiled, seen = [], {}
 
     def on_event(name, seconds, **_):
@@ -179,8 +169,7 @@ def test_nothing_is_traced_or_compiled_after_the_second_step(
 
     monkeypatch.setattr(writers.Writers, "scalars", note)
     jax.monitoring.register_event_duration_secs_listener(on_event)
-    schedule = Schedule(21, 2, 5, 7, 4, 10.0)
-    loop.train(method, images, config, schedule, tmp_path, {})
+    loop.train(dataclasses.replace(parts, method=method), tmp_path)
     traces, compilations = seen[2]
     assert traces >= 1 and compilations >= 1, "the counters work"
     assert set(seen.values()) == {(traces, compilations)}
@@ -188,12 +177,9 @@ def test_nothing_is_traced_or_compiled_after_the_second_step(
 
 
 def test_a_hidden_transfer_in_the_loop_is_an_error(small_config, tmp_path):
-    config = small_config()
-    images = runs.load_images(config, "train")
-    method = make_method(config, images)
-    trainer = loop.Trainer(method, config, Schedule(4, 1, 4, 4, 1, 1.0), tmp_path)
+    trainer = loop.Trainer(parts_of(small_config(), 4, 1, 4, 4, 1, 1.0), tmp_path)
     with jax.set_mesh(trainer.mesh):
-        trainer.start(images)
+        trainer.start()
         program = trainer.program
 
         def careless(*given):
@@ -222,10 +208,20 @@ def test_tensorboard_events_are_written(tmp_path):
     pytest.importorskip("tensorflow")
     output = writers.Writers(tmp_path, 0, True, {"seed": 1})
     output.scalars(1, {"loss": 1.0})
-    output.picture(1, "samples", np.zeros((2, 3, 8, 8, 1), np.uint8))
+    output.picture(1, "samples", Grid(np.zeros((2, 3, 8, 8, 1), np.uint8)))
     output.close()
     (events,) = tmp_path.glob("events.out.tfevents.*")
     assert events.stat().st_size > 200
+
+
+def test_a_picture_is_named_after_its_step_and_what_is_no_samples(tmp_path):
+    output = writers.Writers(tmp_path, 0, False, {})
+    points = np.random.default_rng(0).standard_normal((5, 2))
+    output.picture(3, "points", Scatter(points, points))
+    output.picture(3, "augmented", Grid(np.zeros((2, 3, 8, 8, 1), np.uint8)))
+    output.close()
+    names = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert names == ["step_0000003.png", "step_0000003_augmented.png"]
 
 
 def test_without_tensorflow_training_says_so_once(tmp_path, monkeypatch, caplog):

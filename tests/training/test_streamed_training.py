@@ -9,12 +9,22 @@ import numpy as np
 import optax
 import pytest
 
-from drifting import experiment, runs
+import drifting
+from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
+from drifting.core.method import Grid, Method
 from drifting.core.state import TrainState
-from drifting.training import checkpoints, loop, writers
+from drifting.methods.batches import BatchSettings
+from drifting.runs import build
+from drifting.runs.workdir import Run
+from drifting.training import checkpoints, loop, sharding, writers
+from drifting.training.parts import Parts
+from drifting.training.schedule import Schedule
 from drifting.training.sharding import MeshError
-from input_pipeline.sources import DataError, load, open_stream
+from input_pipeline import streaming
+from input_pipeline.decoding import DataError
+from input_pipeline.sources import load, open_stream
+from input_pipeline.space import Pixels
 
 STREAMED = {
     "data.streaming": True,
@@ -50,38 +60,58 @@ def test_a_killed_run_goes_on_as_the_one_that_never_stopped_and_is_scored(train,
     shutil.rmtree(parts / "checkpoints" / "6")
     train("parts", **given)
     assert losses(parts) == losses(whole) and np.all(np.asarray(losses(whole)[4:]) > 0)
-    a, b = (runs.Run(workdir) for workdir in (whole, parts))
+    a, b = (Run(workdir) for workdir in (whole, parts))
     a, b = (jax.device_get(run.restore(12)[0]) for run in (a, b))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert a.extra["queue"].counts.sum() == 80
-    # Streamed images are scored from memory; of latents there is nothing to see yet.
-    assert runs.Run(whole).images.images.shape == (300, 8, 8, 1)
-    text = (whole / "config.json").read_text().replace(source, "latents:elsewhere")
-    (whole / "config.json").write_text(text)
-    with pytest.raises(runs.WorkdirError, match="needs the autoencoder's decoder"):
-        experiment.evaluate(whole)
+    # Streamed images are scored from memory.
+    assert build.load_images(Run(whole).config).images.shape == (300, 8, 8, 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Weighed:
+class Weighed(Method):
     """A method whose loss tells which batch it was given."""
 
-    batch_size: int
+    network_name = "w"
     streams = True
 
-    @property
-    def images_per_step(self):
-        return self.batch_size
-
     def init(self, key):
-        return TrainState.create({"w": jnp.zeros((2,))}, {"w": optax.sgd(1.0)})
+        return TrainState.create({"w": jnp.zeros((2,))}, self.optimizers, self.decays)
 
     def train_step(self, state, data, key, frozen):
         metrics = {"loss": weigh(data.images, data.labels), "grad_norm": jnp.zeros(())}
-        return state.replace(step=state.step + 1), metrics
+        return state_lib.count(state), metrics
 
-    def summaries(self, state, key, data):
-        return {"first": data.images.reshape(1, -1, 2, 2, 3)}
+    def summaries(self, state, key, data, frozen):
+        return {"first": Grid(data.images.reshape(1, -1, 2, 2, 3))}
+
+
+def weighed(batch_size, stream):
+    return Weighed(
+        settings=BatchSettings(batch_size),
+        facts=build.facts_of(stream),
+        network=None,
+        optimizers={"w": optax.sgd(1.0)},
+        schedule=optax.constant_schedule(1.0),
+        ema_decay=0.0,
+        seed=0,
+        flip=False,
+    )
+
+
+def parts_of(config, stream, batch_size, *schedule):
+    """A run of `Weighed`, whatever the method of the config."""
+    method = weighed(batch_size, stream)
+    return Parts(
+        config=config,
+        whole=stream,
+        data=stream,
+        held_out=None,
+        facts=method.facts,
+        method=method,
+        frozen={},
+        schedule=Schedule(*schedule),
+        mesh=sharding.mesh_of(config, method),
+    )
 
 
 def weigh(images, labels):
@@ -100,49 +130,50 @@ def moments(tmp_path):
 
 def test_step_k_sees_batch_k_spread_over_the_mesh(small_config, moments, tmp_path):
     config = small_config(**{"mesh.data": 4, "mesh.fsdp": 2})
-    method, schedule = Weighed(16), loop.Schedule(7, 1, 7, 4, 3, 1.25)
-    loop.train(method, moments, config, schedule, tmp_path / "run", {})
+    loop.train(parts_of(config, moments, 16, 7, 1, 7, 4, 3, 1.25), tmp_path / "run")
     expected = [weigh(b.images, b.labels) for b in moments.batches(16, 0, 7)]
     np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-5)
     # Going on: only the batches that are left are asked for.
-    longer = dataclasses.replace(schedule, total=9)
-    loop.train(method, moments, config, longer, tmp_path / "run", {})
+    loop.train(parts_of(config, moments, 16, 9, 1, 7, 4, 3, 1.25), tmp_path / "run")
     expected += [weigh(b.images, b.labels) for b in moments.batches(16, 7, 9)]
     np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-5)
 
 
 def test_batches_lie_on_all_devices(small_config, moments, tmp_path):
     config = small_config(**{"mesh.data": 4, "mesh.fsdp": 2})
-    trainer = loop.Trainer(Weighed(16), config, loop.Schedule(2, 1, 2, 2, 2, 1.0), tmp_path)
+    parts = parts_of(config, moments, 16, 2, 1, 2, 2, 2, 1.0)
+    trainer = loop.Trainer(parts, tmp_path)
     with jax.set_mesh(trainer.mesh):
-        trainer.start(moments)
-        for batch in (trainer.data, next(trainer.batches)):
+        trainer.start()
+        for batch in (trainer.feed.data, trainer.feed.next()):
             assert len(batch.images.sharding.device_set) == 8
             assert batch.images.addressable_shards[0].data.shape == (2, 2, 2, 3)
     trainer.close()
-    trainer = loop.Trainer(Weighed(24), config, loop.Schedule(2, 1, 2, 2, 2, 1.0), tmp_path)
-    object.__setattr__(trainer.method, "batch_size", 12)
+    trainer = loop.Trainer(dataclasses.replace(parts, method=weighed(12, moments)), tmp_path)
     with pytest.raises(MeshError, match="12 images do not divide over 8"):
-        trainer.start(moments)
+        trainer.start()
     trainer.close()
 
 
 def test_a_bad_record_ends_the_run_with_its_own_line(small_config, moments, tmp_path):
+    # Facts are of the first records, here of all, so they are taken before one goes bad.
+    parts = parts_of(small_config(**{"mesh.data": 1}), moments, 2, 10, 1, 10, 10, 1, 1.0)
     values = np.load(tmp_path / "train_moments.npy")
     values[13] = np.nan
     np.save(tmp_path / "train_moments.npy", values)
     stream = open_stream(moments.source, image_size=2, channels=3, threads=2)
-    config = small_config(**{"mesh.data": 1})
+    parts = dataclasses.replace(parts, whole=stream, data=stream)
     with pytest.raises(DataError, match="train_moments.npy, row 13: NaN"):
-        loop.train(Weighed(2), stream, config, loop.Schedule(10, 1, 10, 10, 1, 1.0), tmp_path, {})
+        loop.train(parts, tmp_path)
 
 
 def test_facts_of_a_stream_are_of_its_first_records(small_config, source, monkeypatch):
     config = small_config(**STREAMED | {"data.source": source})
-    monkeypatch.setattr(runs, "STREAM_HEAD", 100)
-    facts = runs.facts_of(runs.open_stream(config))
+    monkeypatch.setattr(streaming, "HEAD", 100)
+    facts = build.facts_of(build.open_stream(config))
     images = load("digits", "train", image_size=8, channels=1).images[:100] / 127.5 - 1
-    assert (facts.image_shape, facts.num_classes, facts.num_images) == ((8, 8, 1), 10, 300)
+    assert (facts.space, facts.num_classes, facts.num_samples) == (Pixels((8, 8, 1)), 10, 300)
+    assert facts.streamed and facts.class_counts is None and facts.source == source
     np.testing.assert_allclose(facts.mean + facts.std, (images.mean(), images.std()), rtol=1e-12)
 
 
@@ -162,7 +193,7 @@ def test_a_run_that_cannot_stream_writes_nothing(train, source, tmp_path, change
 
 def test_latents_are_refused_by_a_queue_of_images(train, moments, tmp_path):
     changed = {"data.source": moments.source, "data.image_size": 2, "data.channels": 3}
-    with pytest.raises(DataError, match="float32 records, and the sample queue holds uint8"):
+    with pytest.raises(DataError, match="has latents, and the sample queue holds uint8"):
         train(**STREAMED | changed | {"model.patch_size": 1})
     assert list((tmp_path / "run").iterdir()) == []
 
@@ -170,7 +201,5 @@ def test_latents_are_refused_by_a_queue_of_images(train, moments, tmp_path):
 def test_a_classifier_does_not_stream(small_classifier, source, tmp_path):
     changed = {"data.source": source, "data.streaming": True, "data.num_val": 0}
     with pytest.raises(ConfigError, match="'classifier' does not train on a stream"):
-        experiment.train(small_classifier(**changed), tmp_path / "run")
+        drifting.train(small_classifier(**changed), tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
-
-

@@ -1,0 +1,56 @@
+"""Durations in any unit: steps, epochs or examples (real images seen)."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from drifting.core.errors import ConfigError
+
+DURATIONS = ("total", "log", "sample", "checkpoint")
+UNITS = ("steps", "epochs", "examples")
+
+
+def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:
+    """A duration given on the command line clears its other units, which the file set.
+
+    Args:
+      overrides: the command line's values by dotted key.
+    """
+    for name in DURATIONS:
+        given = [u for u in UNITS if overrides.get(f"train.{name}_{u}") is not None]
+        if len(given) == 1:
+            for unit in set(UNITS) - set(given):
+                config.train[f"{name}_{unit}"] = None
+
+
+def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int) -> int:
+    """The duration `name` of config.train in steps; the one place where units are converted.
+
+    Args:
+      images_per_step: real images that a step sees.
+      num_images: of the data set.
+
+    Raises:
+      ConfigError: not exactly one unit is set, or the value is not positive.
+    """
+    given = {u: train[f"{name}_{u}"] for u in UNITS if train[f"{name}_{u}"] is not None}
+    if len(given) != 1:
+        raise ConfigError(
+            f"set exactly one of config.train.{name}_steps, _epochs and _examples (the others to "
+            f"None); set are {given or 'none'}"
+        )
+    ((unit, value),) = given.items()
+    per_unit = {
+        "steps": 1.0,
+        "epochs": steps_per_epoch(train, images_per_step, num_images),
+        "examples": 1.0 / images_per_step,
+    }
+    steps = round(value * per_unit[unit])
+    if steps < 1:
+        raise ConfigError(f"config.train.{name}_{unit} = {value} is less than one step")
+    return steps
+
+
+def steps_per_epoch(train: ConfigDict, images_per_step: int, num_images: int) -> float:
+    """config.train.steps_per_epoch, or the data set's size over the real images of a step."""
+    return float(train.steps_per_epoch or num_images / images_per_step)

@@ -1,0 +1,1 @@
+"""Networks trained elsewhere: files of weights, and what they become here."""

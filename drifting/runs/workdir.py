@@ -1,0 +1,281 @@
+"""The folder of a run: claimed and recorded by who trains in it, opened by everybody else."""
+
+import functools
+import logging
+import pathlib
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from drifting import methods
+from drifting.core import config as config_lib
+from drifting.core import files
+from drifting.core.errors import ConfigError, UserError
+from drifting.core.method import DataFacts, Encoder, Generator, Method
+from drifting.core.state import TrainState
+from drifting.evaluation import generation
+from drifting.training import checkpoints, sharding
+from drifting.training.parts import Parts
+from input_pipeline.space import Latents
+
+log = logging.getLogger(__name__)
+
+
+class WorkdirError(UserError):
+    """A workdir that cannot be written or understood."""
+
+
+# --- training in it ------------------------------------------------------------------------------
+
+
+def claim(workdir: pathlib.Path, config: Any) -> None:
+    """Makes the folder of a fresh run; names what has changed of one that goes on.
+
+    Raises:
+      WorkdirError: it cannot be written, or holds files and nothing to go on from.
+      ConfigError: it is the run of another model or data set.
+    """
+    try:
+        files.require_writable(workdir)
+    except OSError as error:
+        raise WorkdirError(
+            f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
+        ) from error
+    if not any(workdir.iterdir()):
+        return
+    if not checkpoints.valid_steps(workdir / "checkpoints"):
+        raise WorkdirError(
+            f"{workdir} holds files but no finished checkpoint, so there is nothing to resume; "
+            "remove it or choose another --workdir"
+        )
+    saved, _ = config_lib.read(workdir / "config.json")
+    for line in config_lib.check_resume(saved, config):
+        log.warning("resuming with a changed %s", line)
+
+
+def record(workdir: pathlib.Path, parts: Parts) -> None:
+    """Writes config.json: what repeats the run, and what opens it without its data."""
+    import importlib.metadata
+
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    facts = {
+        "versions": {p: importlib.metadata.version(p) for p in packages},
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "git_commit": _git_commit(),
+        "data_fingerprint": parts.data.fingerprint,
+        "data": parts.facts.to_json(),
+    }
+    config_lib.write(workdir / "config.json", parts.config, facts)
+
+
+def _git_commit() -> str | None:
+    command = ["git", "rev-parse", "HEAD"]
+    root = pathlib.Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+# --- what is in it -------------------------------------------------------------------------------
+
+
+def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
+    """What config.json says of the data that a run was trained on.
+
+    Raises:
+      ConfigError: another version wrote it.
+    """
+    try:
+        return DataFacts.from_json(values["data"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{workdir}/config.json was written by an earlier version, which did not say what the "
+            "data are; run its `python train.py` again, which writes it anew and goes on from the "
+            "checkpoints where they still fit"
+        ) from error
+
+
+class Sampled:
+    """What scoring and sampling need of a run, beside its states (scoring.Scorable).
+
+    Args:
+      method: as the run's config says.
+    """
+
+    def __init__(self, workdir: pathlib.Path, config: Any, method: Method):
+        self.workdir, self.config, self.method = workdir, config, method
+
+    @property
+    def facts(self) -> DataFacts:
+        return self.method.facts
+
+    def steps(self) -> list[int]:
+        """Steps of the finished checkpoints, read anew."""
+        return checkpoints.valid_steps(self.workdir / "checkpoints")
+
+    def sampler(self, cfg_scale: float, ema: bool) -> Callable:
+        """(state, key, labels) -> samples, for a SampleProgram."""
+
+        def generate(state, key, labels):
+            return self.method.sample(state, key, labels, cfg_scale, ema)
+
+        return generate
+
+    def use_sampler(self, name: str | None, steps: int | None) -> None:
+        """Samples in another way than the config's; ConfigError where there is no such way."""
+        self.method = self.method.with_sampler(name, steps)
+
+    @property
+    def sampler_name(self) -> str:
+        """How samples are drawn; "" of a generator that has one way only."""
+        return self.method.sampler_name
+
+    def nfe(self, cfg_scale: float) -> int:
+        """Network evaluations a sample."""
+        return self.method.nfe(cfg_scale)
+
+    def require_generator(self) -> None:
+        """Raises WorkdirError for a run that has no samples to look at."""
+        if not isinstance(self.method, Generator):
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
+                "no images; its scores are in test.json"
+            )
+        if isinstance(self.facts.space, Latents) and self.facts.space.decoder is None:
+            raise WorkdirError(
+                f"the run was trained on {self.facts.source}: sampling and scoring latents needs "
+                "the autoencoder's decoder, which cannot be given yet; train on images to score "
+                "them"
+            )
+
+    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
+        """How a batch of samples is spread over the devices."""
+        return sharding.batch_sharding(batch_size)
+
+
+class InTraining(Sampled):
+    """A run that is being trained: its one state is the loop's own, given before each score."""
+
+    def __init__(self, workdir: pathlib.Path, parts: Parts):
+        super().__init__(workdir, parts.config, parts.method)
+        self._mesh = parts.mesh  # a program has one mesh
+
+    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
+        return sharding.batch_over(self._mesh, batch_size)
+
+    def hold(self, state: TrainState, metrics: dict[str, float]) -> None:
+        self._held = state, metrics
+
+    def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
+        del step
+        return self._held
+
+
+class Run(Sampled):
+    """A trained run, opened read-only and without its data.
+
+    Args:
+      frozen: the networks of its steps, for who needs the run as in training; without them the
+        state has no network of `method.replaceable`.
+      precision: of the computation; the config's if None.
+
+    Raises:
+      UserError: the workdir is not that of a run.
+    """
+
+    def __init__(
+        self,
+        workdir: str | pathlib.Path,
+        frozen: Mapping[str, Encoder] | None = None,
+        precision: str | None = None,
+    ):
+        workdir = pathlib.Path(workdir).expanduser()
+        config, facts = config_lib.read(workdir / "config.json")
+        if not checkpoints.valid_steps(workdir / "checkpoints"):
+            raise WorkdirError(
+                f"{workdir} has no finished checkpoint yet; train it further with "
+                "`python train.py`"
+            )
+        if precision:
+            config = config.copy_and_resolve_references()
+            config.precision = precision
+        method = methods.create(config, read_facts(workdir, facts), frozen)
+        super().__init__(workdir, config, method)
+        self.frozen = {name: network.parameters for name, network in (frozen or {}).items()}
+        self._left_out = method.replaceable if frozen is None else ()
+        folder = self.workdir / "checkpoints"
+        self._checkpoints = checkpoints.Checkpoints(folder, read_only=True)
+        where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        self._shapes = jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+            jax.eval_shape(self.method.init, jax.random.key(0)),
+        )
+
+    def best_step(self) -> int:
+        """The step with the best held-out score; the last one where nothing was scored."""
+        best = None
+        if self.method.best_score:
+            best = checkpoints.best_step(self.workdir / "checkpoints", self.method.best_score)
+        return self.steps()[-1] if best is None else best
+
+    def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
+        """The state at `step` on one device, and the metrics saved beside it."""
+        return self._checkpoints.restore(step, self._shapes, self._left_out)
+
+    def restore_last(self) -> tuple[TrainState, int]:
+        """The newest usable state and its step; a damaged newer one is named and passed over."""
+        for step in reversed(self.steps()):
+            try:
+                return self.restore(step)[0], step
+            except checkpoints.CheckpointError as error:
+                log.warning("%s; trying the one before", error)
+        raise WorkdirError(f"no checkpoint in {self.workdir} can be used")
+
+    @functools.cached_property
+    def last(self) -> tuple[TrainState, int]:
+        """`restore_last`, once."""
+        return self.restore_last()
+
+    def sample(
+        self,
+        labels: Any,
+        seed: int = 42,
+        *,
+        cfg_scale: float | None = None,
+        ema: bool = True,
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """One sample of each label by the newest checkpoint.
+
+        Args:
+          labels: integers [N], classes of the training data.
+          cfg_scale, batch_size: those of config.eval if None.
+          ema: by the averaged weights.
+          progress: shows a bar.
+
+        Returns:
+          uint8 [N, H, W, C], or float32 [N, D] of a run on points.
+
+        Raises:
+          WorkdirError: the run makes no samples, or has no such class.
+        """
+        self.require_generator()
+        labels = np.asarray(list(labels), np.int32)
+        unknown = sorted({int(k) for k in labels if not 0 <= k < self.facts.num_classes})
+        if unknown:
+            raise WorkdirError(
+                f"labels {unknown}: the run has {self.facts.num_classes} classes, from 0 on"
+            )
+        cfg_scale = self.config.eval.cfg_scale if cfg_scale is None else cfg_scale
+        program = generation.SampleProgram(self.sampler(cfg_scale, ema), self.facts.space)
+        size = min(batch_size or self.config.eval.batch_size, len(labels))
+        state, _ = self.last
+        key = jax.random.key(seed)
+        return generation.generate_images(program, state, labels, key, size, progress)

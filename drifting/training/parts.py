@@ -1,0 +1,42 @@
+"""What a run is made of: its config, built once."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from drifting.core.method import DataFacts, Encoder, Method
+from drifting.training.schedule import Schedule
+from input_pipeline.image_set import ImageSet
+from input_pipeline.streaming import Stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The parts of a run, as runs/build.py makes them of a config.
+
+    Attributes:
+      config: resolved; what else there is was made of it.
+      whole: the training split.
+      data: the part of it to train on.
+      held_out: the part kept out of it to validate on, or None.
+      facts: of `data`.
+      frozen: networks that a step uses and does not train, by name.
+    """
+
+    config: ConfigDict
+    whole: ImageSet | Stream
+    data: ImageSet | Stream
+    held_out: ImageSet | None
+    facts: DataFacts
+    method: Method
+    frozen: Mapping[str, Encoder]
+    schedule: Schedule
+    mesh: jax.sharding.Mesh
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those of the frozen networks, by name: the `frozen` of a train step."""
+        return {name: network.parameters for name, network in self.frozen.items()}

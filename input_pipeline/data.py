@@ -1,0 +1,69 @@
+"""Labelled data on the device, which a train step draws from: a whole set or a streamed batch."""
+
+import abc
+
+import jax
+
+from input_pipeline.space import Space
+
+
+class Data(abc.ABC):
+    """What `Resident` and `Batch` both answer; all calls can be jitted.
+
+    Attributes:
+      images: stored values [N, *space.shape].
+      labels: int32 [N].
+      space: what one sample is, a static part of the type.
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    space: Space
+
+    @property
+    def num_rows(self) -> int:
+        """N, which is static."""
+        return self.images.shape[0]
+
+    @abc.abstractmethod
+    def next_batch(self, key: jax.Array, step: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """Batch number `step` of an endless stream of epochs, each in its own random order.
+
+        Args:
+          key: the same at all steps; the orders of a resident set follow from it.
+          step: int32, traced, 0 to 2^31 - 1.
+
+        Returns:
+          Values as a model sees them, float32 [n, *space.shape], and labels int32 [n].
+
+        Raises:
+          ValueError: while tracing, of a streamed batch that has not n rows.
+        """
+
+    @abc.abstractmethod
+    def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """n distinct rows in random order, and their labels.
+
+        Returns:
+          Values as a model sees them, float32 [n, *space.shape], and labels int32 [n].
+
+        Raises:
+          ValueError: while tracing, of a streamed batch that has fewer than n rows. (A resident
+            set then repeats some.)
+        """
+
+    @abc.abstractmethod
+    def positives(self, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
+        """n distinct rows of each of `classes` [C], as a model sees them: [C, n, *space.shape].
+
+        Raises:
+          TypeError: while tracing, of a streamed batch, which holds no class whole; a SampleQueue
+            of such batches does.
+        """
+
+    @abc.abstractmethod
+    def fresh(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        """What goes into a sample queue at a step: rows as they are stored, and their labels.
+
+        Those that `draw` would give, of a resident set; all that came, of a streamed batch.
+        """

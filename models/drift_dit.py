@@ -1,0 +1,180 @@
+"""DriftDiT, the one-step generator of the drifting models: noise, label and style to an image.
+
+A diffusion transformer (Peebles and Xie, arXiv:2212.09748) with register tokens
+(arXiv:2309.16588), rotary positions (arXiv:2104.09864), RMSNorm, query-key norm (arXiv:2302.05442)
+and SwiGLU (arXiv:2002.05202), as in Deng et al., "Generative Modeling via Drifting"
+(arXiv:2602.04770). That paper's has no time input; it is one of a network that is told times.
+
+Norms and softmax are float32 whatever `dtype` is.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models.conditions import Condition, GeneratorNetwork
+from models.layers.attention import attend, split_heads
+from models.layers.dense import Dense
+from models.layers.embeddings import (
+    TwoLayers,
+    guidance_features,
+    label_row,
+    normal,
+    style_row,
+    time_features,
+)
+from models.layers.modulation import Modulation, modulate
+from models.layers.norms import RMSNorm
+from models.layers.patches import patchify, unpatchify
+from models.layers.positions import rotate
+
+Dtype = Any
+
+SIZES = {
+    # name: hidden size, depth, heads (head dimension 64 for Tiny and Small)
+    "nano": dict(hidden_size=64, depth=4, num_heads=2),
+    "tiny": dict(hidden_size=256, depth=6, num_heads=4),
+    "small": dict(hidden_size=384, depth=8, num_heads=6),
+}
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with query-key norm, then rotary positions."""
+
+    num_heads: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        qkv = Dense(3 * width, use_bias=False, dtype=self.dtype, name="qkv")(x)
+        q, k, v = split_heads(qkv, self.num_heads)
+        q = rotate(RMSNorm(name="q_norm")(q)).astype(self.dtype)
+        k = rotate(RMSNorm(name="k_norm")(k)).astype(self.dtype)
+        out = attend(q, k, v).reshape(x.shape)
+        return Dense(width, dtype=self.dtype, name="proj")(out)
+
+
+class SwiGLU(nn.Module):
+    """w2(silu(w1 x) * w3 x)."""
+
+    hidden_size: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gate = Dense(self.hidden_size, use_bias=False, dtype=self.dtype, name="w1")(x)
+        value = Dense(self.hidden_size, use_bias=False, dtype=self.dtype, name="w3")(x)
+        hidden = nn.silu(gate) * value
+        return Dense(x.shape[-1], use_bias=False, dtype=self.dtype, name="w2")(hidden)
+
+
+class Block(nn.Module):
+    """One transformer block: attention and SwiGLU, each modulated and gated by the condition."""
+
+    num_heads: int
+    mlp_ratio: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        parts = Modulation(6, dtype=self.dtype, name="modulation")(condition)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
+        h = modulate(RMSNorm(self.dtype, name="norm1")(x), shift_a, scale_a)
+        h = Attention(self.num_heads, dtype=self.dtype, name="attention")(h)
+        x = x + gate_a[:, None, :] * h
+        h = modulate(RMSNorm(self.dtype, name="norm2")(x), shift_m, scale_m)
+        h = SwiGLU(self.mlp_ratio * x.shape[-1], dtype=self.dtype, name="mlp")(h)
+        return x + gate_m[:, None, :] * h
+
+
+class Conditioning(nn.Module):
+    """The sum of the embeddings of what a condition tells, [B, hidden_size].
+
+    Apart from the DiT's: that one's times are always there, and its numbers float32 throughout.
+    """
+
+    num_classes: int
+    hidden_size: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, condition: Condition, batch: int) -> jax.Array:
+        total = jnp.zeros((batch, self.hidden_size), self.dtype)
+        if self.num_classes:
+            row = label_row(condition.label, self.num_classes, self.hidden_size)
+            total += row.astype(self.dtype)
+        if condition.guidance is not None:
+            total += self._guidance(condition.guidance)
+        if condition.style is not None:
+            total += style_row(condition.style, self.hidden_size, self.dtype)
+        for name, time in (("t_embed", condition.time), ("h_embed", condition.interval)):
+            if time is not None:  # from here on float32, as MeanFlow needs it
+                total += TwoLayers(self.hidden_size, normal, name=name)(time_features(time))
+        return total
+
+    def _guidance(self, guidance: jax.Array) -> jax.Array:
+        def layer(name: str) -> Dense:
+            return Dense(self.hidden_size, dtype=self.dtype, kernel_init=normal, name=name)
+
+        features = guidance_features(guidance).astype(self.dtype)
+        return layer("cfg_out")(nn.silu(layer("cfg_in")(features)))
+
+
+class DriftDiT(GeneratorNetwork):
+    """One forward pass from noise to an image.
+
+    Attributes:
+      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
+      patch_size: side of a patch; divides the image's.
+      num_registers: tokens put before the patches and dropped at the end.
+    """
+
+    num_classes: int
+    patch_size: int = 4
+    hidden_size: int = 256
+    depth: int = 6
+    num_heads: int = 4
+    mlp_ratio: int = 4
+    num_registers: int = 8
+    dtype: Dtype = jnp.float32
+
+    reads = frozenset({"time", "interval", "label", "guidance", "style"})
+    sizes = SIZES
+
+    @nn.compact
+    def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
+        """Images float32 [B, S, S, C] from noise [B, S, S, C], or velocities of noisy images.
+
+        Args:
+          condition: nothing is made of its fields that are None.
+          train: has no effect, as there is no dropout.
+
+        Raises:
+          ValueError: the image is not square, the patch does not divide it, the heads do not divide
+            the width, or labels are missing.
+        """
+        x = self._embed(z)
+        vector = Conditioning(
+            self.num_classes, self.hidden_size, dtype=self.dtype, name="conditioning"
+        )(condition, len(z))
+        for i in range(self.depth):
+            x = Block(self.num_heads, self.mlp_ratio, dtype=self.dtype, name=f"block_{i}")(
+                x, vector
+            )
+        x = x[:, self.num_registers :]
+        shift, scale = Modulation(2, dtype=self.dtype, name="final_modulation")(vector)
+        x = modulate(RMSNorm(self.dtype, name="final_norm")(x), shift, scale)
+        # Not zero at the start: equal samples have no drift apart, so they would stay equal.
+        x = Dense(self.patch_size**2 * z.shape[3], dtype=self.dtype, name="final_linear")(x)
+        return unpatchify(x, self.patch_size, z.shape[1]).astype(jnp.float32)
+
+    def _embed(self, z: jax.Array) -> jax.Array:
+        """Registers, then patches, [B, T, D]."""
+        x = patchify(z, self.patch_size)
+        x = Dense(self.hidden_size, dtype=self.dtype, name="patch_embed")(x)
+        registers = self.param("registers", normal, (1, self.num_registers, self.hidden_size))
+        registers = jnp.broadcast_to(registers, (len(z), *registers.shape[1:])).astype(self.dtype)
+        return jnp.concatenate([registers, x], axis=1)

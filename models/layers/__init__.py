@@ -1,0 +1,1 @@
+"""Layers that networks share, and every computation that is arranged for the sake of CPUs."""

@@ -1,0 +1,33 @@
+"""Adaptive norms: a condition scales and shifts what is normed (adaLN-Zero, arXiv:2212.09748)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models.layers.dense import Dense
+
+Dtype = Any
+
+
+class Modulation(nn.Module):
+    """`parts` vectors [B, D] from a condition [B, D], zero at the start."""
+
+    parts: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, condition: jax.Array) -> list[jax.Array]:
+        width = condition.shape[-1]
+        zeros = nn.initializers.zeros
+        out = Dense(self.parts * width, dtype=self.dtype, kernel_init=zeros, name="linear")(
+            nn.silu(condition)
+        )
+        return jnp.split(out, self.parts, axis=-1)
+
+
+def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+    """x [B, ..., D] times (1 + scale) plus shift, both [B, D]."""
+    rows = x.reshape(x.shape[0], -1, x.shape[-1])
+    return (rows * (1 + scale[:, None, :]) + shift[:, None, :]).reshape(x.shape)

@@ -1,0 +1,245 @@
+"""Every config builds; durations convert in one place; keys that differ are named."""
+
+import dataclasses
+import importlib
+import inspect
+import math
+import pathlib
+
+import facts
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from configs import base, digits, meanflow_imagenet_latent
+from drifting import methods
+from drifting.core import config as config_lib
+from drifting.core import durations
+from drifting.core.errors import ConfigError
+from input_pipeline import sources
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "base"})
+VARIANTS = [f"meanflow_imagenet_latent:{v}" for v in meanflow_imagenet_latent.VARIANTS]
+
+
+def build(name):
+    """The config `name`, or `name:variant`, and its method; nothing is allocated."""
+    name, *variant = name.split(":")
+    config = importlib.import_module(f"configs.{name}").get_config(*variant)
+    data = config.data
+    space = sources.space_of(data.source, data.image_size, data.channels)
+    given = facts.make(space, num_samples=45_000, streamed=config.data.streaming)
+    return config, methods.create(config, given)
+
+
+@pytest.mark.parametrize("name", NAMES + VARIANTS[1:])
+def test_every_config_builds_its_method(name):
+    config, method = build(name)
+    assert config.is_locked
+    shapes = jax.eval_shape(method.init, jax.random.key(0))
+    assert shapes.step.shape == ()
+    for duration in durations.DURATIONS:
+        assert durations.to_steps(config.train, duration, 320, 50_000) >= 1
+
+
+def test_values_of_the_original_runs():
+    for name, warmup, steps in (("mnist", 1000, None), ("cifar10", 2000, 78_000),
+                                ("cifar10_short", 500, 9_750)):
+        config = importlib.import_module(f"configs.{name}").get_config()
+        o, m = config.optimizer, config.method
+        assert (o.learning_rate, o.weight_decay, o.clip_norm) == (2e-4, 0.01, 2.0)
+        assert (o.beta1, o.beta2, o.warmup_steps) == (0.9, 0.95, warmup)
+        assert (m.num_generated, m.num_positives) == (32, 32)
+        assert (m.cfg_min, m.cfg_max, m.label_dropout, config.ema_decay) == (1, 3, 0.1, 0.999)
+        if steps:
+            assert durations.to_steps(config.train, "total", 320, 50_000) == steps
+
+
+def test_values_of_the_meanflow_releases():
+    config, method = build("meanflow_cifar10")
+    m, o = config.method, config.optimizer
+    assert (m.times, m.times_mean, m.times_std) == ("logit_normal", -2.0, 2.0)
+    assert (m.share_r_neq_t, m.norm_power, m.batch_size) == (0.75, 0.75, 1024)
+    assert (o.learning_rate, o.beta1, o.beta2, o.weight_decay) == (6e-4, 0.9, 0.999, 0.0)
+    assert method.parts == (768, 256)
+    assert _parameters(method) == 55_929_347
+    for name, guidance in (("b4", (1.0, 0.5, 1.0)), ("xl2", (0.2, 0.92, 0.75))):
+        config, method = build(f"meanflow_imagenet_latent:{name}")
+        m = config.method
+        assert (m.times, m.times_mean, m.times_std) == ("logit_normal", -0.4, 1.0)
+        assert (m.share_r_neq_t, m.norm_power) == (0.25, 1.0)
+        assert (m.guidance_omega, m.guidance_kappa, m.guidance_end) == guidance
+        assert method.parts == (64, 192)
+
+
+def _parameters(method):
+    params = jax.eval_shape(method.init, jax.random.key(0)).params
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def test_an_unknown_key_names_the_nearest():
+    config = base.of("drifting")
+    with pytest.raises(AttributeError, match="total_steps"):
+        config.train.total_stps = 3
+    with pytest.raises(KeyError, match="temperatures"):
+        config.method.update({"temperatres": (0.1,)})
+
+
+@pytest.mark.parametrize("unit,value,steps", [("steps", 7, 7), ("epochs", 2.5, 500),
+                                              ("examples", 640, 2)])
+def test_durations_in_any_unit(unit, value, steps):
+    train = base.of("drifting").train
+    train.total_steps = None
+    train[f"total_{unit}"] = value
+    assert durations.to_steps(train, "total", 320, 64_000) == steps
+
+
+def test_an_epoch_may_be_given_in_steps():
+    train = base.of("drifting").train
+    train.total_steps, train.total_epochs, train.steps_per_epoch = None, 2.0, 195
+    assert durations.to_steps(train, "total", 320, 50_000) == 390
+
+
+def test_durations_that_cannot_be():
+    train = base.of("drifting").train
+    train.total_epochs = 2.0
+    with pytest.raises(ConfigError, match="exactly one of config.train.total_steps"):
+        durations.to_steps(train, "total", 320, 50_000)
+    train.total_steps = None
+    train.total_epochs = 1e-9
+    with pytest.raises(ConfigError, match="less than one step"):
+        durations.to_steps(train, "total", 320, 50_000)
+
+
+def test_a_unit_on_the_command_line_replaces_the_files():
+    config = digits.get_config()
+    config.train.total_epochs = 3.0
+    durations.choose_units(config, {"train.total_epochs": 3.0})
+    assert config.train.total_steps is None
+    assert durations.to_steps(config.train, "total", 100, 1000) == 30
+
+
+def test_json_and_back(tmp_path):
+    config = digits.get_config()
+    config_lib.write(tmp_path / "config.json", config, {"git_commit": None})
+    saved, given = config_lib.read(tmp_path / "config.json")
+    assert given == {"git_commit": None}
+    assert config_lib.flatten(saved) == config_lib.flatten(config)
+    assert config_lib.check_resume(saved, config) == []
+
+
+def test_a_damaged_or_missing_config(tmp_path):
+    with pytest.raises(ConfigError, match="not the workdir of a run"):
+        config_lib.read(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text('{"config": ')
+    with pytest.raises(ConfigError, match="damaged"):
+        config_lib.read(tmp_path / "config.json")
+
+
+def test_what_may_change_between_runs():
+    saved, config = digits.get_config(), digits.get_config()
+    config.train.total_steps = 9
+    assert config_lib.check_resume(saved, config) == []
+    config.optimizer.learning_rate = 1.0
+    assert config_lib.check_resume(saved, config) == [
+        "config.optimizer.learning_rate: 0.002 -> 1.0"
+    ]
+    config.data.read_threads = 2  # changes nothing
+    assert len(config_lib.check_resume(saved, config)) == 2
+    config.model.size, config.data.image_size = "tiny", 16
+    with pytest.raises(ConfigError) as error:
+        config_lib.check_resume(saved, config)
+    assert "config.model.size: 'nano' -> 'tiny'" in str(error.value)
+    assert "config.data.image_size: 8 -> 16" in str(error.value)
+
+
+def test_a_run_of_before_a_key_was_there_goes_on():
+    config = digits.get_config()
+    saved = ConfigDict(config.to_dict())
+    del saved.data["streaming"], saved.method["queue_push"]
+    saved.model["retired"] = 1
+    assert config_lib.check_resume(saved, config) == []
+
+
+def test_flatten_of_nested_values():
+    flat = config_lib.flatten(ConfigDict({"a": {"b": (1, 2)}, "c": None}))
+    assert flat == {"a.b": [1, 2], "c": None}
+
+
+# --- sections from the dataclasses of their readers ----------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    size: int = 3
+    rate: float = 0.5
+    place: str | None = None
+    taps: tuple[float, ...] = (1.0, 2.0)
+
+
+def test_a_section_is_typed_and_some_values_may_be_none():
+    section = config_lib.section(Keys(), "some").lock()
+    assert section.to_dict() == {"name": "some", "size": 3, "rate": 0.5, "place": None,
+                                 "taps": (1.0, 2.0)}  # fmt: skip
+    section.place, section.rate = "here", 1
+    section.place = None
+    with pytest.raises(TypeError):
+        section.size = "three"
+    with pytest.raises(AttributeError, match="taps"):
+        section.tapz = ()
+
+
+def test_a_section_read_back_is_its_dataclass():
+    from_json = ConfigDict({"name": "some", "taps": [3.0], "place": "here"})  # size, rate are newer
+    assert config_lib.typed(Keys, from_json, "keys") == Keys(place="here", taps=(3.0,))
+    with pytest.raises(ConfigError, match=r"no config.keys.plaec; did you mean 'place'"):
+        config_lib.typed(Keys, {"plaec": "there"}, "keys")
+    with pytest.raises(ConfigError, match="config.keys.size is None, which it cannot be"):
+        config_lib.typed(Keys, {"size": None}, "keys")
+
+
+def test_a_method_brings_its_sections_and_defaults():
+    config = config_lib.of("drifting")
+    assert (config.method.name, config.model.name, config.field.steps) == (
+        "drifting", "drift_dit", 1
+    )  # fmt: skip
+    assert config.field_optimizer.learning_rate == 1e-3
+    config = config_lib.of("classifier", "convnext_tiny")
+    assert (config.optimizer.name, config.ema_decay, config.data.num_val) == ("sgd", 0.0, 5000)
+    assert config.model.name == "convnext_tiny" and "field" not in config
+    assert config_lib.of("meanflow", "mlp").eval.cfg_scale == 1.0
+    for wrong, near in ((("meanflw",), "meanflow"), (("meanflow", "dti"), "dit")):
+        with pytest.raises(ConfigError, match=f"did you mean '{near}'"):
+            config_lib.of(*wrong)
+
+
+def test_every_method_is_built_from_its_own_keys():
+    """A key that nothing reads, or that is read and not declared, would show here."""
+    for name in methods.METHODS:
+        kind = methods.find(name)
+        config = config_lib.of(name)
+        assert set(config.method) == {"name", *(f.name for f in dataclasses.fields(
+            kind.settings_type))}  # fmt: skip
+        source = pathlib.Path(inspect.getsourcefile(kind)).parent
+        text = "".join(p.read_text() for p in source.glob("*.py"))
+        for key in set(config.method) - {"name"}:
+            assert f".{key}" in text or f'"{key}"' in text, key
+
+
+def test_another_network_or_optimiser_by_name_alone():
+    config = digits.get_config()
+    config.model.name, config.optimizer.name = "dit", "sgd"
+    resolved = config_lib.resolve(config)
+    assert resolved.model.to_dict() == {
+        "name": "dit", "size": "nano", "patch_size": 4, "position": "sincos",
+        "time_planes": False, "shared_time": False, "remat": False,
+    }  # fmt: skip
+    assert (resolved.optimizer.momentum, resolved.optimizer.learning_rate) == (0.9, 2e-3)
+    assert resolved.is_locked and "num_registers" in config.model, "the config given stays"
+    config.model.name = "unte"
+    with pytest.raises(ConfigError, match=r"config.model.name = 'unte' .*did you mean 'unet'"):
+        config_lib.resolve(config)
+    large = base.of("drifting")  # its size, tiny, is none of the U-Net's
+    large.model.name = "unet"
+    assert config_lib.resolve(large).model.size == "ncsnpp"
