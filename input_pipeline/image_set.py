@@ -8,8 +8,8 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from input_pipeline import resident
 from input_pipeline.feed import Feed
+from input_pipeline.resident import Resident
 from input_pipeline.space import Space
 
 
@@ -116,4 +116,9 @@ class ImageSet(DataSet):
     ) -> Feed:
         """The whole set on the device, the same at every step."""
         del spread, rows, first, stop
-        return Feed(resident.to_device(self, placement))
+        return Feed(self.to_device(placement))
+
+    def to_device(self, sharding: jax.sharding.Sharding | None = None) -> Resident:
+        """A copy on the device, or on all devices of a replicated `sharding`."""
+        data = Resident.of(self.images, self.labels, self.num_classes, self.space)
+        return jax.device_put(data, sharding)

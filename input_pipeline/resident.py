@@ -4,8 +4,6 @@ Small data sets fit the device as uint8 (CIFAR-10 takes 154 MB), so a batch is a
 jitted step: no loader, no queue, no copies.
 """
 
-from typing import TYPE_CHECKING
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -14,9 +12,6 @@ import numpy as np
 from input_pipeline import shuffle
 from input_pipeline.data import Data
 from input_pipeline.space import Space
-
-if TYPE_CHECKING:
-    from input_pipeline.image_set import ImageSet
 
 
 @flax.struct.dataclass
@@ -36,6 +31,19 @@ class Resident(Data):
     class_index: jax.Array
     class_counts: jax.Array
     space: Space = flax.struct.field(pytree_node=False)
+
+    @classmethod
+    def of(
+        cls, images: np.ndarray, labels: np.ndarray, num_classes: int, space: Space
+    ) -> "Resident":
+        """The set on the host, its classes indexed."""
+        counts = np.bincount(labels, minlength=num_classes).astype(np.int32)
+        index = np.zeros((num_classes, max(counts.max(), 1)), np.int32)
+        for label in range(num_classes):
+            rows = np.flatnonzero(labels == label)
+            index[label, : len(rows)] = rows
+            index[label, len(rows) :] = rows[0] if len(rows) else 0
+        return cls(images, labels.astype(np.int32), index, counts, space)
 
     def next_batch(self, key: jax.Array, step: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """The stream's positions step * n to step * n + n - 1; position p is in epoch p // N.
@@ -65,19 +73,6 @@ class Resident(Data):
     def fresh(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         rows = distinct_integers(key, n, jnp.asarray(self.num_rows, jnp.int32))
         return self.images[rows], self.labels[rows]
-
-
-def to_device(image_set: "ImageSet", sharding: jax.sharding.Sharding | None = None) -> Resident:
-    """Copies the set to the device, or to all devices of a replicated `sharding`."""
-    counts = np.asarray(image_set.class_counts, np.int32)
-    index = np.zeros((image_set.num_classes, max(counts.max(), 1)), np.int32)
-    for label in range(image_set.num_classes):
-        rows = np.flatnonzero(image_set.labels == label)
-        index[label, : len(rows)] = rows
-        index[label, len(rows) :] = rows[0] if len(rows) else 0
-    labels = image_set.labels.astype(np.int32)
-    data = Resident(image_set.images, labels, index, counts, image_set.space)
-    return jax.device_put(data, sharding)
 
 
 def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:

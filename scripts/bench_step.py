@@ -24,7 +24,7 @@ from drifting.core import config as config_lib
 from drifting.runs import build
 from drifting.runs import frozen as frozen_lib
 from drifting.training import backend, flops, loop
-from input_pipeline import resident, sources
+from input_pipeline import sources
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Pixels
 
@@ -115,7 +115,7 @@ def main(_):
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
     say(f"{timing.machine()}")
     images, key = random_images(config), jax.random.key(0)
-    facts, data = build.facts_of(images), resident.to_device(images)
+    facts, data = build.facts_of(images), images.to_device()
     frozen = frozen_lib.load(config, facts.space.shape)
     method = methods.create(config, facts, frozen)
     compiled, state, compile_seconds = compile_step(method, data, key, parameters_of(frozen))

@@ -28,7 +28,6 @@ from drifting.runs import frozen as frozen_lib
 from drifting.runs.build import load_images
 from drifting.runs.workdir import Run, WorkdirError, read_facts
 from drifting.training import backend
-from input_pipeline import resident
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Run with a learned field")
 DRAWS = flags.DEFINE_integer("draws", 50, "Fresh draws", lower_bound=2)
@@ -46,7 +45,7 @@ def make_draw(method, images, test_images, held_out):
 
     Steps are: none, the learned field's, then the kernel's of each temperature.
     """
-    data, test = resident.to_device(images), resident.to_device(test_images)
+    data, test = images.to_device(), test_images.to_device()
     classes = jnp.arange(method.num_classes, dtype=jnp.int32)
     labels = jnp.repeat(classes, method.settings.num_generated)
 

@@ -196,10 +196,12 @@ def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
         if old[key] != new[key]
     }
     fixed = [key for key in changed if key.split(".")[0] in FIXED and key not in FREE]
+    if "ema_decay" in changed and not (old["ema_decay"] and new["ema_decay"]):
+        fixed.append("ema_decay")  # a state has averages, or has none
     refused = [changed[key] for key in fixed]
     if refused:
         raise ConfigError(
-            "the workdir was trained with another model or data config: "
+            "the workdir was trained with another model, data or average: "
             + "; ".join(refused)
             + ". Set these back, or choose another --workdir"
         )

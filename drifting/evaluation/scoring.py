@@ -404,10 +404,12 @@ def score_folders(
     """Every metric of one set of images against another, by column of the table.
 
     Raises:
-      ConfigError: pixel features of images of two sizes.
+      ConfigError: images of two sizes, and features that do not resize.
     """
-    if function.name == "pixels" and real.space != fake.space:
-        raise ConfigError(f"pixels of {real.space.shape} and {fake.space.shape} cannot be compared")
+    if not function.mode and real.space != fake.space:  # nothing brings them to one size
+        raise ConfigError(
+            f"{function.name} of {real.space.shape} and {fake.space.shape} cannot be compared"
+        )
     began = time.perf_counter()
     if "is" in settings.metrics:
         _require_logits(function, fake.images[:1])

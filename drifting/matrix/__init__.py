@@ -1,6 +1,6 @@
 """Experiment matrices: every combination of data set, model, precision and seed as a run.
 
-Each run is a process of its own. Nothing here imports JAX, whose first computation would
+Each run is a process of its own. Nothing here computes with JAX, whose first computation would
 take memory of the GPUs that the runs need.
 
     plan        from a matrix file to its runs

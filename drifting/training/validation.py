@@ -28,7 +28,7 @@ class Validation:
         placement: jax.sharding.Sharding,
     ):
         self._method, self._placement = method, placement
-        self._data = resident.to_device(image_set, placement)
+        self._data = image_set.to_device(placement)
         self._key = jax.device_put(jax.random.key(0), placement)  # the same masks each time
         self._sums = jax.jit(_make_program(method, min(batch_size, len(image_set))))
 

@@ -154,6 +154,14 @@ def test_what_may_change_between_runs():
     assert "config.data.image_size: 8 -> 16" in str(error.value)
 
 
+@pytest.mark.parametrize("before, now", [(0.999, 0.0), (0.0, 0.999)])
+def test_an_average_is_neither_started_nor_dropped_on_resume(before, now):
+    saved, config = digits.get_config(), digits.get_config()
+    saved.ema_decay, config.ema_decay = before, now
+    with pytest.raises(ConfigError, match=f"config.ema_decay: {before} -> {now}"):
+        config_lib.check_resume(saved, config)
+
+
 def test_a_run_of_before_a_key_was_there_goes_on():
     config = digits.get_config()
     saved = ConfigDict(config.to_dict())

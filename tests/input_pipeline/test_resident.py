@@ -34,7 +34,7 @@ def test_eight_bit_rule_is_the_identity_on_bytes():
 
 
 def test_positives_are_distinct_and_of_their_class(image_set):
-    data = resident.to_device(image_set)
+    data = image_set.to_device()
     classes = jnp.asarray([2, 0], jnp.int32)
     draw = jax.jit(resident.Resident.positives, static_argnums=3)
     for seed in range(20):
@@ -70,7 +70,7 @@ def test_more_than_there_are_stays_in_range():
 
 
 def test_a_batch_is_distinct_uniform_and_in_random_order(image_set):
-    data = resident.to_device(image_set)
+    data = image_set.to_device()
     draw = jax.jit(lambda key: data.draw(key, 30))
     first, counts = [], np.zeros(120)
     for seed in range(200):
@@ -85,7 +85,7 @@ def test_a_batch_is_distinct_uniform_and_in_random_order(image_set):
 
 
 def test_draws_differ_by_key_and_repeat_by_key(image_set):
-    data = resident.to_device(image_set)
+    data = image_set.to_device()
     classes = jnp.arange(3, dtype=jnp.int32)
     a, b, c = (data.positives(jax.random.key(k), classes, 8) for k in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
@@ -93,7 +93,7 @@ def test_draws_differ_by_key_and_repeat_by_key(image_set):
 
 
 def test_draws_need_no_transfer(image_set):
-    data = resident.to_device(image_set)
+    data = image_set.to_device()
     key, classes = jax.random.key(0), jnp.arange(3, dtype=jnp.int32)
     draw = jax.jit(lambda d, k, c: (d.positives(k, c, 4), d.draw(k, 4)))
     with jax.transfer_guard("disallow"):
@@ -138,7 +138,7 @@ def test_the_stream_does_not_depend_on_the_batch_size_and_resumes_anywhere():
 
 
 def test_epoch_batches_are_images_in_range_with_their_labels(image_set):
-    data = resident.to_device(image_set)
+    data = image_set.to_device()
     draw = jax.jit(resident.Resident.next_batch, static_argnums=3)
     images, labels = draw(data, jax.random.key(0), jnp.asarray(3), 50)
     assert images.dtype == jnp.float32 and labels.dtype == jnp.int32

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import KDTree
 from sklearn.datasets import make_moons
 
-from input_pipeline import resident, sources, splits, toy2d
+from input_pipeline import sources, splits, toy2d
 from input_pipeline.sources import DataError
 
 NUM = 100_000
@@ -125,7 +125,7 @@ def test_draws_of_points_are_rows_as_they_are():
         return data.positives(key, classes, 5), (data.draw(key, 7), data.next_batch(key, step, 7))
 
     classes, step = jnp.asarray([1, 0]), jnp.asarray(3, jnp.int32)
-    positives, batches = draws(resident.to_device(points), jax.random.key(0), classes, step)
+    positives, batches = draws(points.to_device(), jax.random.key(0), classes, step)
     assert positives.shape == (2, 5, 2)
     positives = np.asarray(positives)
     assert [[known[row.tobytes()] for row in rows] for rows in positives] == [[1] * 5, [0] * 5]

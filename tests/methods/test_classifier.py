@@ -12,7 +12,7 @@ from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.methods import batches, classifier
 from drifting.runs import build
-from input_pipeline import resident, sources
+from input_pipeline import sources
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_macro_f1_is_scikit_learns():
 
 
 def test_a_batch_in_parts_is_the_whole_batch(make, images):
-    data = resident.to_device(images)
+    data = images.to_device()
     common = {"method.batch_size": 256, "model.norm": "group", "method.label_smoothing": 0.1}
     whole, _ = step(make(**common), data)
     parts, metrics = step(make(**common, **{"method.micro_batches": 4}), data)
@@ -95,7 +95,7 @@ def test_a_batch_larger_than_the_data_is_refused(make):
 
 @pytest.mark.slow
 def test_weights_and_statistics_that_are_scored_are_averages(make, images):
-    data = resident.to_device(images)
+    data = images.to_device()
     averaged = dataclasses.replace(make(), ema_decay=0.9)
     start = jax.jit(averaged.init)(jax.random.key(0))
     after, _ = step(averaged, data)
@@ -140,7 +140,7 @@ def test_the_network_sees_standardised_images(make, images):
 
 
 def test_bfloat16_follows_float32(make, images):
-    data = resident.to_device(images)
+    data = images.to_device()
     _, exact = step(make(), data)
     state, rough = step(make(precision="bfloat16"), data)
     assert rough["loss"] == pytest.approx(float(exact["loss"]), rel=0.02)

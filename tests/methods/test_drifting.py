@@ -14,7 +14,7 @@ from drifting.core.errors import ConfigError
 from drifting.fields import kernel
 from drifting.methods import drifting
 from drifting.methods import features as feature_lib
-from input_pipeline import resident, sources
+from input_pipeline import sources
 from input_pipeline.streaming import Batch
 
 FACTS = facts.make()
@@ -36,7 +36,7 @@ def make(features=feature_lib.pixels, learned=None, **changed):
 
 @pytest.fixture(scope="module")
 def digits():
-    return resident.to_device(sources.load("digits", image_size=8, channels=1))
+    return sources.load("digits", image_size=8, channels=1).to_device()
 
 
 def steps(method, data, n=1, seed=0):

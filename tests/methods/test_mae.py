@@ -10,7 +10,7 @@ from configs import base
 from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.methods import mae
-from input_pipeline import resident, sources
+from input_pipeline import sources
 from models import mae_resnet
 
 FACTS = facts.make()
@@ -34,7 +34,7 @@ def make(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data():
-    return resident.to_device(sources.load("digits", image_size=8, channels=1))
+    return sources.load("digits", image_size=8, channels=1).to_device()
 
 
 def test_squares_are_hidden_whole_and_as_often_as_asked():

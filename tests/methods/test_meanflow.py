@@ -12,7 +12,6 @@ from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.flows import objective, paths
 from drifting.methods import gradients, meanflow
-from input_pipeline import resident
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Points
 from models.conditions import Condition
@@ -32,7 +31,7 @@ def data(shift=0.0):
     points = np.random.default_rng(0).normal(shift, 0.3, (64, 2)).astype(np.float32)
     labels = np.arange(64) % 3
     names, space = ("a", "b", "c"), Points((2,))
-    return resident.to_device(ImageSet(points, labels, names, "test", "train", "0", space))
+    return ImageSet(points, labels, names, "test", "train", "0", space).to_device()
 
 
 def random_state(method, key=0):

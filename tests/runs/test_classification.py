@@ -175,7 +175,6 @@ def test_drifting_in_an_encoders_features(encoder, small_config, tmp_path, kind,
 
 
 def test_an_encoders_parameters_are_no_constants_of_the_step(encoder, small_config):
-    from input_pipeline import resident
 
     config = small_config(**{"method.encoder": str(encoder)})
     images = build.load_images(config)
@@ -183,7 +182,7 @@ def test_an_encoders_parameters_are_no_constants_of_the_step(encoder, small_conf
     method = methods.create(config, build.facts_of(images), networks)
     parameters = {name: network.parameters for name, network in networks.items()}
     state = jax.eval_shape(method.init, jax.random.key(0))
-    data = jax.eval_shape(lambda: resident.to_device(images))
+    data = jax.eval_shape(lambda: images.to_device())
     traced = jax.make_jaxpr(method.train_step)(state, data, jax.random.key(0), parameters)
     largest = max((np.size(c) for c in traced.consts), default=0)
     assert largest < 100 < sum(x.size for x in jax.tree.leaves(parameters))

@@ -1,0 +1,96 @@
+"""From a config to the parts of a run: data, what they are, frozen networks, method, schedule."""
+
+import logging
+from typing import Any
+
+from drifting import methods
+from drifting.core import config as config_lib
+from drifting.core.method import DataFacts
+from drifting.runs import frozen as frozen_lib
+from drifting.training import schedule, sharding
+from drifting.training.parts import Parts
+from input_pipeline import sources, splits
+from input_pipeline.image_set import ImageSet
+from input_pipeline.streaming import Stream
+
+log = logging.getLogger(__name__)
+
+
+def build(config: Any) -> Parts:
+    """The parts of a config; nothing is written.
+
+    Raises:
+      UserError: something that the config names cannot be, or is not there.
+    """
+    config = config_lib.resolve(config)
+    config_lib.typed(sources.Settings, config.data, "data").check()
+    whole = open_stream(config) if config.data.streaming else load_images(config)
+    data, held_out = _divide(config, whole)
+    facts = facts_of(data)
+    frozen = frozen_lib.load(config, facts.space.shape)
+    method = methods.create(config, facts, frozen)
+    return Parts(
+        config=config,
+        whole=whole,
+        data=data,
+        held_out=held_out,
+        facts=facts,
+        method=method,
+        frozen=frozen,
+        schedule=schedule.make(config.train, method.images_per_step, len(data)),
+        mesh=sharding.mesh_of(config, method),
+    )
+
+
+def load_images(config: Any, split: str | None = None) -> ImageSet:
+    """A split of config.data.source in the config's shape; that of the training if None."""
+    data = config.data
+    return sources.load(
+        data.source,
+        split or data.split,
+        image_size=data.image_size,
+        channels=data.channels,
+        fit=data.fit,
+        on_corrupt=data.on_corrupt,
+    )
+
+
+def open_stream(config: Any) -> Stream:
+    """config.data.source read as it is trained on."""
+    data = config.data
+    return sources.open_stream(
+        data.source,
+        data.split,
+        image_size=data.image_size,
+        channels=data.channels,
+        fit=data.fit,
+        on_corrupt=data.on_corrupt,
+        latent_scale=data.latent_scale,
+        seed=config.seed,
+        threads=data.read_threads,
+    )
+
+
+def facts_of(data: ImageSet | Stream) -> DataFacts:
+    """What a method must know of the data that it is trained on.
+
+    Mean and deviation of a stream are those of its first records in stored order.
+    """
+    mean, std = splits.channel_statistics(data.representative())
+    return DataFacts(
+        space=data.space,
+        class_names=data.class_names,
+        class_counts=data.class_counts,
+        num_samples=len(data),
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+        source=data.source,
+        streamed=data.streamed,
+    )
+
+
+def _divide(config: Any, whole: ImageSet | Stream) -> tuple[ImageSet | Stream, ImageSet | None]:
+    """The part to train on, and the part kept out of it to validate on, if any."""
+    if not config.data.num_val:
+        return whole, None
+    return splits.make(whole, config.data.num_val, config.data.split_seed).apply(whole)

@@ -1,0 +1,143 @@
+"""The story of scoring: checkpoints of a run, a run in training, or one folder against another."""
+
+import logging
+import pathlib
+from typing import Any
+
+from drifting.core import config as config_lib
+from drifting.core import durations
+from drifting.core.method import DataFacts
+from drifting.evaluation import features, resize, scoring
+from drifting.evaluation.settings import ScoreSettings
+from drifting.runs import frozen
+from drifting.runs.build import load_images
+from drifting.runs.workdir import InTraining, Run, Sampled
+from drifting.training import loop, sharding
+from drifting.training.parts import Parts
+from input_pipeline import sources
+from input_pipeline.decoding import DataError
+from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Space
+
+log = logging.getLogger(__name__)
+
+ENCODER = "encoder:"
+
+
+def evaluate(
+    workdir: str | pathlib.Path,
+    which: str = "last",
+    *,
+    skip_existing: bool = False,
+    watch: bool = False,
+    split: str | None = None,
+    cfg_scales: list[float] | None = None,
+    seeds: list[int] | None = None,
+    sampler: str | None = None,
+    sampling_steps: int | None = None,
+    **given: Any,
+) -> None:
+    """Scores checkpoints of a run; what is not given comes from its config.
+
+    Args:
+      which: `last`, `all`, `best`, or steps separated by commas.
+      skip_existing: leave out what the table holds already.
+      watch: go on with new checkpoints until the run's last one; implies skip_existing.
+      given: fields of ScoreSettings; None is the config's.
+
+    Raises:
+      UserError: something cannot be; rows that were written stay.
+    """
+    run = Run(workdir)
+    run.require_generator()
+    run.use_sampler(sampler, sampling_steps)
+    scorers = _scorers(run, split, cfg_scales, seeds, given)
+    session = scoring.Session(run, scorers, skip_existing or watch)
+    session.score(which)
+    if watch:
+        session.watch(_total_steps(run.config, run.facts, run.method.images_per_step))
+
+
+def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
+    """What scores a checkpoint by config.eval as it is made, where that is asked for.
+
+    The same rows and pictures as `evaluate`'s, with the network that is there already.
+    """
+    if not parts.config.train.evaluate:
+        return None
+    run = InTraining(workdir, parts)
+    run.require_generator()
+    session = scoring.Session(run, _scorers(run), skip_existing=True)
+
+    def score(state: Any, step: int, metrics: dict[str, float]) -> None:
+        run.hold(state, metrics)
+        session.score_step(step)
+
+    return score
+
+
+def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) -> dict[str, Any]:
+    """Scores the images of one folder against those of another.
+
+    Args:
+      given: fields of ScoreSettings; None is the default.
+
+    Raises:
+      UserError: the images cannot be read or compared.
+    """
+    values = {k: v for k, v in given.items() if v is not None}
+    settings = config_lib.typed(ScoreSettings, values, "eval")
+    scoring.require_possible(settings)
+    real, fake = sources.load_as_they_are(real), sources.load_as_they_are(fake)
+    function = feature_function(settings.features, real.space, settings.fid_mode)
+    where = sharding.batch_sharding(settings.batch_size)
+    return scoring.score_folders(real, fake, function, settings, where)
+
+
+def feature_function(name: str, space: Space, mode: str) -> features.FeatureFunction:
+    """The feature function called `name`, of an encoder's workdir as well.
+
+    Raises:
+      UserError: there is none of that name, or it is for other samples.
+    """
+    if not name.startswith(ENCODER):
+        return features.feature_function(name, space, mode)
+    features.require_images(name, space)
+    resize.require_mode(mode)
+    encoder = frozen.load_encoder(name.removeprefix(ENCODER), space.shape)
+    return features.encoder_features(encoder)
+
+
+def _scorers(
+    run: Sampled,
+    split: str | None = None,
+    cfg_scales: list[float] | None = None,
+    seeds: list[int] | None = None,
+    given: dict[str, Any] | None = None,
+) -> list[scoring.Scorer]:
+    """As the run's config.eval says, or as is `given`; None is the config's."""
+    values = {**run.config.eval, **{k: v for k, v in (given or {}).items() if v is not None}}
+    settings = config_lib.typed(ScoreSettings, values, "eval")
+    scoring.require_possible(settings)
+    images = load_images(run.config, split)
+    heldout = _heldout(run.config, images) if "neighbours" in settings.metrics else None
+    function = feature_function(settings.features, images.space, settings.fid_mode)
+    return scoring.make_scorers(
+        run, images, heldout, function, settings,
+        cfg_scales or [settings.cfg_scale], seeds or [settings.seed],
+    )  # fmt: skip
+
+
+def _total_steps(config: Any, facts: DataFacts, images_per_step: int) -> int:
+    return durations.to_steps(config.train, "total", images_per_step, facts.num_samples)
+
+
+def _heldout(config: Any, reference: ImageSet) -> ImageSet | None:
+    """Real images apart from the reference, where the source has them."""
+    if reference.split == config.data.test_split:
+        return None
+    try:
+        return load_images(config, config.data.test_split)
+    except DataError as error:
+        log.info("no held-out images: %s", error)
+        return None

@@ -1,0 +1,96 @@
+"""The story of a training run."""
+
+import json
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from drifting import pictures
+from drifting.core import config as config_lib
+from drifting.core.method import Scored
+from drifting.evaluation import report
+from drifting.runs import evaluate
+from drifting.runs.build import build, load_images
+from drifting.runs.workdir import Run, claim, record
+from drifting.training import loop, validation, writers
+from drifting.training.parts import Parts
+from input_pipeline import splits
+from input_pipeline.decoding import DataError
+from input_pipeline.image_set import ImageSet
+
+log = logging.getLogger(__name__)
+
+
+def train(config: Any, workdir: str | pathlib.Path) -> None:
+    """Trains a config in a workdir, fresh or resumed, and scores what can be on its test split.
+
+    Raises:
+      UserError: something cannot be; nothing is written for a run that cannot start.
+    """
+    workdir = pathlib.Path(workdir).expanduser()
+    # 1. The folder is ours, and what is in it is a run of this model and these data.
+    claim(workdir, config_lib.resolve(config))
+    # 2. Everything that the config names is there and fits; the checks are in the making.
+    parts = build(config)
+    score = evaluate.in_training(workdir, parts)
+    test_images = _test_images(parts)
+    # 3. What is being done is written down before it is begun.
+    if parts.held_out is not None:
+        given = parts.config.data.num_val, parts.config.data.split_seed
+        splits.load_or_make(workdir / "split.json", parts.whole, *given)
+    record(workdir, parts)
+    # 4. The training, from the newest checkpoint on.
+    loop.train(parts, workdir, score)
+    # 5. The best checkpoint meets images that no decision was made on.
+    if test_images is not None:
+        _test(workdir, test_images, parts.schedule.total)
+
+
+def _test_images(parts: Parts) -> ImageSet | None:
+    """Before the training, so that their absence is not news at its end."""
+    if not isinstance(parts.method, Scored):
+        return None
+    try:
+        return load_images(parts.config, parts.config.data.test_split)
+    except DataError as error:
+        log.warning("there will be no test.json: %s", error)
+        return None
+
+
+def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
+    """Scores the best checkpoint on test images: test.json, and confusion.png of a classifier.
+
+    Done again where a job died in it, and where the run went on since.
+    """
+    path = workdir / "test.json"
+    if path.exists() and json.loads(path.read_text())["trained_steps"] == total_steps:
+        log.info("scored already: %s", path)
+        return
+    run = Run(workdir)
+    step = run.best_step()
+    state, metrics = run.restore(step)
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    held_out = validation.Validation(run.method, images, run.config.eval.batch_size, where)
+    sums = held_out.sums(state)
+    scores = run.method.scores(sums)
+    rows = writers.read_metrics(workdir / "metrics.jsonl")
+    epochs = [row["epoch_seconds"] for row in rows if "epoch_seconds" in row]
+    found = {
+        **scores,
+        **{k: v for k, v in metrics.items() if k.startswith("val_")},
+        "step": step,
+        "trained_steps": total_steps,
+        "num_images": len(images),
+        "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+        "epoch_seconds": float(np.median(epochs)),
+        "split": f"{images.source} {images.split}",
+    }
+    if "confusion" in sums:
+        found["confusion"] = sums["confusion"]
+        pictures.plot_confusion(sums["confusion"], images.class_names, workdir / "confusion.png")
+    report.write_json(path, found)
+    shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
+    log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)

@@ -1,0 +1,114 @@
+"""A finished run opens anywhere: without its data, in a notebook, by who has only the library."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import drifting
+from drifting.core.errors import ConfigError
+from drifting.runs.workdir import WorkdirError
+from input_pipeline.space import Pixels
+
+
+@pytest.fixture
+def moved(train, tmp_path):
+    """Workdir of a finished run, copied from where its data were."""
+    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(100) % 10)
+    workdir = train(**{"data.source": f"npz:{tmp_path / 'data.npz'}", "train.total_steps": 4})
+    (tmp_path / "data.npz").unlink()
+    return shutil.move(workdir, tmp_path / "elsewhere" / "run")
+
+
+def test_a_run_without_its_data_is_sampled(moved, tmp_path):
+    run = drifting.load(moved)
+    images = run.sample(labels=range(10), seed=0)
+    assert images.shape == (10, 8, 8, 1) and images.dtype == np.uint8
+    np.testing.assert_array_equal(images, run.sample(range(10), 0))
+    assert np.any(images != run.sample(range(10), 1))
+    assert (run.facts.space, run.facts.num_classes) == (Pixels((8, 8, 1)), 10)
+    assert Image.open(drifting.sample(moved, 8, tmp_path / "x.png")).width > 100
+    with pytest.raises(WorkdirError, match=r"labels \[10\]: the run has 10 classes"):
+        run.sample([3, 10])
+
+
+def test_scoring_says_which_data_are_missing(moved):
+    with pytest.raises(drifting.UserError, match="no file .*data.npz"):
+        drifting.evaluate(moved, num_samples=20)
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_a_line(train):
+    workdir = train(**{"train.total_steps": 4})
+    text = (workdir / "config.json").read_text()
+    (workdir / "config.json").write_text(text.replace('"space"', '"image_shape"'))
+    with pytest.raises(ConfigError, match=r"earlier version.*goes on from the checkpoints"):
+        drifting.load(workdir)
+    train(**{"train.total_steps": 4})
+    assert drifting.load(workdir).sample([0]).shape == (1, 8, 8, 1)
+
+
+def python(code, cwd):
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_library_loads_nothing(tmp_path):
+    out = python(
+        """
+        import sys, drifting
+        assert "jax" not in sys.modules and "numpy" not in sys.modules
+        assert {"train", "load", "fields", "metrics"} <= set(dir(drifting))
+        drifting.metrics.frechet.frechet_distance, drifting.fields.kernel.drift
+        drifting.flows.solvers.solve, drifting.methods.create
+        print("jax" in sys.modules, "tensorflow" in sys.modules)
+        """,
+        tmp_path,
+    )
+    assert out.split() == ["True", "False"]
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        drifting.trian  # noqa: B018
+
+
+def test_a_config_outside_the_tree_needs_the_library_alone(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent(
+            """
+            from drifting.core.config import of
+
+            def get_config():
+                config = of("meanflow", "cnn")
+                config.model.width, config.model.depth = 8, 1
+                config.method.batch_size = 16
+                config.train.total_steps = 3
+                config.train.tensorboard = False
+                return config
+            """
+        )
+    )
+    out = python(
+        """
+        import sys, mine, drifting
+        drifting.train(mine.get_config(), "run")
+        print(drifting.load("run").sample([1, 2]).shape, "configs" in sys.modules)
+        """,
+        tmp_path,
+    )
+    assert out.strip() == "(2, 8, 8, 1) False"
+
+
+def test_parts_are_what_a_run_is_made_of(small_config):
+    parts = drifting.build(small_config(**{"data.num_val": 100}))
+    assert len(parts.data) + len(parts.held_out) == len(parts.whole) == 1497
+    assert parts.facts.num_samples == len(parts.data) == 1397
+    assert sum(parts.facts.class_counts) == 1397
+    assert parts.method.facts is parts.facts and parts.parameters == {}
+    assert (parts.schedule.total, parts.mesh.size) == (12, 1)
