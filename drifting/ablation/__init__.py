@@ -1,6 +1,6 @@
 """Ablations: a few runs that differ in one thing each, trained and scored alike by one command.
 
-The runs are worked off as those of drifting/matrix, which see; nothing here computes with JAX either.
+The runs are worked off as those of drifting/matrix, which see; nothing here computes with JAX.
 
     plan        from a suite file to its runs, each with its resolved config
     suite       the runs as jobs in a folder: the encoder, then training and scoring of each run

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from drifting.core.errors import ConfigError
 from drifting.core.method import DataFacts, MethodSettings
+from drifting.methods import gradients
 from input_pipeline import augment
 from input_pipeline.data import Data
 
@@ -16,14 +17,17 @@ class BatchSettings(MethodSettings):
     """The keys of a method that takes one batch a step."""
 
     batch_size: int = 256  # samples a step
+    micro_batches: int = 1  # parts of a batch whose gradients add up: less memory, the same step
 
     def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError where there is less than a batch of data."""
+        """Raises ConfigError where there is less than a batch of data, or parts that differ."""
         if not 1 <= self.batch_size <= facts.num_samples:
             raise ConfigError(
                 f"config.method.batch_size = {self.batch_size}, but {facts.source} has "
                 f"{facts.num_samples} {facts.space.noun} to train on"
             )
+        what = f"config.method.batch_size = {self.batch_size}"
+        gradients.require_division(self.micro_batches, self.batch_size, what)
 
     @property
     def images_per_step(self) -> int:

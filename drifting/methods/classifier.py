@@ -27,15 +27,12 @@ class Settings(BatchSettings):
     """The keys of config.method."""
 
     batch_size: int = 128  # images a step
-    micro_batches: int = 1  # parts of a batch whose gradients add up; exact, so no batch norm
     crop_padding: int = 4  # black pixels on each side before a random crop; 0: no crop
     label_smoothing: float = 0.0
 
     def check(self, facts: DataFacts) -> None:
         """Raises ConfigError for a value that cannot be; the key is named."""
         super().check(facts)
-        what = f"config.method.batch_size = {self.batch_size}"
-        gradients.require_division(self.micro_batches, self.batch_size, what)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ConfigError(
                 f"config.method.label_smoothing = {self.label_smoothing} is not in [0, 1)"

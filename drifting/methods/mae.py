@@ -19,7 +19,7 @@ from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
 from drifting.core.method import DataFacts, FeatureEncoder, Grid, Scored
 from drifting.core.state import TrainState
-from drifting.methods import batches
+from drifting.methods import batches, gradients
 from drifting.methods.batches import BatchSettings
 from input_pipeline.data import Data
 from models.activations import Activations
@@ -114,12 +114,16 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
             crop_padding=self.settings.crop_padding, flip=self.flip,
         )  # fmt: skip
 
-        def mean_loss(params):
-            losses = self._losses(params, images, labels, key_mask)
+        def mean_loss(params, images, labels, key):
+            losses = self._losses(params, images, labels, key)
             means = jax.tree.map(jnp.mean, losses)
             return means["loss"], means
 
-        grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params["autoencoder"])
+        gradient = jax.grad(mean_loss, has_aux=True)
+        grads, metrics = gradients.mean_over_chunks(
+            lambda rows, key: gradient(state.params["autoencoder"], *rows, key),
+            (images, labels), key_mask, self.settings.micro_batches,
+        )  # fmt: skip
         metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
         state = state_lib.optimize(state, {"autoencoder": grads}, self.optimizers)
         return state_lib.count(state_lib.average(state, self.decays)), metrics

@@ -36,7 +36,6 @@ REFERENCE_STEPS = 32  # of the solution that a single step is compared with
 class Settings(BatchSettings):
     """The keys of config.method; values of the release for ImageNet latents (arXiv:2505.13447)."""
 
-    micro_batches: int = 1  # parts of a batch whose gradients add up; exact
     # The share of a batch with r != t, which mean velocities are learned from; 0: flow matching.
     # Releases say 0.75 of either share: this one says which.
     share_r_neq_t: float = 0.25

@@ -116,3 +116,16 @@ def test_an_encoder_is_the_averaged_network_without_its_decoder(make):
 def test_values_that_cannot_be_name_their_key(make, changed, message):
     with pytest.raises(ConfigError, match=message):
         make(**changed)
+
+
+def test_a_batch_in_parts_is_a_step_of_the_whole(make, data):
+    """Nothing is masked by chance: with every square hidden, the parts' masks are the batch's."""
+    hidden = {"method.mask_ratio_min": 1.0, "method.mask_ratio_max": 1.0}
+    whole, parts = make(**hidden), make(**hidden, **{"method.micro_batches": 4})
+    state = jax.jit(whole.init)(jax.random.key(0))
+    key = jax.random.key(1)
+    a, b = (jax.jit(method.train_step)(state, data, key, {})[1] for method in (whole, parts))
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
+    np.testing.assert_allclose(a["grad_norm"], b["grad_norm"], rtol=1e-4)
+    with pytest.raises(ConfigError, match="micro_batches = 5 does not divide"):
+        make(**{"method.micro_batches": 5})
