@@ -53,6 +53,12 @@ class Settings:
     deterministic: bool = False  # bit-reproducible also on GPUs, at some speed (README)
     ema_decay: float = 0.999  # of the averaged weights, which are scored; 0: no average
 
+    def check(self) -> None:
+        """Raises ConfigError for a value that cannot be; the key is named."""
+        one_of("precision", self.precision, ("float32", "bfloat16"))
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ConfigError(f"config.ema_decay = {self.ema_decay} is not in [0, 1)")
+
 
 # --- making a config ----------------------------------------------------------------------------
 
@@ -141,8 +147,11 @@ def resolve(config: ConfigDict) -> ConfigDict:
     keep their values, except a `size` that it does not have; the others are its defaults.
 
     Raises:
-      ConfigError: there is no such network or optimiser; the nearest is named.
+      ConfigError: there is no such network or optimiser, of which the nearest is named; or a key
+        of `Settings` has a value that cannot be.
     """
+    common = [field.name for field in dataclasses.fields(Settings)]
+    Settings(**{key: config[key] for key in common}).check()
     config = config.copy_and_resolve_references()
     with config.unlocked():
         for key in config:

@@ -235,6 +235,18 @@ def test_every_method_is_built_from_its_own_keys():
             assert f".{key}" in text or f'"{key}"' in text, key
 
 
+@pytest.mark.parametrize(
+    "changed, message",
+    [({"precision": "bfloat61"}, "precision = 'bfloat61'.*did you mean 'bfloat16'"),
+     ({"ema_decay": 1.0}, r"ema_decay = 1.0 is not in \[0, 1\)")],
+)  # fmt: skip
+def test_what_is_in_no_section_is_checked_too(changed, message):
+    config = digits.get_config()
+    config.update(changed)
+    with pytest.raises(ConfigError, match=message):
+        config_lib.resolve(config)
+
+
 def test_another_network_or_optimiser_by_name_alone():
     config = digits.get_config()
     config.model.name, config.optimizer.name = "dit", "sgd"
