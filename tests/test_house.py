@@ -23,6 +23,9 @@ MAY_KNOW = {
     "drifting/evaluation": ("drifting.core", "models", "input_pipeline", "drifting.pretrained",
                             "drifting.pictures", "drifting.evaluation"),
     "drifting/runs": (*BELOW_RUNS, "drifting.runs"),
+    # Its runs are processes: of those that do the work it knows only what they leave in files.
+    "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.report",
+                        "drifting.training.writers", "drifting.suites"),
 }  # fmt: skip
 
 

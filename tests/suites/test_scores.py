@@ -1,4 +1,4 @@
-"""Ablations: what is run, resumed and skipped, and the table of it; programs are toys but once."""
+"""Suites of generators: what is run and skipped, and the table; programs are toys but once."""
 
 import csv
 import json
@@ -10,16 +10,14 @@ import time
 
 import pytest
 
-from drifting import ablation, pictures
-from drifting.ablation import suite as suites
-from drifting.ablation import tables
-from drifting.ablation.plan import read_ablation
+from drifting import pictures, suites
 from drifting.core import config as config_lib
 from drifting.evaluation import report
-from drifting.matrix import PlanError, session
+from drifting.suites import SuiteError, read_plan, runner
+from drifting.suites.tables import Programs
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-LDF = ROOT / "configs/ablations/ldf.py"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LDF = ROOT / "configs/suites/ldf.py"
 # Programs that keep to what train.py and evaluate.py promise. The toy folder records their starts,
 # and a file <run>.<program>.<fail|wait> there says what befalls them.
 BOTH = """
@@ -70,21 +68,33 @@ BUDGET = {
     "train.keep_checkpoints": 3,
 }
 RUNS = {
-    "kernel": {"config": "configs/digits.py"},
-    "ldf": {"config": "configs/digits_ldf.py"},
-    "frozen": {"config": "configs/digits_ldf.py", "field.objective": "frozen"},
+    "kernel": ("configs/digits.py", {}),
+    "ldf": ("configs/digits_ldf.py", {}),
+    "frozen": ("configs/digits_ldf.py", {"field.objective": "frozen"}),
 }
-ENCODER = {"config": "configs/classifier_digits.py"}
+ENCODER = "configs/classifier_digits.py"
+SUITE = """
+from drifting.suites import RunSpec, Suite
+RUNS, BUDGET, ENCODER = {runs!r}, {budget!r}, {encoder!r}
+
+def get_suite():
+    first = [RunSpec("encoder", ENCODER, in_table=False)] if ENCODER else []
+    measure = dict([("eval.features", "encoder:{{encoder}}")]) if ENCODER else dict()
+    return Suite(first + [
+        RunSpec(name, config, BUDGET | overrides | measure, after=[run.name for run in first])
+        for name, (config, overrides) in RUNS.items()
+    ], table="scores")
+"""
 
 
 @pytest.fixture
 def write(tmp_path):
-    """write(**changed) -> path of a suite file."""
+    """write(runs, budget, encoder) -> path of a suite file."""
 
     def make(**changed):
         path = tmp_path / "toy_suite.py"
-        whole = {"runs": RUNS, "budget": {"all": BUDGET}} | changed
-        path.write_text(f"def get_ablation():\n    return {whole!r}\n")
+        given = {"runs": RUNS, "budget": BUDGET, "encoder": None, **changed}
+        path.write_text(SUITE.format(**given))
         return path
 
     return make
@@ -95,15 +105,15 @@ def toy(tmp_path, monkeypatch):
     """The folder of toy runs, with their programs; pictures would take longer than they."""
     for name, text in (("train", TRAIN), ("evaluate", EVALUATE)):
         (tmp_path / f"{name}.py").write_text(BOTH + text)
-    monkeypatch.setattr(session, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(pictures, "plot_lines", lambda *_, **__: None)
     return tmp_path
 
 
 def programs(toy):
     """Without site packages: the toys start at once."""
-    return suites.Programs(*([sys.executable, "-SE", str(toy / f"{name}.py")]
-                             for name in ("train", "evaluate")))  # fmt: skip
+    return Programs(*([sys.executable, "-SE", str(toy / f"{name}.py")]
+                      for name in ("train", "evaluate")))  # fmt: skip
 
 
 @pytest.fixture
@@ -116,7 +126,7 @@ def call(toy, write):
     def run(jobs=1, given=None, **changed):
         (toy / "starts").write_text("")
         path = write(**changed)
-        code = ablation.run(path, toy / "out", False, given, jobs, programs(toy))
+        code = suites.run(path, toy / "out", False, given, jobs, programs(toy))
         return code, [tuple(line.split()) for line in (toy / "starts").read_text().splitlines()]
 
     return run
@@ -170,8 +180,8 @@ def test_an_evaluation_without_all_scores_is_a_failure(toy, call):
 
 
 ENCODED = {
-    "pixels": {"config": "configs/digits.py"},
-    "encoded": {"config": "configs/digits.py", "method.encoder": "elsewhere"},
+    "pixels": ("configs/digits.py", {}),
+    "encoded": ("configs/digits.py", {"method.encoder": "{encoder}"}),
 }
 
 
@@ -192,7 +202,7 @@ def test_runs_wait_for_the_encoder_and_are_scored_in_its_features(toy, call):
         (toy / "out" / "ablation.md").read_text()
     )
     own.rename(toy / "mine")  # another encoder is another measure
-    with pytest.raises(PlanError, match=r"such as pixels: .*/out/encoder.* now .*/mine"):
+    with pytest.raises(SuiteError, match=r"such as pixels: .*/out/encoder.* now .*/mine"):
         call(runs=ENCODED, encoder=ENCODER, given=str(toy / "mine"))
 
 
@@ -200,7 +210,7 @@ def test_a_given_encoder_is_not_trained(toy, call):
     trained = toy / "trained"
     trained.mkdir()
     ask = dict(runs=ENCODED, encoder=ENCODER, given=str(trained))
-    with pytest.raises(PlanError, match="trained is not the workdir of a run: it has no config"):
+    with pytest.raises(SuiteError, match="trained is not the workdir of a run: it has no config"):
         call(**ask)
     (trained / "config.json").touch()
     assert call(**ask) == (0, whole(*ENCODED))
@@ -213,8 +223,8 @@ def test_a_signal_stops_the_run_and_starts_no_other(toy, call, write, program):
     wait = toy / f"ldf.{program}.wait"
     wait.touch()
     code = (
-        "import sys; from drifting import ablation; from drifting.ablation.suite import Programs\n"
-        f"sys.exit(ablation.run({str(write())!r}, {str(toy / 'out')!r},"
+        "import sys; from drifting import suites; from drifting.suites.tables import Programs\n"
+        f"sys.exit(suites.run({str(write())!r}, {str(toy / 'out')!r},"
         f" programs=Programs(*{tuple(programs(toy))!r})))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -247,15 +257,14 @@ def wait_until(condition):
 
 def test_changed_settings_are_refused(toy, call):
     assert call()[0] == 0
-    changed = {"all": BUDGET | {"ema_decay": 0.5}}
-    with pytest.raises(PlanError, match=r"such as kernel: .* now .*ema_decay=0.5; set these back"):
-        call(budget=changed)
+    with pytest.raises(SuiteError, match=r"such as kernel: .* now .*ema_decay=0.5; set these back"):
+        call(budget=BUDGET | {"ema_decay": 0.5})
 
 
 def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
     drawn = []
     monkeypatch.setattr(pictures, "plot_lines", lambda *given, **more: drawn.append((given, more)))
-    plan, out = read_ablation(write(), toy), toy
+    plan, out = read_plan(write(), toy), toy
     score = {
         "features": "pixels", "num_samples": 1000, "cfg_scale": 1.0, "seed": 42, "weights": "ema",
         "data_set": "digits", "split": "train",
@@ -276,8 +285,7 @@ def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
     (out / "ldf" / "metrics.jsonl").write_text(rows)
 
     failed = {"status": "failed", "exit_code": 1, "error": "no room"}
-    made = tables.make_rows(plan, out, {"frozen": failed})
-    tables.write(plan, made, out)
+    plan.table.write({"frozen": failed})
     (toy / "out").mkdir()
     (out / "ablation.csv").rename(toy / "out" / "ablation.csv")
     kernel, ldf, frozen = table(toy).values()
@@ -296,58 +304,60 @@ def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
     assert path == out / "ablation.png" and options == {"log_scale": True}
 
 
+def changed_run(name, **overrides):
+    config, own = RUNS[name]
+    return {"runs": RUNS | {name: (config, own | overrides)}}
+
+
 @pytest.mark.parametrize(
     "changed,message",
     [
-        ({"run": {}}, "unknown key 'run'; did you mean 'runs'?"),
-        ({"runs": {}}, "'runs' has to be a dict of runs"),
-        ({"runs": {"encoder": {}}}, "a run cannot be called 'encoder'"),
-        ({"runs": {"a b": {}}}, "a run cannot be called 'a b': use letters"),
-        ({"runs": {"a": "configs/digits.py"}}, "the run 'a' is a str, not a dict"),
-        ({"runs": {"a": {"config": "configs/digit.py"}}}, "is 'configs/digit.py': there is no"),
-        ({"runs": {"a": {}}}, "the 'config' of 'a' is None"),
+        ({"runs": {}}, "'runs' has to be a list of RunSpec, with one run at least"),
+        ({"runs": {"logs": RUNS["ldf"]}}, "a run cannot be called 'logs'"),
+        ({"runs": {"a b": RUNS["ldf"]}}, "a run cannot be called 'a b': use letters"),
+        ({"runs": {"encoder": RUNS["ldf"]}, "encoder": ENCODER}, "two runs are called 'encoder'"),
+        ({"runs": {"a": ("configs/digit.py", {})}}, "is 'configs/digit.py': there is no"),
+        ({"runs": {"a": (None, {})}}, "the config of 'a' is None"),
         (
-            {"budget": {"all": BUDGET | {"train.total_stps": 3}}},
+            {"budget": BUDGET | {"train.total_stps": 3}},
             "unknown key 'train.total_stps' of the run 'kernel'; did you mean 'train.total_steps'?",
         ),
-        ({"budget": {"all": BUDGET | {"ema_decay": "much"}}}, "the run 'kernel': Could not over"),
-        ({"budget": {"all": BUDGET | {"method.encoder": None}}}, "None, which takes a config"),
-        ({"budget": BUDGET}, "unknown key 'eval.features' of 'budget'"),
-        ({"budget": {"runs": {"ldff": {}}}}, "unknown key 'ldff' of budget['runs']; did you mean"),
-        ({"budget": {"encoder": {"ema_decay": 0.5}}}, "no 'encoder', so its budget of the encoder"),
+        ({"budget": BUDGET | {"ema_decay": "much"}}, "the run 'kernel': Could not over"),
+        ({"budget": BUDGET | {"method.encoder": None}}, "None, which takes a config"),
         (
-            {"budget": {"all": BUDGET | {"train.keep_checkpoints": 2}}},
+            {"budget": BUDGET | {"train.keep_checkpoints": 2}},
             "'kernel' keeps 2 of the 3 checkpoints to be scored",
         ),
         (
-            {"budget": {"all": BUDGET, "runs": {"ldf": {"train.total_steps": 30}}}},
+            changed_run("ldf", **{"train.total_steps": 30}),
             "train.total_steps is 20 in 'kernel' but 30 in 'ldf'",
         ),
         (
-            {"budget": {"all": {"train.total_epochs": 1.0}}},
+            {"budget": {"train.total_epochs": 1.0}},
             "'kernel' needs train.total_steps and train.checkpoint_steps",
         ),
-        ({"encoder": {"config": "configs/nothing.py"}}, "the 'config' of 'encoder' is"),
+        ({"encoder": "configs/nothing.py"}, "the config of 'encoder' is"),
+        ({"encoder": "configs/digits.py:what"}, "configs/digits.py:what: TypeError: "),
     ],
 )
 def test_bad_suites_are_refused(write, tmp_path, changed, message):
-    with pytest.raises(PlanError, match=re.escape(message)):
-        ablation.run(write(**changed), tmp_path / "out")
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        suites.run(write(**changed), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_options_that_a_suite_cannot_meet_are_refused(write, tmp_path):
-    with pytest.raises(PlanError, match="no 'nano' budget; leave --nano out"):
-        read_ablation(write(), tmp_path, nano=True)
-    with pytest.raises(PlanError, match="no 'encoder', so --encoder is of no use"):
-        read_ablation(write(), tmp_path, encoder="runs/encoder")
+    with pytest.raises(SuiteError, match="no 'nano' budget; leave --nano out"):
+        read_plan(write(), tmp_path, nano=True)
+    with pytest.raises(SuiteError, match="no run waits for an 'encoder', so --encoder"):
+        read_plan(write(), tmp_path, encoder="runs/encoder")
 
 
 @pytest.mark.parametrize("nano", [False, True])
 def test_runs_of_the_learned_field_differ_in_what_their_names_say(nano, tmp_path):
-    plan = read_ablation(LDF, tmp_path, nano)
-    assert plan.encoder.resolved.is_locked and all(run.resolved.is_locked for run in plan.runs)
-    flat = {run.name: config_lib.flatten(run.resolved) for run in plan.runs}
+    table = read_plan(LDF, tmp_path, nano).table
+    assert all(config.is_locked for config in table.configs.values())
+    flat = {run.name: config_lib.flatten(table.configs[run.name]) for run in table.runs}
     assert list(flat) == [
         "kernel", "kernel_no_encoder", "ldf", "ldf_no_proj", "ldf_setsize_small",
         "ldf_setsize_large", "ldf_frozen", "ldf_distill",
@@ -369,8 +379,8 @@ def test_runs_of_the_learned_field_differ_in_what_their_names_say(nano, tmp_path
     encoder = str(tmp_path / "encoder")
     assert flat["ldf"]["method.encoder"] == encoder
     assert flat["ldf"]["eval.features"] == f"encoder:{encoder}"
-    assert plan.runs[0].scored_steps == list(range(0, 151, 30) if nano else range(0, 9751, 1950))
-    sizes = (flat["ldf"]["model.size"], plan.encoder.resolved.model.width)
+    assert table.steps == list(range(0, 151, 30) if nano else range(0, 9751, 1950))
+    sizes = (flat["ldf"]["model.size"], table.configs["encoder"].model.width)
     assert sizes == (("nano", 0.25) if nano else ("tiny", 1.0))
 
 
@@ -394,10 +404,10 @@ def test_a_real_run(write, tmp_path):
         "method.temperatures": (0.1,), "field.hidden": 8, "field.projection": 4,
         "field.score_hidden": 8,
     }  # fmt: skip
-    path = write(runs={"frozen": RUNS["frozen"]}, budget={"all": BUDGET | values})
-    real = suites.Programs(*([sys.executable, str(small), f"{name}.py"]
-                             for name in ("train", "evaluate")))  # fmt: skip
-    assert ablation.run(path, tmp_path / "out", programs=real) == 0, (
+    path = write(runs={"frozen": RUNS["frozen"]}, budget=BUDGET | values)
+    real = Programs(*([sys.executable, str(small), f"{name}.py"]
+                      for name in ("train", "evaluate")))  # fmt: skip
+    assert suites.run(path, tmp_path / "out", programs=real) == 0, (
         tmp_path / "out" / "logs" / "frozen.log"
     ).read_text()
     row = table(tmp_path)["frozen"]
@@ -407,15 +417,15 @@ def test_a_real_run(write, tmp_path):
 
 
 def test_the_script_says_mistakes_in_one_line(write, tmp_path):
-    command = [sys.executable, ROOT / "scripts/run_ablation.py", "--out", tmp_path / "out"]
+    command = [sys.executable, ROOT / "scripts/run_suite.py", "--out", tmp_path / "out"]
     done = subprocess.run([*command, write(runs={})], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
-    assert re.fullmatch("error: .*toy_suite.py: 'runs' has to be a dict.*\n", done.stderr)
+    assert re.fullmatch("error: .*toy_suite.py: 'runs' has to be a list.*\n", done.stderr)
 
 
 def test_a_dry_run_only_tells(write, tmp_path, capsys):
     path = write(encoder=ENCODER)
-    ablation.describe(path, tmp_path / "out")
+    suites.describe(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0].split() for line in lines[:-1]] == [
@@ -424,10 +434,10 @@ def test_a_dry_run_only_tells(write, tmp_path, capsys):
     assert " && " in lines[1] and "evaluate.py --workdir" in lines[1]
 
 
-def test_the_ablation_takes_no_accelerator():
+def test_reading_a_suite_takes_no_accelerator():
     """Reading a suite makes configs, and with them imports JAX, which must not start a backend."""
     code = (
-        "from drifting import ablation; ablation.read_ablation('configs/ablations/ldf.py', 'out')\n"
+        "from drifting import suites; suites.read_plan('configs/suites/ldf.py', 'out')\n"
         "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

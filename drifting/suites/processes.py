@@ -1,4 +1,4 @@
-"""A job as processes, on a GPU of its own where there are any."""
+"""A run as processes, on a GPU of its own where there are any."""
 
 import os
 import pathlib
@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import IO, Any
 
-from drifting.matrix.definition import ROOT, PlanError
-from drifting.matrix.jobs import Job
+from drifting.suites.suite import ROOT, SuiteError
 
 _TAIL = 65536  # bytes of a log, more than any last line
 
@@ -32,16 +31,16 @@ def visible_gpus() -> list[str]:
 
 
 def choose_slots(jobs: int | None) -> list[str | None]:
-    """A GPU, or None for the CPU, for each of the runs at a time.
+    """A GPU, or None for the CPU, for each run that is at work at a time.
 
     Raises:
-      PlanError: there are fewer GPUs than jobs.
+      SuiteError: there are fewer GPUs than jobs.
     """
     gpus = visible_gpus()
     if not gpus:
         return [None] * (jobs or 1)
     if jobs and jobs > len(gpus):
-        raise PlanError(
+        raise SuiteError(
             f"--jobs {jobs}: a run takes a GPU of its own, and {len(gpus)} can be seen "
             f"({', '.join(gpus)})"
         )
@@ -49,23 +48,26 @@ def choose_slots(jobs: int | None) -> list[str | None]:
 
 
 class Child:
-    """A job at work: its commands, one after the other in its slot.
+    """A run at work: its commands, one after the other in its slot.
 
     Args:
+      commands: each is started only if the one before succeeded.
       slot: a GPU, or None for the CPU.
       log: each command and its output are added to it.
       lock: descriptor that the processes inherit.
 
     Attributes:
       process: that of the command at work, or of the last one.
-      began: by time.monotonic(), seconds.
+      began: time.monotonic() at the first command, seconds.
     """
 
-    def __init__(self, job: Job, slot: str | None, log: pathlib.Path, lock: int):
-        self.job, self.slot = job, slot
+    def __init__(
+        self, commands: Sequence[Sequence[str]], slot: str | None, log: pathlib.Path, lock: int
+    ):
+        self.slot = slot
         self.began = time.monotonic()
         self._log, self._lock = log, lock
-        self._waiting = deque(job.commands)
+        self._waiting = deque(commands)
         self._begin()
 
     def _begin(self) -> None:
@@ -108,7 +110,7 @@ class Child:
 
 
 def _spawn(command: Sequence[str], slot: str | None, output: IO, lock: int) -> subprocess.Popen:
-    """Starts a run in the repository; both its streams go to `output`, in the order of writing."""
+    """Starts a command in the repository; both its streams go to `output`, as they are written."""
     # By default JAX's errors end in a note of hidden frames, which is not what went wrong.
     environment = {**os.environ, "JAX_TRACEBACK_FILTERING": "off", "PYTHONUNBUFFERED": "1"}
     if slot is not None:

@@ -1,3 +1,5 @@
+"""Suites of classifiers: what is run, resumed and skipped, and the table; programs are toys."""
+
 import csv
 import json
 import os
@@ -11,10 +13,11 @@ import time
 import numpy as np
 import pytest
 
-from drifting import matrix, pictures
-from drifting.matrix import PlanError, folder, processes, read_matrix, session, workdirs
+from drifting import pictures, suites
+from drifting.suites import SuiteError, accuracy, folder, processes, read_plan, runner
+from drifting.suites.tables import Programs
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A run of three steps that keeps to what train.py promises. TOY_FOLDER records its starts, and a
 # file <run>.<kill|fail|wait> there says what befalls it.
 TOY = """
@@ -71,11 +74,14 @@ def values(**changed):
 
 @pytest.fixture
 def write(tmp_path):
-    """write(**changed) -> path of a matrix file."""
+    """write(**changed) -> path of a suite file with that matrix."""
 
     def make(**changed):
-        path = tmp_path / "toy_matrix.py"
-        path.write_text(f"def get_matrix():\n    return {values(**changed)!r}\n")
+        path = tmp_path / "toy_suite.py"
+        path.write_text(
+            "from drifting.suites import Suite, matrix\n"
+            f"def get_suite():\n    return Suite(matrix(**{values(**changed)!r}), 'accuracy')\n"
+        )
         return path
 
     return make
@@ -86,7 +92,7 @@ def toy(tmp_path, monkeypatch):
     """The folder of toy runs; `train.py` in it is their program. Drawing takes longer than they."""
     monkeypatch.setenv("TOY_FOLDER", str(tmp_path))
     (tmp_path / "train.py").write_text(TOY)
-    monkeypatch.setattr(session, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(pictures, "plot_spread", lambda *_: None)
     return tmp_path
 
@@ -97,8 +103,8 @@ def call(toy, write):
 
     def run(jobs=2, **changed):
         (toy / "starts").write_text("")
-        program = [sys.executable, str(toy / "train.py")]
-        code = matrix.run(write(**changed), toy / "out", jobs, program)
+        programs = Programs(train=[sys.executable, str(toy / "train.py")])
+        code = suites.run(write(**changed), toy / "out", jobs=jobs, programs=programs)
         return code, {row[0]: int(row[1]) for row in starts(toy)}
 
     return run
@@ -189,15 +195,16 @@ def test_one_seed_has_no_deviation(toy, call):
 
 @pytest.fixture
 def start(toy, write):
-    """start(name) -> process of the matrix, one run at a time, that has come to the run `name`."""
+    """start(name) -> process of the suite, one run at a time, that has come to the run `name`."""
     started = []
 
     def run(name):
         (toy / f"{name}.wait").touch()
         program = (
-            "import sys; from drifting import matrix;"
-            f"sys.exit(matrix.run({str(write())!r}, {str(toy / 'out')!r}, 1,"
-            f" (sys.executable, {str(toy / 'train.py')!r})))"
+            "import sys; from drifting import suites; from drifting.suites.tables import Programs\n"
+            f"programs = Programs(train=[sys.executable, {str(toy / 'train.py')!r}])\n"
+            f"sys.exit(suites.run({str(write())!r}, {str(toy / 'out')!r}, jobs=1,"
+            " programs=programs))"
         )
         process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
         started.append(process)
@@ -240,15 +247,15 @@ def test_a_signal_stops_the_runs_and_leaves_a_true_table(toy, call, start, numbe
     assert code == 0 and began == dict.fromkeys(NAMES[1:], 0) | {NAMES[2]: 1}
 
 
-def test_a_killed_matrix_leaves_a_true_table_and_no_second_run_in_a_folder(toy, call, start):
+def test_a_killed_session_leaves_a_true_table_and_no_second_run_in_a_folder(toy, call, start):
     process = start(NAMES[2])
-    with pytest.raises(PlanError, match=f"in use by process {process.pid}"):
+    with pytest.raises(SuiteError, match=f"in use by process {process.pid}"):
         call()
     process.kill()
     process.wait()
     statuses = {name: row["status"] for name, row in table(toy).items()}
     assert statuses == dict.fromkeys(NAMES, "missing") | {NAMES[0]: "finished"}
-    with pytest.raises(PlanError, match="by runs that it left behind"):
+    with pytest.raises(SuiteError, match="by runs that it left behind"):
         call(models=["small"])
     (toy / f"{NAMES[2]}.wait").unlink()  # now the run that was left behind can finish
     wait_until((toy / "out" / NAMES[2] / "test.json").exists)
@@ -261,7 +268,7 @@ def free(out):
     try:
         with folder.locked(out):
             return True
-    except PlanError:
+    except SuiteError:
         return False
 
 
@@ -273,7 +280,7 @@ def test_each_gpu_has_one_run_at_a_time(toy, call, monkeypatch):
     assert len(gpus) == 8 and set(gpus) == {"4", "7"}
     assert call(jobs=1, seeds=[5])[0] == 0
     assert {row[3] for row in starts(toy)} == {"4"}
-    with pytest.raises(PlanError, match="2 can be seen"):
+    with pytest.raises(SuiteError, match="2 can be seen"):
         call(jobs=3)
 
 
@@ -297,9 +304,9 @@ def test_a_dry_run_only_tells(toy, write, capsys):
                        (NAMES[2], "config.json")):  # fmt: skip
         path = out / name / file
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(dict.fromkeys(workdirs.RESULTS, 1.0)))
+        path.write_text(json.dumps(dict.fromkeys(accuracy.RESULTS, 1.0)))
     before = sorted(toy.rglob("*"))
-    matrix.describe(path := write(), out, jobs=2)
+    suites.describe(path := write(), out, jobs=2)
     assert sorted(toy.rglob("*")) == sorted({*before, path})
     lines = capsys.readouterr().out.splitlines()
     shown = [line.partition(":")[0].split() for line in lines[:-1]]
@@ -313,12 +320,12 @@ def test_a_dry_run_only_tells(toy, write, capsys):
     assert lines[-1] == "8 runs, 1 finished, 7 to do, 2 at a time on CPUs"
 
 
-def test_names_and_numbers_of_the_stages_are_stable():
-    runs = read_matrix(ROOT / "configs/matrices/stage1.py")
+def test_names_and_numbers_of_the_stages_are_stable(tmp_path):
+    runs = read_plan(ROOT / "configs/suites/stage1.py", tmp_path).runs
     assert [runs[0].name, runs[-1].name] == [
         "cifar10-mobilenetv2-float32-seed0", "cifar100-resnet50-float32-seed2",
     ]  # fmt: skip
-    more = read_matrix(ROOT / "configs/matrices/stage2.py")
+    more = read_plan(ROOT / "configs/suites/stage2.py", tmp_path).runs
     assert [len(runs), len(more)] == [12, 90]
     assert more[-1].name == "tiny_imagenet-convnext_tiny-bfloat16-seed4"
     assert len({run.name for run in more}) == 90
@@ -331,7 +338,7 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
     assert call(**one, overrides=epochs)[0] == 0
     log = toy / "out" / "logs" / "first-small-float32-seed0.log"
     assert "--config.train.total_epochs=30" in log.read_text()
-    with pytest.raises(PlanError, match=r"total_epochs=30, now .*=40; set these back"):
+    with pytest.raises(SuiteError, match=r"total_epochs=30, now .*=40; set these back"):
         call(**one, overrides={"train.total_epochs": 40})
     code, began = call(**one | {"seeds": [0, 1]}, overrides=epochs)  # more runs are no change
     assert code == 0 and list(began) == ["first-small-float32-seed1"]
@@ -340,7 +347,7 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
 @pytest.mark.parametrize(
     "changed,message",
     [
-        ({"precision": ["float32"]}, "unknown key 'precision'; did you mean 'precisions'?"),
+        ({"precision": ["float32"]}, "unexpected keyword argument 'precision'"),
         ({"seeds": []}, "'seeds' is empty"),
         ({"seeds": [0, 1, 0]}, "'seeds' holds 0 twice"),
         ({"seeds": ["0"]}, "'seeds' holds '0', not a whole number"),
@@ -349,43 +356,38 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
         ({"configs": {}}, "'configs' is empty"),
         ({"configs": {"a": "configs/digits.py", "b": "configs/digits.py"}}, "twice"),
         ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis of its own"),
-        ({"configs": {"a": "configs/digit.py"}}, "'configs' names configs/digit.py: there is no"),
-        ({"configs": {"a": 3}}, "'configs' names 3: there is no such file"),
+        ({"configs": {"a": "configs/digit.py"}}, "'configs/digit.py:small': there is no such file"),
+        ({"configs": {"a": 3}}, "is '3:small': there is no such file"),
     ],
 )
 def test_bad_matrices_are_refused(write, tmp_path, changed, message):
-    with pytest.raises(PlanError, match=re.escape(message)):
-        matrix.run(write(**changed), tmp_path / "out")
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        suites.run(write(**changed), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "text,message",
-    [
-        ("def get_matrix():\n    return {'models': ['a']}", "the key 'configs' is missing"),
-        ("def get_matrix(): return 3", "returns a int, not a dict"),
-        ("matrix = {}", "defines no get_matrix"),
-        ("def get_matrix(): return {}['models']", "KeyError: 'models'"),
-        ("def get_matrix(:", "SyntaxError"),
-    ],
-)
-def test_files_that_hold_no_matrix_are_refused(tmp_path, text, message):
-    path = tmp_path / "bad.py"
-    path.write_text(text)
-    with pytest.raises(PlanError, match=message):
-        read_matrix(path)
+def test_runs_without_labels_have_no_accuracy_table(tmp_path):
+    path = tmp_path / "toy_suite.py"
+    path.write_text(
+        "from drifting.suites import RunSpec, Suite\n"
+        "def get_suite(): return Suite([RunSpec('a', 'configs/digits.py')], 'accuracy')\n"
+    )
+    with pytest.raises(SuiteError, match="'a' has no label 'data_set'; make it by matrix"):
+        read_plan(path, tmp_path)
 
 
 def test_the_script_says_mistakes_in_one_line(tmp_path, write):
-    script = ROOT / "scripts/run_matrix.py"
-    command = [sys.executable, script, "--out", tmp_path / "out", "--matrix"]
+    command = [sys.executable, ROOT / "scripts/run_suite.py", "--out", tmp_path / "out"]
     done = subprocess.run([*command, write(seeds=[])], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
-    assert re.fullmatch("error: .*toy_matrix.py: 'seeds' is empty\n", done.stderr)
+    assert re.fullmatch("error: .*toy_suite.py: 'seeds' is empty\n", done.stderr)
     done = subprocess.run([*command, write(), "--dry_run"], capture_output=True, text=True)
     assert done.returncode == 0 and "8 runs, 0 finished" in done.stdout
 
 
-def test_the_matrix_takes_no_accelerator():
-    program = "import sys, drifting.matrix; assert 'jax' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)
+def test_classifiers_are_compared_without_jax():
+    program = (
+        "import sys; from drifting import suites\n"
+        "suites.read_plan('configs/suites/stage1.py', 'out'); assert 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

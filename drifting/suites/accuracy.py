@@ -1,4 +1,4 @@
-"""The results of a matrix as CSV, Markdown and a picture."""
+"""Test accuracies of classifiers: mean and spread over seeds."""
 
 import pathlib
 import statistics
@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from drifting import pictures
 from drifting.core.files import write_atomically
-from drifting.matrix import outcomes
-from drifting.matrix.outcomes import Row
-from drifting.matrix.plan import MatrixRun
-from drifting.matrix.workdirs import RESULTS, read_result
+from drifting.suites import tables
+from drifting.suites.suite import RunSpec, SuiteError
+from drifting.suites.tables import Row
 
 CELL = ("data_set", "model", "precision")
+# What a run's test.json has to hold to count as a result, in the order of the table.
+RESULTS = ("accuracy", "val_accuracy", "macro_f1", "loss", "epoch_seconds", "parameters", "step")
 COLUMNS = ("name", *CELL, "seed", "status", *RESULTS, "exit_code", "error", "workdir")
 SUMMARY_COLUMNS = (
     *CELL, "n", "accuracy_mean", "accuracy_std", "accuracy_min", "accuracy_max",
@@ -19,34 +20,43 @@ SUMMARY_COLUMNS = (
 )  # fmt: skip
 
 
-def make_rows(runs: Iterable[MatrixRun], out: pathlib.Path, ended: Mapping[str, Row]) -> list[Row]:
-    """A row a run, by COLUMNS; what is finished is read from the runs' own files.
+class AccuracyTable(tables.Table):
+    """matrix.csv, summary.csv, summary.md and matrix.png."""
 
-    Args:
-      ended: how runs ended, by name: the cells of outcomes.OUTCOME.
-    """
-    rows = []
-    for run in runs:
-        workdir = out / run.name
-        result = read_result(workdir) or {}
-        cell = {key: vars(run)[key] for key in (*CELL, "seed")}
-        outcome = outcomes.cells(bool(result), ended.get(run.name, {}))
-        rows.append({"name": run.name, **cell, **result, **outcome, "workdir": str(workdir)})
-    return rows
+    csv_name, markdown_name = "matrix.csv", "summary.md"
 
+    def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
+        super().__init__(runs, out)
+        for run in self.runs:
+            lacking = [key for key in (*CELL, "seed") if key not in run.labels]
+            if lacking:
+                raise SuiteError(f"{run.name!r} has no label {lacking[0]!r}; make it by matrix()")
 
-def write(rows: Sequence[Row], out: pathlib.Path) -> None:
-    """Writes matrix.csv, summary.csv, summary.md and matrix.png, each whole or not at all."""
-    cells = summarize(rows)
-    write_atomically(out / "matrix.csv", outcomes.to_csv(rows, COLUMNS))
-    write_atomically(out / "summary.csv", outcomes.to_csv(cells, SUMMARY_COLUMNS))
-    write_atomically(out / "summary.md", _markdown(cells, rows).encode())
-    if any(cell["n"] for cell in cells):
-        pictures.plot_spread(_accuracies(rows), out / "matrix.png", "test accuracy, %")
+    def write(self, ended: Mapping[str, Row]) -> None:
+        rows = [self._row(run, ended) for run in self.runs]
+        cells = summarize(rows)
+        write_atomically(self.out / "matrix.csv", tables.to_csv(rows, COLUMNS))
+        write_atomically(self.out / "summary.csv", tables.to_csv(cells, SUMMARY_COLUMNS))
+        write_atomically(self.out / "summary.md", _markdown(cells, rows))
+        if any(cell["n"] for cell in cells):
+            pictures.plot_spread(_accuracies(rows), self.out / "matrix.png", "test accuracy, %")
+
+    def _row(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:
+        labels = {key: run.labels[key] for key in (*CELL, "seed")}
+        named = {"name": run.name, **labels, "workdir": str(self.workdir(run))}
+        return {**named, **(self.result(run) or {}), **self.outcome(run, ended)}
+
+    def _read_result(self, run: RunSpec) -> Row | None:
+        found = tables.read_test(self.workdir(run)) or {}
+        result = {key: found[key] for key in RESULTS if isinstance(found.get(key), int | float)}
+        return result if len(result) == len(RESULTS) else None
+
+    def _headline(self, result: Row) -> str:
+        return f"accuracy {100 * result['accuracy']:.2f} %"
 
 
 def summarize(rows: Iterable[Row]) -> list[Row]:
-    """A row by SUMMARY_COLUMNS for each data set, model and precision, over finished runs.
+    """One row of SUMMARY_COLUMNS per data set, model and precision, over finished runs.
 
     The deviation is that of a sample (n - 1), empty for fewer than two runs.
     """
@@ -72,18 +82,16 @@ def _statistics(key: str, rows: Sequence[Row]) -> dict[str, float]:
     return {f"{key}_mean": statistics.fmean(values), **spread, **extremes}
 
 
-def _markdown(cells: Iterable[Row], rows: Iterable[Row]) -> str:
-    """The summary for people: percentages, mean ± standard deviation (lowest to highest)."""
+def _markdown(cells: Iterable[Row], rows: Iterable[Row]) -> bytes:
     header = ("data set", "model", "precision", "runs", "test accuracy, %", "macro-F1, %",
-              "s an epoch")  # fmt: skip
-    table = [
+              "s per epoch")  # fmt: skip
+    shown = [
         (*(cell[key] for key in CELL), cell["n"], _percentages("accuracy", cell),
          _percentages("macro_f1", cell), f"{cell['epoch_seconds_mean']:.3g}" if cell["n"] else "")
         for cell in cells
     ]  # fmt: skip
-    lines = outcomes.to_markdown(header, table)
-    lines += ["", "Mean ± sample standard deviation over seeds (lowest to highest)."]
-    return "\n".join([*lines, *outcomes.unfinished_markdown(rows), ""])
+    caption = "Mean ± sample standard deviation over seeds (lowest to highest)."
+    return tables.to_markdown(header, shown, caption, rows)
 
 
 def _percentages(key: str, cell: Row) -> str:

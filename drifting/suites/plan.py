@@ -1,0 +1,102 @@
+"""From a suite file to what is to be done in a folder."""
+
+import dataclasses
+import importlib
+import inspect
+import os
+import pathlib
+import runpy
+import sys
+from collections.abc import Sequence
+
+from drifting.core.errors import did_you_mean
+from drifting.suites.suite import ROOT, TABLES, RunSpec, Suite, SuiteError
+from drifting.suites.tables import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A suite in a folder.
+
+    Attributes:
+      out: the folder of the suite; each run is a folder in it.
+      runs: all of them, with the workdirs that their overrides stand for.
+      table: says which of the runs are finished, and compares them.
+    """
+
+    out: pathlib.Path
+    runs: Sequence[RunSpec]
+    table: Table
+
+
+def read_plan(
+    suite: str | os.PathLike,
+    out: str | os.PathLike,
+    nano: bool = False,
+    encoder: str | None = None,
+) -> Plan:
+    """What the suite file `suite` asks for in the folder `out`; nothing is written.
+
+    Args:
+      suite: a Python file with `get_suite()`, which returns a Suite.
+      nano: call get_suite(budget="nano").
+      encoder: workdir of an encoder that is trained already, in place of the run "encoder".
+
+    Raises:
+      SuiteError: one line that names the file and the fault.
+    """
+    path, out = pathlib.Path(suite), pathlib.Path(out)
+    try:
+        loaded = _load(path, nano)
+        runs = _fill_in(loaded.runs, out, encoder)
+        module, _, name = TABLES[loaded.table].partition(":")
+        kind = vars(importlib.import_module(module))[name]
+        return Plan(out, runs, kind(runs, out))
+    except SuiteError as error:
+        raise SuiteError(f"{path}: {error}") from error
+
+
+def _load(path: pathlib.Path, nano: bool) -> Suite:
+    if not path.is_file():
+        near = did_you_mean(path, map(str, path.parent.glob("*.py")))
+        raise SuiteError(f"there is no such file{near}")
+    if str(ROOT) not in sys.path:  # for `from configs import base`
+        sys.path.insert(0, str(ROOT))
+    try:
+        get_suite = runpy.run_path(str(path)).get("get_suite")
+        if not get_suite:
+            raise SuiteError("it defines no get_suite()")
+        if nano and "budget" not in inspect.signature(get_suite).parameters:
+            raise SuiteError("it has no 'nano' budget; leave --nano out")
+        suite = get_suite(budget="nano") if nano else get_suite()
+    except SuiteError:
+        raise
+    except Exception as error:  # whatever the file does wrong
+        raise SuiteError(f"{type(error).__name__}: {error}") from error
+    if not isinstance(suite, Suite):
+        raise SuiteError(f"get_suite() returns a {type(suite).__name__}, not a Suite")
+    return suite
+
+
+def _fill_in(runs: Sequence[RunSpec], out: pathlib.Path, encoder: str | None) -> list[RunSpec]:
+    """The runs with workdirs in place of "{name}", without the encoder where one is given."""
+    workdirs = {run.name: str((out / run.name).absolute()) for run in runs}
+    if encoder:
+        if not any("encoder" in run.after for run in runs):
+            raise SuiteError("no run waits for an 'encoder', so --encoder is of no use")
+        if not (pathlib.Path(encoder) / "config.json").is_file():
+            raise SuiteError(
+                f"--encoder {encoder} is not the workdir of a run: it has no config.json"
+            )
+        workdirs["encoder"] = str(pathlib.Path(encoder).absolute())
+        runs = [run for run in runs if run.name != "encoder"]
+    filled = []
+    for run in runs:
+        overrides = dict(run.overrides)
+        for key, value in overrides.items():
+            for name in run.after if isinstance(value, str) else ():
+                value = value.replace(f"{{{name}}}", workdirs[name])
+            overrides[key] = value
+        after = [name for name in run.after if not (encoder and name == "encoder")]
+        filled.append(dataclasses.replace(run, overrides=overrides, after=after))
+    return filled

@@ -1,0 +1,205 @@
+"""Works off the runs of a suite, or says what that would be."""
+
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+
+from drifting.suites import folder, processes, tables
+from drifting.suites.plan import Plan, read_plan
+from drifting.suites.processes import Child
+from drifting.suites.suite import LOGS, RunSpec
+from drifting.suites.tables import Programs
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+
+
+def describe(
+    suite: str | os.PathLike,
+    out: str | os.PathLike,
+    nano: bool = False,
+    encoder: str | None = None,
+    jobs: int | None = None,
+) -> None:
+    """Prints what `run` would do and the commands for it; writes and starts nothing.
+
+    Raises:
+      SuiteError: the suite cannot be run.
+    """
+    plan, slots = read_plan(suite, out, nano, encoder), processes.choose_slots(jobs)
+    done = 0
+    for run in plan.runs:
+        action = _next_action(plan, run)
+        done += action == "skip"
+        commands = " && ".join(map(shlex.join, plan.table.commands(run, Programs())))
+        print(f"{action:8}{run.name}" + ("" if action == "skip" else f": {commands}"))
+    where = "on CPUs" if slots[0] is None else f"on GPUs {', '.join(map(str, slots))}"
+    count = len(plan.runs)
+    print(f"{count} runs, {done} finished, {count - done} to do, {len(slots)} at a time {where}")
+
+
+def run(
+    suite: str | os.PathLike,
+    out: str | os.PathLike,
+    nano: bool = False,
+    encoder: str | None = None,
+    jobs: int | None = None,
+    programs: Programs = Programs(),  # noqa: B008 (immutable)
+) -> int:
+    """Works off what is missing of a suite in the folder `out`; writes its tables after each run.
+
+    Args:
+      suite: a file with get_suite(), see plan.read_plan.
+      nano: with the suite's small budget.
+      encoder: workdir of a trained encoder; the suite's own is trained in <out>/encoder if None.
+      jobs: runs at a time; if None, one per visible GPU, or one on CPUs.
+
+    Returns:
+      The exit code: 0 if all runs are finished, 1 if not, 128 + number after a signal.
+
+    Raises:
+      SuiteError: the suite cannot be run, or `out` is in use or was begun with other settings.
+    """
+    plan, slots = read_plan(suite, out, nano, encoder), processes.choose_slots(jobs)
+    with folder.locked(plan.out) as lock, _noted_signals() as signals:
+        folder.remember_settings(plan.runs, plan.out)
+        session = Session(plan, slots, lock, programs)
+        session.work(signals)
+        if signals:
+            return 128 + signals[0]
+        log.info("tables: %s and %s in %s",
+                 plan.table.csv_name, plan.table.markdown_name, plan.out)  # fmt: skip
+        return session.conclude()
+
+
+def _next_action(plan: Plan, run: RunSpec) -> str:
+    """skip, resume, restart or start."""
+    return "skip" if plan.table.result(run) else folder.what_is_begun(plan.table.workdir(run))
+
+
+@contextlib.contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """The signals that asked to stop, as they come; one that is ignored (nohup) stays so."""
+    noted: list[int] = []
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {n: signal.getsignal(n) for n in wanted if signal.getsignal(n) != signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, _: noted.append(number))
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Session:
+    """Works off the runs of a plan, one in each slot, each after those that it waits for.
+
+    Args:
+      slots: a GPU, or None for the CPU, for each run that is at work at a time.
+      lock: descriptor that the processes inherit.
+    """
+
+    def __init__(self, plan: Plan, slots: Sequence[str | None], lock: int, programs: Programs):
+        self.plan, self.table, self.lock, self.programs = plan, plan.table, lock, programs
+        self.unfinished = {run.name for run in plan.runs if not plan.table.result(run)}
+        # Seed by seed, so that an early look at the table compares every cell with every other.
+        in_turn = sorted(plan.runs, key=lambda run: run.labels.get("seed", 0))
+        self.waiting = [run for run in in_turn if run.name in self.unfinished]
+        self.at_work: list[tuple[RunSpec, Child]] = []
+        self.free, self.num_slots = list(slots), len(slots)
+        self.seconds: list[float] = []  # that each run of the table took, of this session
+        self.ended = plan.table.read_outcomes()  # how runs ended, by name
+
+    def work(self, signals: Sequence[int]) -> None:
+        """Starts what is missing as slots become free, until nothing can start or a signal came."""
+        count = len(self.plan.runs)
+        log.info("%d of %d runs are finished", count - len(self.waiting), count)
+        self.table.write(self.ended)
+        try:
+            while not signals:
+                self._launch_ready()
+                if not self.at_work:
+                    break
+                for run, child in [(r, c) for r, c in self.at_work if not c.advance()]:
+                    self._record(run, child)
+                time.sleep(POLL_SECONDS)
+        finally:
+            self._stop()
+
+    def conclude(self) -> int:
+        """Names what is not finished; returns the exit code."""
+        rows = [
+            {"name": run.name, **self.table.outcome(run, self.ended)} for run in self.plan.runs
+        ]
+        lines = tables.unfinished_lines(rows)
+        if lines:
+            log.error("%d of %d runs are not finished, see %s:\n%s",
+                      len(lines), len(rows), self.plan.out / LOGS, "\n".join(lines))  # fmt: skip
+        return 1 if lines else 0
+
+    def _launch_ready(self) -> None:
+        """Starts runs whose prerequisites are finished, while there are free slots."""
+        for run in list(self.waiting):
+            if self.free and not self.unfinished.intersection(run.after):
+                self.waiting.remove(run)
+                self._launch(run)
+
+    def _launch(self, run: RunSpec) -> None:
+        action, workdir = _next_action(self.plan, run), self.table.workdir(run)
+        if action == "restart":
+            folder.set_aside(workdir)
+        slot, path = self.free.pop(0), self.plan.out / LOGS / f"{run.name}.log"
+        commands = self.table.commands(run, self.programs)
+        self.at_work.append((run, Child(commands, slot, path, self.lock)))
+        self.ended.pop(run.name, None)
+        log.info("%s %s%s", action, run.name, "" if slot is None else f" on GPU {slot}")
+
+    def _record(self, run: RunSpec, child: Child) -> None:
+        """Notes how a run ended, says so, and brings the tables up to date."""
+        self.at_work.remove((run, child))
+        self.free.append(child.slot)
+        result = self.table.result(run)
+        outcome = self.ended[run.name] = child.outcome(result is not None)
+        if result:
+            self.unfinished.remove(run.name)
+            detail = self.table.headline(run, result)
+            if run.in_table:
+                self.seconds.append(time.monotonic() - child.began)
+        else:
+            detail = f"exit code {outcome['exit_code']}; {outcome['error']}".rstrip("; ")
+        self.table.write(self.ended)
+        log.info("%s %s (%s); %s", run.name, outcome["status"], detail, self._progress())
+
+    def _progress(self) -> str:
+        """How many runs have ended, at what rate, and about how long the others will take."""
+        count, left = len(self.plan.runs), len(self.waiting) + len(self.at_work)
+        text = f"{count - left} of {count} runs ended"
+        if not self.seconds or not left:
+            return text
+        mean, now = statistics.fmean(self.seconds), time.monotonic()
+        begun = sum(min(mean, now - child.began) for _, child in self.at_work)
+        seconds = (mean * left - begun) / self.num_slots
+        return f"{text}, {_duration(mean)} each, about {_duration(seconds)} left"
+
+    def _stop(self) -> None:
+        """Asks all runs to save and end, and waits for them; without any it does nothing."""
+        if self.at_work:
+            log.warning("waiting until the runs at work (%d) have saved", len(self.at_work))
+        for _, child in self.at_work:
+            child.process.terminate()
+        for _, child in self.at_work:
+            child.process.wait()
+        for run, child in list(self.at_work):
+            self._record(run, child)
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -1,0 +1,240 @@
+"""Frechet distances of generators by training step, all at one seed, one budget and one measure."""
+
+import pathlib
+import runpy
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from drifting import pictures
+from drifting.core import config as config_lib
+from drifting.core import durations
+from drifting.core.errors import did_you_mean
+from drifting.core.files import write_atomically
+from drifting.evaluation import report
+from drifting.suites import tables
+from drifting.suites.suite import ROOT, RunSpec, SuiteError
+from drifting.suites.tables import Programs, Row
+from drifting.training import writers
+
+# Runs that differ in one of these cannot stand in one table.
+ALIKE = (
+    "seed", "data.source", "data.split", "data.image_size", "train.total_steps",
+    "train.checkpoint_steps", "eval.num_samples", "eval.cfg_scale", "eval.seed", "eval.features",
+    "eval.fid_mode",
+)  # fmt: skip
+FIRST_COLUMNS = ("name", "config", "field", "objective", "set_size")
+LAST_COLUMNS = (
+    "last", "last_step", "best", "best_step", "step_ms", "train_seconds", *tables.OUTCOME,
+    "workdir",
+)  # fmt: skip
+
+
+class ScoreTable(tables.Table):
+    """ablation.csv, ablation.md and ablation.png.
+
+    Attributes:
+      configs: the config of each run with its overrides, by name.
+      steps: at which every run has a checkpoint, which is scored.
+    """
+
+    csv_name, markdown_name = "ablation.csv", "ablation.md"
+
+    def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
+        super().__init__(runs, out)
+        self.configs = {run.name: resolve(run) for run in runs}
+        self.steps = _scored_steps({run.name: self.configs[run.name] for run in self.runs})
+        self._trained_here = {self.workdir(run).absolute(): run.config for run in runs}
+
+    def commands(self, run: RunSpec, programs: Programs) -> list[list[str]]:
+        training = super().commands(run, programs)
+        if not run.in_table:
+            return training
+        workdir = self.workdir(run).absolute()
+        scoring = ["--workdir", str(workdir), "--checkpoints", "all", "--skip_existing"]
+        last = workdir / "checkpoints" / str(self.steps[-1]) / "manifest.json"
+        return [*([] if last.is_file() else training), [*programs.evaluate, *scoring]]
+
+    def write(self, ended: Mapping[str, Row]) -> None:
+        """Also removes the pictures that scoring made of each checkpoint of a finished run."""
+        rows = [self._row(run, ended) for run in self.runs]
+        columns = (*FIRST_COLUMNS, *map(_column, self.steps), *LAST_COLUMNS)
+        write_atomically(self.out / "ablation.csv", tables.to_csv(rows, columns))
+        write_atomically(self.out / "ablation.md", self._markdown(rows))
+        scores = {run.name: self.read_scores(run) for run in self.runs}
+        lines = {name: (list(s), list(s.values())) for name, s in scores.items() if s}
+        if lines:
+            path = self.out / "ablation.png"
+            pictures.plot_lines(lines, path, "Frechet distance", log_scale=True)
+        for row in rows:
+            if row["status"] == "finished":  # others may be at work there
+                artifacts = self.out / row["name"] / "eval" / "artifacts"
+                shutil.rmtree(artifacts, ignore_errors=True)
+
+    def read_scores(self, run: RunSpec) -> dict[int, float]:
+        """The Frechet distance by step, as the suite measures it; other scores are passed over."""
+        config = self.configs[run.name]
+        keys = ("features", "num_samples", "cfg_scale", "seed")
+        wanted = {key: str(config.eval[key]) for key in keys}
+        wanted |= {"data_set": config.data.source, "split": config.data.split, "weights": "ema"}
+        return {
+            int(row["step"]): float(row["frechet_distance"])
+            for row in report.read_rows(self.workdir(run) / "eval" / "fid_metrics.csv")
+            if row["frechet_distance"] and wanted.items() <= row.items()
+        }
+
+    def _read_result(self, run: RunSpec) -> Row | None:
+        scores = self.read_scores(run)
+        return summarize(scores) if set(self.steps) <= scores.keys() else None
+
+    def _headline(self, result: Row) -> str:
+        return (
+            f"Frechet distance {result['last']:.4g} at step {result['last_step']}, best "
+            f"{result['best']:.4g} at step {result['best_step']}"
+        )
+
+    def _row(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:
+        config, scores = self.configs[run.name], self.read_scores(run)
+        field = config.method.get("field", "")
+        # Samples and positives of a class that meet in a step.
+        sizes = [config.method.get(key, "") for key in ("num_generated", "num_positives")]
+        return {
+            "name": run.name,
+            "config": run.config,
+            "field": field,
+            "objective": config.field.objective if field == "learned" else "",
+            "set_size": "/".join(dict.fromkeys(map(str, sizes))),
+            **{_column(step): scores[step] for step in self.steps if step in scores},
+            **summarize(scores),
+            **read_speed(self.workdir(run)),
+            **self.outcome(run, ended),
+            "workdir": str(self.workdir(run)),
+        }
+
+    def _markdown(self, rows: Sequence[Row]) -> bytes:
+        header = ("run", "field", "objective", "set size", *(f"{step:,}" for step in self.steps),
+                  "best (step)", "ms per step", "training")  # fmt: skip
+        cells = [
+            (row["name"], row["field"], row["objective"], row["set_size"],
+             *(_number(row.get(_column(step)), ".4g") for step in self.steps),
+             f"{row['best']:.4g} ({row['best_step']:,})" if "best" in row else "",
+             _milliseconds(row.get("step_ms")), _duration(row.get("train_seconds")))
+            for row in rows
+        ]  # fmt: skip
+        return tables.to_markdown(header, cells, self._caption(), rows)
+
+    def _caption(self) -> str:
+        config = self.configs[self.runs[0].name]
+        features = config.eval.features
+        kind, _, workdir = features.partition(":")
+        if kind == "encoder":
+            path = pathlib.Path(workdir)
+            features = f"those of the encoder {self._trained_here.get(path, path.name)}"
+        return (
+            f"Frechet distance by training step on {config.data.source}; features: {features}; "
+            f"{config.eval.num_samples:,} samples of the averaged weights, cfg_scale "
+            f"{config.eval.cfg_scale:g}, seed {config.seed}. Training time excludes compilation "
+            "and scoring."
+        )
+
+
+# --- the config of a run ------------------------------------------------------------------------
+
+
+def resolve(run: RunSpec) -> ConfigDict:
+    """The config of a run with its overrides.
+
+    Raises:
+      SuiteError: the file cannot be read, or an override does not fit it.
+    """
+    file, _, argument = run.config.partition(":")
+    try:
+        get_config = runpy.run_path(str(ROOT / file))["get_config"]
+        config = get_config(argument) if argument else get_config()
+    except Exception as error:  # whatever the file does wrong
+        raise SuiteError(f"{run.config}: {type(error).__name__}: {error}") from error
+    known = config_lib.flatten(config)
+    for key in run.overrides:
+        if key not in known:
+            hint = did_you_mean(key, known)
+            raise SuiteError(f"unknown key {key!r} of the run {run.name!r}{hint}")
+    try:
+        config.update_from_flattened_dict(dict(run.overrides))
+    except (TypeError, ValueError) as error:
+        raise SuiteError(f"the run {run.name!r}: {error}") from error
+    durations.choose_units(config, dict(run.overrides))
+    return config
+
+
+def _scored_steps(configs: Mapping[str, ConfigDict]) -> list[int]:
+    """The steps of the checkpoints that every run leaves.
+
+    Raises:
+      SuiteError: the runs cannot be compared, or one keeps too few checkpoints.
+    """
+    flat = {name: config_lib.flatten(config) for name, config in configs.items()}
+    first = next(iter(flat))
+    for name, values in flat.items():
+        for key in ALIKE:
+            here, there = values[key], flat[first][key]
+            if here != there:
+                raise SuiteError(
+                    f"{key} is {there} in {first!r} but {here} in {name!r}, so these cannot be "
+                    "compared; give all runs the same"
+                )
+        total, every = values["train.total_steps"], values["train.checkpoint_steps"]
+        if not total or not every:
+            raise SuiteError(f"{name!r} needs train.total_steps and train.checkpoint_steps")
+        steps, kept = [*range(0, total, every), total], values["train.keep_checkpoints"]
+        if kept < len(steps):
+            raise SuiteError(
+                f"{name!r} keeps {kept} of the {len(steps)} checkpoints to be scored; set "
+                "train.keep_checkpoints"
+            )
+    return steps
+
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+def summarize(scores: Mapping[int, float]) -> dict[str, Any]:
+    """The last and the best of scores by step; empty where there are none."""
+    if not scores:
+        return {}
+    last, best = max(scores), min(scores, key=lambda step: (scores[step], step))
+    return {"last": scores[last], "last_step": last, "best": scores[best], "best_step": best}
+
+
+def read_speed(workdir: pathlib.Path) -> dict[str, float]:
+    """step_ms, the median, and train_seconds, of all steps; empty where nothing was logged."""
+    rows = [row for row in writers.read_metrics(workdir / "metrics.jsonl") if "step_ms" in row]
+    if not rows:
+        return {}
+    before = [0, *(row["step"] for row in rows)]
+    seconds = sum(  # each row has the mean since the one before
+        row["step_ms"] * (row["step"] - start) / 1000
+        for row, start in zip(rows, before, strict=False)
+    )
+    median = statistics.median(row["step_ms"] for row in rows)
+    return {"step_ms": round(median, 3), "train_seconds": round(seconds, 1)}
+
+
+def _column(step: int) -> str:
+    return f"frechet_{step}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return _number(value, ".3g" if value is None or value < 1000 else ",.0f")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

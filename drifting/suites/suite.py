@@ -1,0 +1,192 @@
+"""What a suite file is written in: runs with their configs, and the table that they end in.
+
+    from drifting.suites import RunSpec, Suite
+
+    def get_suite(budget="full"):
+        epochs = {"train.total_epochs": 2.0 if budget == "nano" else 100.0}
+        encoder = {"method.encoder": "{encoder}", "eval.features": "encoder:{encoder}"}
+        return Suite(
+            runs=[
+                RunSpec("encoder", "configs/classifier_cifar10.py", epochs, in_table=False),
+                RunSpec("kernel", "configs/cifar10_short.py", encoder, after=("encoder",)),
+            ],
+            table="scores",
+        )
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from drifting.core.errors import UserError, did_you_mean
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LOGS = "logs"  # the folder beside those of the runs
+TABLES = {
+    "accuracy": "drifting.suites.accuracy:AccuracyTable",
+    "scores": "drifting.suites.scores:ScoreTable",
+}
+
+
+class SuiteError(UserError):
+    """A suite that cannot be run as it is asked for; the message says what to change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSpec:
+    """One run of a suite.
+
+    Attributes:
+      name: of its folder, and of its row in the table.
+      config: its config file, relative to the repository, perhaps with an argument after a colon.
+      overrides: config values by dotted key; "{encoder}" in a text stands for the workdir of the
+        run "encoder", which `after` has to name.
+      after: names of the runs that have to be finished before this one starts.
+      labels: further cells of its row, by column.
+      in_table: false for a run that only prepares others: it is trained, but has no row.
+
+    Raises:
+      SuiteError: the name or the config will not do.
+    """
+
+    name: str
+    config: str
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    after: Sequence[str] = ()
+    labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    in_table: bool = True
+
+    def __post_init__(self):
+        name, config, overrides = self.name, self.config, self.overrides
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name) or name == LOGS:
+            raise SuiteError(
+                f"a run cannot be called {name!r}: use letters, digits, _, - and ., but not {LOGS}"
+            )
+        if not isinstance(config, str) or not (ROOT / config.partition(":")[0]).is_file():
+            raise SuiteError(f"the config of {name!r} is {config!r}: there is no such file")
+        if not isinstance(overrides, Mapping):
+            raise SuiteError(
+                f"the overrides of {name!r} are a {type(overrides).__name__}, not a dict of config "
+                "keys"
+            )
+        for key, value in overrides.items():
+            if value is None:
+                raise SuiteError(f"{key} of {name!r} is None, which takes a config file of its own")
+
+    @property
+    def settings(self) -> list[str]:
+        """What it is trained with, as words."""
+        return [self.config, *(f"{key}={value}" for key, value in self.overrides.items())]
+
+    def train_arguments(self, workdir: pathlib.Path) -> list[str]:
+        """What train.py is called with."""
+        keys = [f"--config.{key}={value}" for key, value in self.overrides.items()]
+        return ["--config", self.config, "--workdir", str(workdir), *keys]
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Runs, and how they are compared.
+
+    Attributes:
+      runs: in the order of the table; a run stands after those that it waits for.
+      table: "accuracy" (of classifiers: mean and spread over seeds) or "scores" (of generators:
+        Frechet distance by training step).
+
+    Raises:
+      SuiteError: these are no runs, have equal names, wait for what is not there, or the table is
+        unknown.
+    """
+
+    runs: Sequence[RunSpec]
+    table: str
+
+    def __post_init__(self):
+        if self.table not in TABLES:
+            raise SuiteError(f"there is no table {self.table!r}; tables are {', '.join(TABLES)}")
+        if not isinstance(self.runs, list | tuple) or not self.runs:
+            raise SuiteError("'runs' has to be a list of RunSpec, with one run at least")
+        names: set[str] = set()
+        for run in self.runs:
+            if not isinstance(run, RunSpec):
+                raise SuiteError(f"'runs' holds a {type(run).__name__}, not a RunSpec")
+            if run.name in names:
+                raise SuiteError(f"two runs are called {run.name!r}")
+            _check_prerequisites(run, names)
+            names.add(run.name)
+        if not any(run.in_table for run in self.runs):
+            raise SuiteError("no run is in the table; leave in_table=False out of one at least")
+
+
+def _check_prerequisites(run: RunSpec, before: set[str]) -> None:
+    if isinstance(run.after, str):
+        raise SuiteError(f"'after' of {run.name!r} is a str; write after=({run.after!r},)")
+    for name in run.after:
+        if name not in before:
+            raise SuiteError(
+                f"{run.name!r} comes after {name!r}, which is no run before it in the suite"
+                f"{did_you_mean(name, before)}"
+            )
+    texts = [value for value in run.overrides.values() if isinstance(value, str)]
+    for name in itertools.chain(*(re.findall(r"{(.*?)}", text) for text in texts)):
+        if name not in run.after:
+            raise SuiteError(
+                f"{run.name!r} uses the workdir {{{name}}}, but 'after' does not name that run"
+            )
+
+
+def matrix(
+    configs: Mapping[str, str],
+    models: Sequence[str],
+    precisions: Sequence[str],
+    seeds: Sequence[int],
+    overrides: Mapping[str, Any] | None = None,
+) -> list[RunSpec]:
+    """Every combination of the axes as a run for the accuracy table, the last axis fastest.
+
+    Args:
+      configs: config file by data set; what follows its colon is the model.
+      overrides: further config values of all runs, by dotted key.
+
+    Raises:
+      SuiteError: an axis is empty, holds a value twice or one that will not do.
+    """
+    axes = {"configs": configs, "models": models, "precisions": precisions, "seeds": seeds}
+    for axis, values in axes.items():
+        _check_axis(axis, values)
+    for key in ("precision", "seed"):
+        if key in (overrides or {}):
+            raise SuiteError(f"'overrides' sets {key}, which is an axis of its own: {key}s")
+    return [
+        RunSpec(
+            f"{data_set}-{model}-{precision}-seed{seed}",
+            f"{config}:{model}",
+            {"precision": precision, "seed": seed, **(overrides or {})},
+            labels=dict(data_set=data_set, model=model, precision=precision, seed=seed),
+        )
+        for (data_set, config), model, precision, seed in itertools.product(
+            configs.items(), models, precisions, seeds
+        )
+    ]
+
+
+def _check_axis(axis: str, values: Any) -> None:
+    kind = dict if axis == "configs" else list
+    if not isinstance(values, kind):
+        raise SuiteError(f"{axis!r} is a {type(values).__name__}, not a {kind.__name__}")
+    if not values:
+        raise SuiteError(f"{axis!r} is empty")
+    given = list(values.values()) if axis == "configs" else values
+    for i, value in enumerate(given):
+        if value in given[:i]:
+            raise SuiteError(f"{axis!r} holds {value!r} twice")
+    for value in values:
+        if axis == "seeds":
+            if type(value) is not int or value < 0:
+                raise SuiteError(f"'seeds' holds {value!r}, not a whole number from 0")
+        # Names of folders are made of these, joined by hyphens.
+        elif not isinstance(value, str) or not re.fullmatch(r"\w[\w.]*", value):
+            raise SuiteError(f"{axis!r} holds {value!r}: use letters, digits, _ and .")

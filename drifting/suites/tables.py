@@ -1,0 +1,126 @@
+"""What all tables share: when a run is finished, how it ended, CSV and Markdown."""
+
+import abc
+import csv
+import io
+import json
+import pathlib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from drifting.evaluation import report
+from drifting.suites.suite import RunSpec
+
+OUTCOME = ("status", "exit_code", "error")
+
+Row = dict[str, Any]
+
+
+class Programs(NamedTuple):
+    """What a run's arguments are handed to, in the repository's folder."""
+
+    train: Sequence[str] = (sys.executable, "train.py")
+    evaluate: Sequence[str] = (sys.executable, "evaluate.py")
+
+
+class Table(abc.ABC):
+    """The runs of a suite beside each other; reads their folders, and writes only beside them.
+
+    Args:
+      runs: all of the suite, also those that have no row.
+      out: the folder of the suite.
+
+    Raises:
+      SuiteError: these runs cannot stand in one table.
+    """
+
+    csv_name: ClassVar[str]  # of the file with one row per run
+    markdown_name: ClassVar[str]  # of the table for people
+
+    def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
+        self.out = out
+        self.runs = [run for run in runs if run.in_table]
+
+    def commands(self, run: RunSpec, programs: Programs) -> list[list[str]]:
+        """What is left to do, each only if the one before succeeded; resumes what was begun."""
+        return [[*programs.train, *run.train_arguments(self.workdir(run).absolute())]]
+
+    def result(self, run: RunSpec) -> Row | None:
+        """Numbers of a finished run; None where it is not finished."""
+        return self._read_result(run) if run.in_table else read_test(self.workdir(run))
+
+    def headline(self, run: RunSpec, result: Row) -> str:
+        """A result in a few words."""
+        if run.in_table:
+            return self._headline(result)
+        shown = {key: result[key] for key in ("accuracy", "loss") if key in result}
+        return ", ".join(f"{key} {value:.4g}" for key, value in shown.items())
+
+    def workdir(self, run: RunSpec) -> pathlib.Path:
+        return self.out / run.name
+
+    def read_outcomes(self) -> dict[str, Row]:
+        """How runs ended in earlier sessions, by name: the cells of OUTCOME."""
+        rows = report.read_rows(self.out / self.csv_name)
+        ended = [row for row in rows if row["status"] != "missing"]
+        return {row["name"]: {key: row[key] for key in OUTCOME} for row in ended}
+
+    def outcome(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:
+        """The cells of OUTCOME, as the folder of the run shows it."""
+        outcome, finished = ended.get(run.name, {}), self.result(run) is not None
+        if not finished and outcome.get("status") == "finished":  # since removed by somebody
+            outcome = {}
+        return {**outcome, "status": "finished" if finished else outcome.get("status", "missing")}
+
+    @abc.abstractmethod
+    def write(self, ended: Mapping[str, Row]) -> None:
+        """Writes all files of the table, each whole or not at all.
+
+        Args:
+          ended: how runs ended, by name: the cells of OUTCOME.
+        """
+
+    @abc.abstractmethod
+    def _read_result(self, run: RunSpec) -> Row | None: ...
+
+    @abc.abstractmethod
+    def _headline(self, result: Row) -> str: ...
+
+
+def read_test(workdir: pathlib.Path) -> Row | None:
+    """The scores in a trained run's test.json; None where there are none."""
+    try:
+        found = json.loads((workdir / "test.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def unfinished_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One line per run that is not finished, with its exit code and error if it failed."""
+    return [
+        f"{row['name']}: {row['status']}"
+        + (f" (exit code {row['exit_code']}) {row['error']}" if row.get("error") else "")
+        for row in rows
+        if row["status"] != "finished"
+    ]
+
+
+def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def to_markdown(
+    header: Sequence[str], cells: Iterable[Sequence[Any]], caption: str, rows: Iterable[Row]
+) -> bytes:
+    """A table with a caption, and under it a list of the runs that are not finished, if any."""
+    table = [header, ["---"] * len(header), *cells]
+    lines = ["| " + " | ".join(map(str, line)) + " |" for line in table]
+    unfinished = [f"- {line}" for line in unfinished_lines(rows)]
+    lines += ["", caption, *(["", "Not finished:", "", *unfinished] if unfinished else []), ""]
+    return "\n".join(lines).encode()

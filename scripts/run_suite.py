@@ -1,0 +1,39 @@
+"""Works off every run of a suite (configs/suites) and tabulates the results.
+
+    python scripts/run_suite.py configs/suites/stage1.py --out runs/stage1
+    python scripts/run_suite.py configs/suites/ldf.py --nano --out runs/ldf_nano
+
+The same command goes on with what is missing. It leaves its tables and a picture in --out, and
+exits with 0 only if every run is finished.
+"""
+
+import sys
+
+from absl import flags
+
+from drifting import cli, suites
+
+OUT = flags.DEFINE_string("out", None, "Folder of the suite; each run is a folder in it")
+NANO = flags.DEFINE_bool("nano", False, "With the suite's budget for two CPU cores")
+ENCODER = flags.DEFINE_string(
+    "encoder", None, "Workdir of a trained encoder; the suite's is trained if not given"
+)
+JOBS = flags.DEFINE_integer(
+    "jobs", None, "Runs at a time; if not given, one per visible GPU, or one on CPUs", lower_bound=1
+)
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only say what would be done")
+
+
+def main(argv):
+    if len(argv) != 2:
+        raise flags.ValidationError("name one suite file, such as configs/suites/stage1.py")
+    given = (argv[1], OUT.value, NANO.value, ENCODER.value, JOBS.value)
+    if DRY_RUN.value:
+        suites.describe(*given)
+    else:
+        sys.exit(suites.run(*given))
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("out")
+    cli.run(main)
