@@ -37,6 +37,7 @@ NANO = {
     "eval.num_samples": 1_000,
     "eval.cfg_scale": 1.0,
 }
+BUDGETS = {"full": FULL, "nano": NANO}
 
 
 def get_suite(budget="full"):
@@ -61,7 +62,7 @@ def get_suite(budget="full"):
         "ldf_frozen": (ldf, in_features | {"field.objective": "frozen"}),
         "ldf_distill": (ldf, in_features | {"field.objective": "distill"}),
     }
-    shared = {**(NANO if nano else FULL), "eval.features": "encoder:{encoder}"}
+    shared = BUDGETS[budget] | {"eval.features": "encoder:{encoder}"}
     specs = [
         RunSpec(name, config, shared | overrides, after=("encoder",))
         for name, (config, overrides) in runs.items()

@@ -132,6 +132,9 @@ class Session:
                 time.sleep(POLL_SECONDS)
         finally:
             self._stop()
+        if self.waiting and not signals:
+            names = ", ".join(run.name for run in self.waiting)
+            log.warning("not started, as runs that they wait for are not finished: %s", names)
 
     def conclude(self) -> int:
         """Names what is not finished; returns the exit code."""

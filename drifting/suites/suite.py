@@ -1,17 +1,7 @@
 """What a suite file is written in: runs with their configs, and the table that they end in.
 
-    from drifting.suites import RunSpec, Suite
-
-    def get_suite(budget="full"):
-        epochs = {"train.total_epochs": 2.0 if budget == "nano" else 100.0}
-        encoder = {"method.encoder": "{encoder}", "eval.features": "encoder:{encoder}"}
-        return Suite(
-            runs=[
-                RunSpec("encoder", "configs/classifier_cifar10.py", epochs, in_table=False),
-                RunSpec("kernel", "configs/cifar10_short.py", encoder, after=("encoder",)),
-            ],
-            table="scores",
-        )
+The file has a `get_suite()` that returns a Suite; where that takes a `budget`, --nano asks for
+budget="nano". See configs/suites, and the example in the README.
 """
 
 import dataclasses

@@ -1,8 +1,10 @@
 """What a suite file may hold, and in what order its runs are done."""
 
 import json
+import pathlib
 import re
 import sys
+import textwrap
 
 import pytest
 
@@ -10,7 +12,18 @@ from drifting import suites
 from drifting.suites import RunSpec, Suite, SuiteError, read_plan, runner
 from drifting.suites.tables import Programs
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIGITS = "configs/digits.py"
+
+
+def test_the_example_of_the_readme_is_a_suite(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    (example,) = re.findall(r"(    from drifting.suites import (?:.+\n|\n(?=    ))+)", text)
+    (tmp_path / "suite.py").write_text(textwrap.dedent(example))
+    for nano in (False, True):
+        plan = read_plan(tmp_path / "suite.py", tmp_path, nano)
+        assert [run.name for run in plan.runs] == ["encoder", "kernel", "learned"]
+        assert len(plan.runs[0].overrides) == nano
 
 
 @pytest.mark.parametrize(
