@@ -27,11 +27,10 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only say what would be done")
 def main(argv):
     if len(argv) != 2:
         raise flags.ValidationError("name one suite file, such as configs/suites/stage1.py")
-    given = (argv[1], OUT.value, NANO.value, ENCODER.value, JOBS.value)
-    if DRY_RUN.value:
-        suites.describe(*given)
-    else:
-        sys.exit(suites.run(*given))
+    code = suites.run(
+        argv[1], OUT.value, NANO.value, ENCODER.value, JOBS.value, dry_run=DRY_RUN.value
+    )
+    sys.exit(code)
 
 
 if __name__ == "__main__":

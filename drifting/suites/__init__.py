@@ -13,7 +13,7 @@ would take memory of the GPUs that the runs need.
 """
 
 from drifting.suites.plan import read_plan
-from drifting.suites.runner import describe, run
+from drifting.suites.runner import run
 from drifting.suites.suite import RunSpec, Suite, SuiteError, matrix
 
-__all__ = ["RunSpec", "Suite", "SuiteError", "describe", "matrix", "read_plan", "run"]
+__all__ = ["RunSpec", "Suite", "SuiteError", "matrix", "read_plan", "run"]

@@ -2,7 +2,7 @@
 
 import pathlib
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from drifting import pictures
 from drifting.core.files import write_atomically
@@ -11,9 +11,10 @@ from drifting.suites.suite import RunSpec, SuiteError
 from drifting.suites.tables import Row
 
 CELL = ("data_set", "model", "precision")
+LABELS = (*CELL, "seed")
 # What a run's test.json has to hold to count as a result, in the order of the table.
 RESULTS = ("accuracy", "val_accuracy", "macro_f1", "loss", "epoch_seconds", "parameters", "step")
-COLUMNS = ("name", *CELL, "seed", "status", *RESULTS, "exit_code", "error", "workdir")
+COLUMNS = ("name", *LABELS, "status", *RESULTS, "exit_code", "error", "workdir")
 SUMMARY_COLUMNS = (
     *CELL, "n", "accuracy_mean", "accuracy_std", "accuracy_min", "accuracy_max",
     "macro_f1_mean", "macro_f1_std", "macro_f1_min", "macro_f1_max", "epoch_seconds_mean",
@@ -23,28 +24,24 @@ SUMMARY_COLUMNS = (
 class AccuracyTable(tables.Table):
     """matrix.csv, summary.csv, summary.md and matrix.png."""
 
-    csv_name, markdown_name = "matrix.csv", "summary.md"
+    csv_name, markdown_name, columns = "matrix.csv", "summary.md", COLUMNS
 
     def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
         super().__init__(runs, out)
         for run in self.runs:
-            lacking = [key for key in (*CELL, "seed") if key not in run.labels]
+            lacking = [key for key in LABELS if key not in run.labels]
             if lacking:
                 raise SuiteError(f"{run.name!r} has no label {lacking[0]!r}; make it by matrix()")
 
-    def write(self, ended: Mapping[str, Row]) -> None:
-        rows = [self._row(run, ended) for run in self.runs]
+    def _cells(self, run: RunSpec) -> Row:
+        return {**{key: run.labels[key] for key in LABELS}, **(self.result(run) or {})}
+
+    def _write_summary(self, rows: Sequence[Row]) -> None:
         cells = summarize(rows)
-        write_atomically(self.out / "matrix.csv", tables.to_csv(rows, COLUMNS))
         write_atomically(self.out / "summary.csv", tables.to_csv(cells, SUMMARY_COLUMNS))
-        write_atomically(self.out / "summary.md", _markdown(cells, rows))
+        write_atomically(self.out / self.markdown_name, _markdown(cells, rows))
         if any(cell["n"] for cell in cells):
             pictures.plot_spread(_accuracies(rows), self.out / "matrix.png", "test accuracy, %")
-
-    def _row(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:
-        labels = {key: run.labels[key] for key in (*CELL, "seed")}
-        named = {"name": run.name, **labels, "workdir": str(self.workdir(run))}
-        return {**named, **(self.result(run) or {}), **self.outcome(run, ended)}
 
     def _read_result(self, run: RunSpec) -> Row | None:
         found = tables.read_test(self.workdir(run)) or {}

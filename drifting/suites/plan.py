@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import pathlib
+import re
 import runpy
 import sys
 from collections.abc import Sequence
@@ -90,13 +91,16 @@ def _fill_in(runs: Sequence[RunSpec], out: pathlib.Path, encoder: str | None) ->
             )
         workdirs["encoder"] = str(pathlib.Path(encoder).absolute())
         runs = [run for run in runs if run.name != "encoder"]
-    filled = []
-    for run in runs:
-        overrides = dict(run.overrides)
-        for key, value in overrides.items():
-            for name in run.after if isinstance(value, str) else ():
-                value = value.replace(f"{{{name}}}", workdirs[name])
-            overrides[key] = value
-        after = [name for name in run.after if not (encoder and name == "encoder")]
-        filled.append(dataclasses.replace(run, overrides=overrides, after=after))
-    return filled
+
+    def fill(value):
+        return re.sub(r"{(.*?)}", lambda found: workdirs[found[1]], value)
+
+    left = {run.name for run in runs}
+    return [
+        dataclasses.replace(
+            run,
+            overrides={k: fill(v) if isinstance(v, str) else v for k, v in run.overrides.items()},
+            after=[name for name in run.after if name in left],
+        )
+        for run in runs
+    ]

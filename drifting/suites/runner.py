@@ -20,36 +20,13 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 
 
-def describe(
-    suite: str | os.PathLike,
-    out: str | os.PathLike,
-    nano: bool = False,
-    encoder: str | None = None,
-    jobs: int | None = None,
-) -> None:
-    """Prints what `run` would do and the commands for it; writes and starts nothing.
-
-    Raises:
-      SuiteError: the suite cannot be run.
-    """
-    plan, slots = read_plan(suite, out, nano, encoder), processes.choose_slots(jobs)
-    done = 0
-    for run in plan.runs:
-        action = _next_action(plan, run)
-        done += action == "skip"
-        commands = " && ".join(map(shlex.join, plan.table.commands(run, Programs())))
-        print(f"{action:8}{run.name}" + ("" if action == "skip" else f": {commands}"))
-    where = "on CPUs" if slots[0] is None else f"on GPUs {', '.join(map(str, slots))}"
-    count = len(plan.runs)
-    print(f"{count} runs, {done} finished, {count - done} to do, {len(slots)} at a time {where}")
-
-
 def run(
     suite: str | os.PathLike,
     out: str | os.PathLike,
     nano: bool = False,
     encoder: str | None = None,
     jobs: int | None = None,
+    dry_run: bool = False,
     programs: Programs = Programs(),  # noqa: B008 (immutable)
 ) -> int:
     """Works off what is missing of a suite in the folder `out`; writes its tables after each run.
@@ -59,6 +36,7 @@ def run(
       nano: with the suite's small budget.
       encoder: workdir of a trained encoder; the suite's own is trained in <out>/encoder if None.
       jobs: runs at a time; if None, one per visible GPU, or one on CPUs.
+      dry_run: print what would be done and the commands for it; write and start nothing.
 
     Returns:
       The exit code: 0 if all runs are finished, 1 if not, 128 + number after a signal.
@@ -67,6 +45,9 @@ def run(
       SuiteError: the suite cannot be run, or `out` is in use or was begun with other settings.
     """
     plan, slots = read_plan(suite, out, nano, encoder), processes.choose_slots(jobs)
+    if dry_run:
+        _describe(plan, slots)
+        return 0
     with folder.locked(plan.out) as lock, _noted_signals() as signals:
         folder.remember_settings(plan.runs, plan.out)
         session = Session(plan, slots, lock, programs)
@@ -76,6 +57,16 @@ def run(
         log.info("tables: %s and %s in %s",
                  plan.table.csv_name, plan.table.markdown_name, plan.out)  # fmt: skip
         return session.conclude()
+
+
+def _describe(plan: Plan, slots: Sequence[str | None]) -> None:
+    actions = [_next_action(plan, run) for run in plan.runs]
+    for run, action in zip(plan.runs, actions, strict=True):
+        commands = " && ".join(map(shlex.join, plan.table.commands(run, Programs())))
+        print(f"{action:8}{run.name}" + ("" if action == "skip" else f": {commands}"))
+    count, done = len(actions), actions.count("skip")
+    where = "on CPUs" if slots[0] is None else f"on GPUs {', '.join(map(str, slots))}"
+    print(f"{count} runs, {done} finished, {count - done} to do, {len(slots)} at a time {where}")
 
 
 def _next_action(plan: Plan, run: RunSpec) -> str:
@@ -114,7 +105,7 @@ class Session:
         self.waiting = [run for run in in_turn if run.name in self.unfinished]
         self.at_work: list[tuple[RunSpec, Child]] = []
         self.free, self.num_slots = list(slots), len(slots)
-        self.seconds: list[float] = []  # that each run of the table took, of this session
+        self.seconds: list[float] = []  # how long each run of the table took here
         self.ended = plan.table.read_outcomes()  # how runs ended, by name
 
     def work(self, signals: Sequence[int]) -> None:

@@ -47,6 +47,7 @@ class ScoreTable(tables.Table):
         super().__init__(runs, out)
         self.configs = {run.name: resolve(run) for run in runs}
         self.steps = _scored_steps({run.name: self.configs[run.name] for run in self.runs})
+        self.columns = (*FIRST_COLUMNS, *map(_column, self.steps), *LAST_COLUMNS)
         self._trained_here = {self.workdir(run).absolute(): run.config for run in runs}
 
     def commands(self, run: RunSpec, programs: Programs) -> list[list[str]]:
@@ -57,22 +58,6 @@ class ScoreTable(tables.Table):
         scoring = ["--workdir", str(workdir), "--checkpoints", "all", "--skip_existing"]
         last = workdir / "checkpoints" / str(self.steps[-1]) / "manifest.json"
         return [*([] if last.is_file() else training), [*programs.evaluate, *scoring]]
-
-    def write(self, ended: Mapping[str, Row]) -> None:
-        """Also removes the pictures that scoring made of each checkpoint of a finished run."""
-        rows = [self._row(run, ended) for run in self.runs]
-        columns = (*FIRST_COLUMNS, *map(_column, self.steps), *LAST_COLUMNS)
-        write_atomically(self.out / "ablation.csv", tables.to_csv(rows, columns))
-        write_atomically(self.out / "ablation.md", self._markdown(rows))
-        scores = {run.name: self.read_scores(run) for run in self.runs}
-        lines = {name: (list(s), list(s.values())) for name, s in scores.items() if s}
-        if lines:
-            path = self.out / "ablation.png"
-            pictures.plot_lines(lines, path, "Frechet distance", log_scale=True)
-        for row in rows:
-            if row["status"] == "finished":  # others may be at work there
-                artifacts = self.out / row["name"] / "eval" / "artifacts"
-                shutil.rmtree(artifacts, ignore_errors=True)
 
     def read_scores(self, run: RunSpec) -> dict[int, float]:
         """The Frechet distance by step, as the suite measures it; other scores are passed over."""
@@ -96,13 +81,12 @@ class ScoreTable(tables.Table):
             f"{result['best']:.4g} at step {result['best_step']}"
         )
 
-    def _row(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:
+    def _cells(self, run: RunSpec) -> Row:
         config, scores = self.configs[run.name], self.read_scores(run)
         field = config.method.get("field", "")
         # Samples and positives of a class that meet in a step.
         sizes = [config.method.get(key, "") for key in ("num_generated", "num_positives")]
         return {
-            "name": run.name,
             "config": run.config,
             "field": field,
             "objective": config.field.objective if field == "learned" else "",
@@ -110,9 +94,20 @@ class ScoreTable(tables.Table):
             **{_column(step): scores[step] for step in self.steps if step in scores},
             **summarize(scores),
             **read_speed(self.workdir(run)),
-            **self.outcome(run, ended),
-            "workdir": str(self.workdir(run)),
         }
+
+    def _write_summary(self, rows: Sequence[Row]) -> None:
+        """Also removes the pictures that scoring made of each checkpoint of a finished run."""
+        write_atomically(self.out / self.markdown_name, self._markdown(rows))
+        scores = {run.name: self.read_scores(run) for run in self.runs}
+        lines = {name: (list(s), list(s.values())) for name, s in scores.items() if s}
+        if lines:
+            path = self.out / "ablation.png"
+            pictures.plot_lines(lines, path, "Frechet distance", log_scale=True)
+        for row in rows:
+            if row["status"] == "finished":  # others may be at work there
+                artifacts = self.out / row["name"] / "eval" / "artifacts"
+                shutil.rmtree(artifacts, ignore_errors=True)
 
     def _markdown(self, rows: Sequence[Row]) -> bytes:
         header = ("run", "field", "objective", "set size", *(f"{step:,}" for step in self.steps),

@@ -36,7 +36,8 @@ class RunSpec:
         run "encoder", which `after` has to name.
       after: names of the runs that have to be finished before this one starts.
       labels: further cells of its row, by column.
-      in_table: false for a run that only prepares others: it is trained, but has no row.
+      in_table: false for a run that only prepares others: it is finished when it has a test.json,
+        is not scored, and has no row.
 
     Raises:
       SuiteError: the name or the config will not do.

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from drifting.core.files import write_atomically
 from drifting.evaluation import report
 from drifting.suites.suite import RunSpec
 
@@ -25,7 +26,7 @@ class Programs(NamedTuple):
 
 
 class Table(abc.ABC):
-    """The runs of a suite beside each other; reads their folders, and writes only beside them.
+    """The runs of a suite side by side, from what is in their folders.
 
     Args:
       runs: all of the suite, also those that have no row.
@@ -37,6 +38,7 @@ class Table(abc.ABC):
 
     csv_name: ClassVar[str]  # of the file with one row per run
     markdown_name: ClassVar[str]  # of the table for people
+    columns: Sequence[str]  # of the CSV
 
     def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
         self.out = out
@@ -73,19 +75,33 @@ class Table(abc.ABC):
             outcome = {}
         return {**outcome, "status": "finished" if finished else outcome.get("status", "missing")}
 
-    @abc.abstractmethod
     def write(self, ended: Mapping[str, Row]) -> None:
         """Writes all files of the table, each whole or not at all.
 
         Args:
           ended: how runs ended, by name: the cells of OUTCOME.
         """
+        rows = [
+            {"name": run.name, **self._cells(run), **self.outcome(run, ended),
+             "workdir": str(self.workdir(run))}
+            for run in self.runs
+        ]  # fmt: skip
+        write_atomically(self.out / self.csv_name, to_csv(rows, self.columns))
+        self._write_summary(rows)
 
     @abc.abstractmethod
     def _read_result(self, run: RunSpec) -> Row | None: ...
 
     @abc.abstractmethod
     def _headline(self, result: Row) -> str: ...
+
+    @abc.abstractmethod
+    def _cells(self, run: RunSpec) -> Row:
+        """A run's row without its name, outcome and workdir."""
+
+    @abc.abstractmethod
+    def _write_summary(self, rows: Sequence[Row]) -> None:
+        """Writes the table for people and the picture."""
 
 
 def read_test(workdir: pathlib.Path) -> Row | None:
@@ -94,7 +110,7 @@ def read_test(workdir: pathlib.Path) -> Row | None:
         found = json.loads((workdir / "test.json").read_text())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if found and isinstance(found, dict) else None
 
 
 def unfinished_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:

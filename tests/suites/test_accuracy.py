@@ -306,7 +306,8 @@ def test_a_dry_run_only_tells(toy, write, capsys):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(dict.fromkeys(accuracy.RESULTS, 1.0)))
     before = sorted(toy.rglob("*"))
-    suites.describe(path := write(), out, jobs=2)
+    path = write()
+    assert suites.run(path, out, jobs=2, dry_run=True) == 0
     assert sorted(toy.rglob("*")) == sorted({*before, path})
     lines = capsys.readouterr().out.splitlines()
     shown = [line.partition(":")[0].split() for line in lines[:-1]]

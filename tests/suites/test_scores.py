@@ -126,7 +126,7 @@ def call(toy, write):
     def run(jobs=1, given=None, **changed):
         (toy / "starts").write_text("")
         path = write(**changed)
-        code = suites.run(path, toy / "out", False, given, jobs, programs(toy))
+        code = suites.run(path, toy / "out", False, given, jobs, programs=programs(toy))
         return code, [tuple(line.split()) for line in (toy / "starts").read_text().splitlines()]
 
     return run
@@ -425,7 +425,7 @@ def test_the_script_says_mistakes_in_one_line(write, tmp_path):
 
 def test_a_dry_run_only_tells(write, tmp_path, capsys):
     path = write(encoder=ENCODER)
-    suites.describe(path, tmp_path / "out")
+    suites.run(path, tmp_path / "out", dry_run=True)
     assert not (tmp_path / "out").exists()
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0].split() for line in lines[:-1]] == [
