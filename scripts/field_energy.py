@@ -23,7 +23,7 @@ from absl import flags
 from drifting import cli
 from drifting.core import config as config_lib
 from drifting.fields import kernel, objectives, pairs
-from drifting.methods.drifting import Drifting
+from drifting.methods.drifting.method import Drifting
 from drifting.runs import frozen as frozen_lib
 from drifting.runs.build import load_images
 from drifting.runs.workdir import Run, WorkdirError, read_facts

@@ -8,7 +8,7 @@ from drifting.core.errors import one_of
 from drifting.core.method import DataFacts, Encoder, Method
 
 METHODS = {
-    "drifting": "drifting.methods.drifting:Drifting",
+    "drifting": "drifting.methods.drifting.method:Drifting",
     "classifier": "drifting.methods.classifier:Classifier",
     "mae": "drifting.methods.mae:MaskedAutoencoding",
     "meanflow": "drifting.methods.meanflow:MeanFlow",

@@ -12,8 +12,8 @@ from configs import base
 from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.fields import kernel
-from drifting.methods import drifting
 from drifting.methods import features as feature_lib
+from drifting.methods.drifting import method as drifting
 from input_pipeline import sources
 from input_pipeline.streaming import Batch
 

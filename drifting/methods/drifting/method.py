@@ -23,8 +23,13 @@ from drifting.fields import kernel, pairs
 from drifting.flows.paths import broadcast
 from drifting.methods import features as feature_lib
 from drifting.methods import gradients, shown
+from drifting.methods.drifting.learned_field import (
+    FieldSettings,
+    LearnedField,
+    Networks,
+    Surroundings,
+)
 from drifting.methods.features import FeatureFunction
-from drifting.methods.learned_field import FieldSettings, LearnedField, Networks, Surroundings
 from input_pipeline import augment
 from input_pipeline.data import Data
 from input_pipeline.decoding import DataError

@@ -1,0 +1,1 @@
+"""Drifting: a generator trained to follow the drift of its own samples."""
