@@ -4,7 +4,8 @@ A method is a frozen dataclass of what its config says, with pure functions of s
 says what it can do besides training: generate (`Generator`), encode (`FeatureEncoder`), be scored
 on held-out images (`Scored`), translate (`Translator`), compress (`Autoencoder`).
 
-A new one is a file or a folder in drifting/methods, a line in drifting/methods/__init__.py and a config.
+A new one is a file or a folder in drifting/methods, a line in drifting/methods/__init__.py and a
+config.
 """
 
 import abc

@@ -11,7 +11,7 @@ METHODS = {
     "drifting": "drifting.methods.drifting.method:Drifting",
     "classifier": "drifting.methods.classifier:Classifier",
     "mae": "drifting.methods.mae:MaskedAutoencoding",
-    "meanflow": "drifting.methods.meanflow:MeanFlow",
+    "meanflow": "drifting.methods.meanflow.method:MeanFlow",
 }
 
 
