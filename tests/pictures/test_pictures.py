@@ -302,7 +302,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 def test_importing_loads_neither_matplotlib_nor_jax():
     program = (
-        "import sys, drifting.animations, drifting.pictures;"
+        "import sys, drifting.pictures, drifting.pictures.film;"
         "assert 'matplotlib' not in sys.modules and 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
