@@ -102,7 +102,7 @@ def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
 
 
 class Sampled:
-    """What scoring and sampling need of a run, beside its states (scoring.Scorable).
+    """What scoring and sampling need of a run, beside its states (scorer.Scorable).
 
     Args:
       method: as the run's config says.
