@@ -1,4 +1,4 @@
-"""Scores checkpoints of a run: one compiled pass over samples, many metrics, one CSV row each."""
+"""Scores a checkpoint of a run: one compiled pass over samples, many metrics, one CSV row."""
 
 import dataclasses
 import datetime
@@ -15,24 +15,16 @@ import numpy as np
 from tqdm import tqdm
 
 from drifting import pictures
-from drifting.core.errors import ConfigError, UserError, did_you_mean
 from drifting.evaluation import collect, generation, report
 from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.measurement import (
-    METRICS,
-    OF_IMAGES,
-    OF_VECTORS,
-    Measurement,
-    Reference,
-)
-from drifting.evaluation.metrics import inception_score, manifold
+from drifting.evaluation.measurement import METRICS, OF_VECTORS, Measurement, Reference
+from drifting.evaluation.requirements import require_measurable
 from drifting.evaluation.settings import ScoreSettings
 from input_pipeline.image_set import ImageSet
-from input_pipeline.space import Pixels, Points
+from input_pipeline.space import Points
 
 log = logging.getLogger(__name__)
 
-LEAST_SAMPLES = {"is": inception_score.SPLITS, "prdc": manifold.NEIGHBOURS + 1}
 PREVIEW_ROWS = 8
 PREVIEW_COLUMNS = 10
 PREVIEW_POINTS = 2000
@@ -70,7 +62,7 @@ def make_scorers(
     Raises:
       ConfigError: the settings cannot be met.
     """
-    _require_measurable(settings, images, function)
+    require_measurable(settings, images, function)
     if settings.num_samples <= function.dimension:
         log.warning(
             "%d samples for %d feature dimensions: the covariance is singular and the "
@@ -97,33 +89,6 @@ def make_scorers(
             one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
             scorers.append(Scorer(run, reference, function, program, one))
     return scorers
-
-
-def _require_measurable(
-    settings: ScoreSettings, images: ImageSet, function: FeatureFunction
-) -> None:
-    """Before anything is generated: raises ConfigError for metrics that these data cannot have."""
-    require_possible(settings)
-    for name, least in LEAST_SAMPLES.items():
-        if name in settings.metrics and settings.num_samples < least:
-            raise ConfigError(
-                f"--metrics {name} needs {least} samples or more, not {settings.num_samples}"
-            )
-    unfit = [name for name in settings.metrics if name in OF_IMAGES]
-    if unfit and not isinstance(images.space, Pixels):
-        fit = ", ".join(name for name in METRICS if name not in OF_IMAGES)
-        raise ConfigError(
-            f"--metrics {','.join(unfit)}: of images, and {images.source} holds "
-            f"{images.space.noun}; these have {fit}"
-        )
-    if "is" in settings.metrics:
-        _require_logits(function, images.images[:1])
-
-
-def _require_logits(function: FeatureFunction, images: np.ndarray) -> None:
-    """The Inception Score needs a classifier."""
-    if jax.eval_shape(function.apply, images).logits is None:
-        raise ConfigError(f"--metrics is needs a classifier's features; {function.name} are none")
 
 
 class Scorer:
@@ -283,189 +248,3 @@ class Scorer:
             "device_kind": jax.devices()[0].device_kind,
             "device_count": jax.device_count(),
         }
-
-
-class Session:
-    """Scores checkpoints of one run with one setting or several.
-
-    Args:
-      run: the run.
-      scorers: one for each setting (guidance scale, seed).
-      skip_existing: leave out what the table holds already.
-    """
-
-    def __init__(self, run: Scorable, scorers: Sequence[Scorer], skip_existing: bool):
-        self._run, self._scorers, self._skip = run, scorers, skip_existing
-        self._table = run.workdir / "eval" / "fid_metrics.csv"
-
-    def score(self, which: str) -> None:
-        """Scores what `which` names, step by step, and redraws fid_vs_step.png after each.
-
-        Raises:
-          ConfigError: `which` names no checkpoint; those that exist are listed.
-        """
-        for step in self._choose(which):
-            self.score_step(step)
-        log.info("scores: %s", self._table)
-
-    def score_step(self, step: int) -> None:
-        """Scores the checkpoint of a step by each setting."""
-        distances = []
-        for scorer in self._scorers:
-            if self._skip and scorer.is_scored(report.read_rows(self._table), step):
-                log.info("step %d is scored already", step)
-                continue
-            row = scorer.score(step)
-            log.info(describe_row(row))
-            distances.append(row.get("frechet_distance"))
-        self._spread(step, distances)
-        self._draw()
-
-    def watch(self, total_steps: int, poll_seconds: float = 10.0) -> None:
-        """Scores new checkpoints as they appear, until that of total_steps is scored."""
-        log.info("watching %s until step %d", self._run.workdir, total_steps)
-        seen = set(self._run.steps())
-        while max(seen) < total_steps:
-            new = sorted(set(self._run.steps()) - seen)
-            for step in new:
-                self._score_while_it_is_there(step)
-            seen.update(new)
-            if not new:
-                time.sleep(poll_seconds)
-
-    def _score_while_it_is_there(self, step: int) -> None:
-        """A running job may remove a checkpoint, by its keep policy, before its turn comes."""
-        try:
-            self.score(str(step))
-        except UserError:
-            if step in self._run.steps():
-                raise
-            log.warning("step %d was removed before it was scored", step)
-
-    def _choose(self, which: str) -> list[int]:
-        steps = self._run.steps()
-        if which in ("last", "all"):
-            return steps if which == "all" else steps[-1:]
-        if which == "best":
-            return [self._best(steps)]
-        try:
-            asked = [int(s) for s in which.split(",")]
-        except ValueError:
-            raise ConfigError(
-                f"--checkpoints {which}: expected last, all, best, or steps separated by commas"
-            ) from None
-        missing = [s for s in asked if s not in steps]
-        if missing:
-            raise ConfigError(
-                f"{self._run.workdir} has no checkpoint of steps {missing}; has {steps}"
-            )
-        return asked
-
-    def _best(self, steps: list[int]) -> int:
-        """The step of the least Frechet distance in the table, of these features."""
-        wanted = self._scorers[0].identity(steps[-1])
-        rows = [
-            row
-            for row in report.read_rows(self._table)
-            if row["frechet_distance"]
-            and int(row["step"]) in steps
-            and (row["features"], row["fid_mode"]) == (wanted["features"], wanted["fid_mode"])
-        ]
-        if not rows:
-            raise ConfigError(
-                "--checkpoints best: no checkpoint is scored with these features yet; score "
-                "with --checkpoints all first"
-            )
-        return int(min(rows, key=lambda row: float(row["frechet_distance"]))["step"])
-
-    def _spread(self, step: int, distances: list[float | None]) -> None:
-        """Mean and deviation over the settings of a call that differ in the seed alone."""
-        values = [d for d in distances if d is not None]
-        if len(values) > 1 and len({s.cfg_scale for s in self._scorers}) == 1:
-            mean, deviation = np.mean(values), np.std(values, ddof=1)
-            log.info(
-                "step %d over %d seeds: Frechet distance %.4g +- %.2g",
-                step, len(values), mean, deviation,
-            )  # fmt: skip
-
-    def _draw(self) -> None:
-        rows = report.read_rows(self._table)
-        if any(row["frechet_distance"] for row in rows):
-            pictures.plot_metric_vs_step(rows, self._table.with_name("fid_vs_step.png"))
-
-
-def score_folders(
-    real: ImageSet,
-    fake: ImageSet,
-    function: FeatureFunction,
-    settings: ScoreSettings,
-    sharding: jax.sharding.NamedSharding,
-) -> dict[str, Any]:
-    """Every metric of one set of images against another, by column of the table.
-
-    Raises:
-      ConfigError: images of two sizes, and features that do not resize.
-    """
-    if not function.mode and real.space != fake.space:  # nothing brings them to one size
-        raise ConfigError(
-            f"{function.name} of {real.space.shape} and {fake.space.shape} cannot be compared"
-        )
-    began = time.perf_counter()
-    if "is" in settings.metrics:
-        _require_logits(function, fake.images[:1])
-    size = settings.batch_size
-    reference = Reference(
-        real, None, function, batch_size=size, heldout_count=0, sharding=sharding
-    )
-    collected = collect.describe_images(
-        collect.split(fake.images, size),
-        fake.space,
-        function,
-        total=len(fake),
-        batch_size=size,
-        keep_vectors=bool(OF_VECTORS & set(settings.metrics)),
-        sharding=sharding,
-        what=f"{function.name} of {fake.source}",
-    )
-    measurement = Measurement(reference, collected, fake.images, None, settings.seed)
-    row = {"real": real.source, "fake": fake.source, "features": function.name,
-           "fid_mode": function.mode, "num_real": len(real), "num_fake": len(fake)}  # fmt: skip
-    for name in settings.metrics:
-        row |= measurement.metric(name)
-    return row | {"eval_seconds": round(time.perf_counter() - began, 3)}
-
-
-def require_possible(settings: ScoreSettings) -> None:
-    """Raises ConfigError for settings that cannot be, whatever is scored."""
-    settings.check()
-    for name in settings.metrics:
-        if name not in METRICS:
-            hint = did_you_mean(name, METRICS)
-            raise ConfigError(f"unknown metric {name!r}, known: {', '.join(METRICS)}{hint}")
-
-
-def describe_row(row: dict[str, Any]) -> str:
-    """What was measured, as one line for people."""
-    mode = f", {row['fid_mode']}" if row["fid_mode"] else ""
-    parts = [f"step {row['step']}"]
-    if row.get("sampler"):
-        parts.append(f"{row['sampler']} at {row['nfe']} NFE")
-    if row.get("frechet_distance") is not None:
-        parts.append(f"Frechet distance ({row['features']}{mode}) {row['frechet_distance']:.4g}")
-    for column in ("kid", "inception_score"):
-        if row.get(column) is not None:
-            parts.append(f"{column} {row[column]:.4g} +- {row[column + '_std']:.2g}")
-    for column in ("precision", "recall", "density", "coverage", "mifid"):
-        if row.get(column) is not None:
-            parts.append(f"{column} {row[column]:.4g}")
-    if row.get("energy_distance") is not None:
-        floor = row["energy_distance_real"]
-        parts.append(f"energy distance {row['energy_distance']:.4g} (of real sets: {floor:.2g})")
-    if row.get("knn_accuracy") is not None:
-        parts.append(f"3-NN label accuracy {row['knn_accuracy']:.1%}")
-    if row.get("nn_distance_samples") is not None:
-        text = f"median distance to the nearest real image {row['nn_distance_samples']:.3g}"
-        if row.get("nn_distance_heldout") is not None:
-            text += f" (held-out real: {row['nn_distance_heldout']:.3g})"
-        parts.append(text)
-    return ", ".join((*parts, f"{row['eval_seconds']:.1f} s"))

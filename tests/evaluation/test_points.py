@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from drifting.core.errors import ConfigError
 from drifting.evaluation import report, scorer
 from drifting.evaluation.features import feature_function
+from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
 from drifting.training.sharding import batch_sharding
 from input_pipeline import sources, toy2d
@@ -67,7 +68,7 @@ def score(points, tmp_path):
         function = feature_function(settings.features, points.space, settings.fid_mode)
         scales = [settings.cfg_scale]
         scorers = scorer.make_scorers(run, points, None, function, settings, scales, [0])
-        scorer.Session(run, scorers, skip).score(which)
+        Session(run, scorers, skip).score(which)
         return report.read_rows(tmp_path / "eval" / "fid_metrics.csv")
 
     return make

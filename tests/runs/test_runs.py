@@ -11,7 +11,7 @@ from PIL import Image
 
 import drifting
 from drifting.core.errors import ConfigError
-from drifting.evaluation import measurement, scorer
+from drifting.evaluation import measurement, session
 from drifting.pretrained import files, inception
 from drifting.runs.workdir import WorkdirError
 from drifting.training import checkpoints, writers
@@ -246,7 +246,7 @@ def test_a_running_job_is_watched_to_its_end(train, monkeypatch):
     written = json.loads((workdir / "config.json").read_text())
     written["config"]["train"]["total_steps"] = 12
     (workdir / "config.json").write_text(json.dumps(written))
-    monkeypatch.setattr(scorer.time, "sleep", lambda _: train())
+    monkeypatch.setattr(session.time, "sleep", lambda _: train())
     rows = evaluate(workdir, "last", watch=True)
     assert [int(r["step"]) for r in rows] == [8, 12]
 
