@@ -15,7 +15,7 @@ from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen
 from drifting.runs.build import load_images
 from drifting.runs.workdir import InTraining, Run, Sampled
-from drifting.training import loop, sharding
+from drifting.training import loop, mesh
 from drifting.training.parts import Parts
 from input_pipeline import sources
 from input_pipeline.decoding import DataError
@@ -93,7 +93,7 @@ def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) ->
     require_possible(settings)
     real, fake = sources.load_as_they_are(real), sources.load_as_they_are(fake)
     function = feature_function(settings.features, real.space, settings.fid_mode)
-    where = sharding.batch_sharding(settings.batch_size)
+    where = mesh.batch_sharding(settings.batch_size)
     return score_folders(real, fake, function, settings, where)
 
 

@@ -17,7 +17,7 @@ from drifting.core.errors import ConfigError, UserError
 from drifting.core.method import DataFacts, Encoder, Generator, Method
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
-from drifting.training import checkpoints, sharding
+from drifting.training import checkpoints, mesh
 from drifting.training.parts import Parts
 from input_pipeline.space import Latents
 
@@ -156,7 +156,7 @@ class Sampled:
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
         """How a batch of samples is spread over the devices."""
-        return sharding.batch_sharding(batch_size)
+        return mesh.batch_sharding(batch_size)
 
 
 class InTraining(Sampled):
@@ -167,7 +167,7 @@ class InTraining(Sampled):
         self._mesh = parts.mesh  # a program has one mesh
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        return sharding.batch_over(self._mesh, batch_size)
+        return mesh.batch_over(self._mesh, batch_size)
 
     def hold(self, state: TrainState, metrics: dict[str, float]) -> None:
         self._held = state, metrics

@@ -9,7 +9,7 @@ from drifting.evaluation.features import feature_function, inception_features
 from drifting.evaluation.folders import score_folders
 from drifting.evaluation.settings import ScoreSettings
 from drifting.pretrained import files, inception
-from drifting.training.sharding import batch_sharding
+from drifting.training.mesh import batch_sharding
 from input_pipeline import sources
 
 COUNT = 96

@@ -12,7 +12,7 @@ from drifting.evaluation import report, scorer
 from drifting.evaluation.features import feature_function
 from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
-from drifting.training.sharding import batch_sharding
+from drifting.training.mesh import batch_sharding
 from input_pipeline import sources, toy2d
 
 

@@ -14,7 +14,7 @@ from drifting.core.errors import ConfigError
 from drifting.evaluation import measurement, session
 from drifting.pretrained import files, inception
 from drifting.runs.workdir import WorkdirError
-from drifting.training import checkpoints, writers
+from drifting.training import checkpoints, integrity, writers
 from drifting.training.checkpoints import CheckpointError
 from input_pipeline.sources import DataError
 
@@ -203,7 +203,7 @@ def test_a_workdir_that_cannot_be_evaluated(train, tmp_path):
     with pytest.raises(CheckpointError, match=f"{step} cannot be used: .* truncated or changed"):
         evaluate(workdir, "last")
     for folder in (workdir / "checkpoints").iterdir():
-        (folder / checkpoints.MANIFEST).unlink(missing_ok=True)
+        (folder / integrity.MANIFEST).unlink(missing_ok=True)
     with pytest.raises(WorkdirError, match="no finished checkpoint yet"):
         evaluate(workdir)
 
