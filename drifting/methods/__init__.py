@@ -5,7 +5,8 @@ from typing import Any
 
 from drifting.core import config as config_lib
 from drifting.core.errors import one_of
-from drifting.core.method import DataFacts, Encoder, Method
+from drifting.core.facts import DataFacts
+from drifting.core.method import Encoder, Method
 
 METHODS = {
     "drifting": "drifting.methods.drifting.method:Drifting",

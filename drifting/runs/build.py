@@ -5,7 +5,7 @@ from typing import Any
 
 from drifting import methods
 from drifting.core import config as config_lib
-from drifting.core.method import DataFacts
+from drifting.core.facts import DataFacts
 from drifting.runs import frozen as frozen_lib
 from drifting.training import mesh, schedule
 from drifting.training.parts import Parts

@@ -6,7 +6,7 @@ from typing import Any
 
 from drifting.core import config as config_lib
 from drifting.core import durations
-from drifting.core.method import DataFacts
+from drifting.core.facts import DataFacts
 from drifting.evaluation import features, resize, scorer
 from drifting.evaluation.folders import score_folders
 from drifting.evaluation.requirements import require_possible

@@ -14,7 +14,8 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core import files
 from drifting.core.errors import ConfigError, UserError
-from drifting.core.method import DataFacts, Encoder, Generator, Method
+from drifting.core.facts import DataFacts
+from drifting.core.method import Encoder, Generator, Method
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
 from drifting.training import checkpoints, mesh

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from drifting.core.method import DataFacts
+from drifting.core.facts import DataFacts
 from drifting.methods.drifting.settings import Settings
 from input_pipeline import augment
 from input_pipeline.data import Data

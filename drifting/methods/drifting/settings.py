@@ -3,7 +3,8 @@
 import dataclasses
 
 from drifting.core.errors import ConfigError, one_of
-from drifting.core.method import DataFacts, MethodSettings
+from drifting.core.facts import DataFacts
+from drifting.core.method import MethodSettings
 from drifting.methods import features as feature_lib
 from drifting.methods import gradients
 from input_pipeline.decoding import DataError

@@ -3,7 +3,7 @@
 import dataclasses
 
 from drifting.core.errors import ConfigError, one_of
-from drifting.core.method import DataFacts
+from drifting.core.facts import DataFacts
 from drifting.flows import paths, solvers
 from drifting.methods import gradients
 from drifting.methods.batches import BatchSettings
