@@ -28,9 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from drifting import animations, cli, pictures
+from drifting import cli, pictures
 from drifting.core.method import FlowGenerator
 from drifting.evaluation.generation import NonFiniteSamples
+from drifting.pictures import film
 from drifting.runs.build import load_images
 from drifting.runs.workdir import Run, WorkdirError
 from drifting.training import backend
@@ -122,17 +123,19 @@ def animate_points(method, images, state, out, num, key, cfg_scale, suffix):
     plane = np.concatenate([real, [[-NOISE_REACH] * 2, [NOISE_REACH] * 2]])
     shown = dict(captions=[f"t = {t:.2f}" for t in times], plane=plane, frame_ms=FRAME_MS)
 
-    still, film, field = out / "paths.png", out / f"paths.{suffix}", out / f"field.{suffix}"
+    still, paths_film, field_film = (
+        out / name for name in ("paths.png", f"paths.{suffix}", f"field.{suffix}")
+    )
     pictures.plot_paths(ways, real, plane, still)
-    moving = {name: animations.Moving(at_times(way, times), real) for name, way in ways.items()}
-    animations.save_animation(moving, film, len(moving), trail=TRAIL, side=3.2, **shown)
+    moving = {name: film.Moving(at_times(way, times), real) for name, way in ways.items()}
+    film.save_animation(moving, paths_film, len(moving), trail=TRAIL, side=3.2, **shown)
     way = at_times(next(iter(ways.values())), times)
     panels = fields(method, images, state, way, labels, times, plane, cfg_scale)
     columns, side = (1, 4.0) if len(panels) == 1 else (2, 3.0)
-    animations.save_animation(
-        panels, field, columns, side=side, length_name="|v|, arrows along -v", **shown
+    film.save_animation(
+        panels, field_film, columns, side=side, length_name="|v|, arrows along -v", **shown
     )
-    return [still, film, field]
+    return [still, paths_film, field_film]
 
 
 def at_times(way, times):
@@ -149,9 +152,9 @@ def fields(method, images, state, way, labels, times, plane, cfg_scale):
     arrows = jax.jit(lambda s, k: -velocities(method, s, k, cfg_scale, jnp.asarray(places), times))
     real, real_labels = (a[:LEAST_REAL] for a in (images.images, images.labels))
     if not method.settings.class_conditional:
-        return {"": animations.Moving(way, real, places, np.asarray(arrows(state, 0)))}
+        return {"": film.Moving(way, real, places, np.asarray(arrows(state, 0)))}
     return {
-        f"class {images.class_names[k]}": animations.Moving(
+        f"class {images.class_names[k]}": film.Moving(
             way[:, labels == k], real[real_labels == k], places, np.asarray(arrows(state, k))
         )
         for k in np.unique(labels)[:MOST_FIELDS]
@@ -183,7 +186,7 @@ def animate_images(method, state, out, key, cfg_scale, suffix):
     ways = {name: np.asarray(method.space.to_stored(way)) for name, way in ways.items()}
     way, *single = ways.values()
 
-    strip, film = out / "denoising.png", out / f"denoising.{suffix}"
+    strip, moving = out / "denoising.png", out / f"denoising.{suffix}"
     columns, headings = evenly(way[:, :STRIP_ROWS], STRIP_TIMES)
     for one in single:
         columns = np.concatenate([columns, one[-1:, :STRIP_ROWS]])
@@ -192,8 +195,8 @@ def animate_images(method, state, out, key, cfg_scale, suffix):
     pictures.save_grid(columns.swapaxes(0, 1), strip, column_headings=headings, width=width)
     frames, captions = evenly(way[:, : side**2], IMAGE_FRAMES)
     grids = frames.reshape(len(frames), side, side, *frames.shape[2:])
-    animations.save_grids(grids, film, captions)
-    return [strip, film]
+    film.save_grids(grids, moving, captions)
+    return [strip, moving]
 
 
 def evenly(way, most):
@@ -207,8 +210,8 @@ def main(_):
     backend.configure()
     if FORMAT.value == "mp4":
         try:
-            animations.ffmpeg()  # before the work
-        except animations.VideoError as error:
+            film.ffmpeg()  # before the work
+        except film.VideoError as error:
             raise flags.IllegalFlagValueError(f"--format mp4: {error}") from error
     written = animate(
         WORKDIR.value,

@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from drifting import methods
 from drifting.core import config as config_lib
-from drifting.core.method import DataFacts
+from drifting.core.facts import DataFacts
 from drifting.evaluation import resize
 from drifting.evaluation.collect import Collector, describe
 from drifting.evaluation.features import inception_features

@@ -23,7 +23,8 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.runs import build
 from drifting.runs import frozen as frozen_lib
-from drifting.training import backend, flops, loop
+from drifting.training import backend, flops
+from drifting.training.program import make_program
 from input_pipeline import sources
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Pixels
@@ -74,7 +75,7 @@ def compile_step(method, data, key, frozen):
     state = jax.jit(method.init)(key)
     began = time.perf_counter()
     # As the training loop does: one step is no loop, in which a CPU is slow at convolutions.
-    program = jax.jit(loop.make_program(method, looped=STEPS.value > 1), donate_argnums=0)
+    program = jax.jit(make_program(method, looped=STEPS.value > 1), donate_argnums=0)
     count = jnp.int32(STEPS.value)
     compiled = program.lower(state, data, key, count, frozen).compile()
     return compiled, state, time.perf_counter() - began

@@ -23,7 +23,8 @@ from absl import flags
 from drifting import cli
 from drifting.core import config as config_lib
 from drifting.fields import kernel, objectives, pairs
-from drifting.methods.drifting import Drifting
+from drifting.methods.drifting import targets as target_lib
+from drifting.methods.drifting.method import Drifting
 from drifting.runs import frozen as frozen_lib
 from drifting.runs.build import load_images
 from drifting.runs.workdir import Run, WorkdirError, read_facts
@@ -45,9 +46,9 @@ def make_draw(method, images, test_images, held_out):
 
     Steps are: none, the learned field's, then the kernel's of each temperature.
     """
-    data, test = images.to_device(), test_images.to_device()
+    data, test, settings = images.to_device(), test_images.to_device(), method.settings
     classes = jnp.arange(method.num_classes, dtype=jnp.int32)
-    labels = jnp.repeat(classes, method.settings.num_generated)
+    labels = jnp.repeat(classes, settings.num_generated)
 
     def distance(x, real):
         """Of the two empirical distributions, so never negative; the mean over groups."""
@@ -63,9 +64,11 @@ def make_draw(method, images, test_images, held_out):
         real = test.positives(keys[2], classes, held_out)
         stacks = [method.phi(frozen.get("encoder"), images.reshape(-1, *method.space.shape))
                   for images in (x, positives, real)]  # fmt: skip
-        sets = [[method.by_class(s) for s in feature] for feature in zip(*stacks, strict=True)]
-        targets = [method.kernel_target(x, p, None, None) for x, p, _ in sets]
-        around = [method.surroundings(x, p, None, target, None, jnp.ones(len(classes)))
+        sets = [[target_lib.by_class(settings, s) for s in feature]
+                for feature in zip(*stacks, strict=True)]  # fmt: skip
+        targets = [target_lib.kernel_target(settings, x, p, None, None) for x, p, _ in sets]
+        valid = jnp.ones(len(classes))
+        around = [target_lib.surroundings(settings, x, p, None, target, None, valid)
                   for (x, p, _), target in zip(sets, targets, strict=True)]  # fmt: skip
         drifts = method.field.drifts(state.params["field"], around)
         rows = []

@@ -28,10 +28,11 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from drifting import animations, pictures
+from drifting import pictures
 from drifting.core.files import write_atomically
 from drifting.fields import kernel, learned
 from drifting.fields.objectives import energy_distance
+from drifting.pictures import film
 
 TEMPERATURES = (0.3, 1.0)  # of targets about 2 wide
 KERNEL_STEP = 2.0
@@ -203,8 +204,8 @@ def draw_all(target, fields, ways, positives, out):
         titled(fields), out / f"field_{target}.png", len(STARTS), "length of a step"
     )
     goal = np.asarray(positives)
-    moving = {key: animations.Moving(way, goal) for key, way in ways.items()}
-    animations.save_animation(titled(moving), out / f"drift_{target}.gif", len(STARTS))
+    moving = {key: film.Moving(way, goal) for key, way in ways.items()}
+    film.save_animation(titled(moving), out / f"drift_{target}.gif", len(STARTS))
 
 
 def table(results):

@@ -1,6 +1,6 @@
 """Facts of data that are not there."""
 
-from drifting.core.method import DataFacts
+from drifting.core.facts import DataFacts
 from input_pipeline.space import Pixels
 
 

@@ -13,11 +13,12 @@ import script_modules
 from PIL import Image
 
 import drifting
-from drifting import animations, methods
+from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
 from drifting.core.state import TrainState
 from drifting.evaluation.generation import NonFiniteSamples
+from drifting.pictures import film
 from drifting.runs.build import facts_of, load_images
 from drifting.runs.workdir import Run, WorkdirError
 from drifting.training import checkpoints
@@ -113,13 +114,13 @@ def small(monkeypatch):
 def drawn(monkeypatch):
     """Panels and captions of each animation of points, by file name."""
     seen = {}
-    save = animations.save_animation
+    save = film.save_animation
 
     def kept(panels, path, columns, **options):
         seen[path.name] = panels, options
         save(panels, path, columns, **options)
 
-    monkeypatch.setattr(animations, "save_animation", kept)
+    monkeypatch.setattr(film, "save_animation", kept)
     return seen
 
 
@@ -244,9 +245,9 @@ def test_between_the_states_of_a_way_points_go_straight():
 def test_images_are_shown_at_states_of_their_way(of_images, tmp_path, monkeypatch):
     saved, films = [], []
     monkeypatch.setattr(animate.pictures, "save_grid", lambda *a, **k: saved.append((a, k)))
-    save = animations.save_grids
+    save = film.save_grids
     monkeypatch.setattr(
-        animations, "save_grids", lambda images, *a: (films.append((images, *a)), save(images, *a))
+        film, "save_grids", lambda images, *a: (films.append((images, *a)), save(images, *a))
     )
     files = animate.animate(of_images, tmp_path, **(GIVEN | {"sampler": "euler", "steps": 30}))
     assert [path.name for path in files] == ["denoising.png", "denoising.gif"]
@@ -272,17 +273,17 @@ def test_images_are_shown_at_states_of_their_way(of_images, tmp_path, monkeypatc
         expected = eight_bit(way[round(30 * (1 - t)), :8])
         np.testing.assert_allclose(strip[:, column], expected, atol=1)
     np.testing.assert_allclose(strip[:, -1], eight_bit(one[:8]), atol=1)
-    ((film, _, captions),) = films
-    assert film.shape == (25, 8, 8, 8, 8, 1) and captions[0] == "t = 1.00"
-    np.testing.assert_allclose(film[-1].reshape(64, 8, 8, 1), eight_bit(way[-1]), atol=1)
+    ((frames, _, captions),) = films
+    assert frames.shape == (25, 8, 8, 8, 8, 1) and captions[0] == "t = 1.00"
+    np.testing.assert_allclose(frames[-1].reshape(64, 8, 8, 1), eight_bit(way[-1]), atol=1)
 
 
 def test_a_strip_of_images_is_a_picture(of_images, tmp_path, monkeypatch):
     monkeypatch.setattr(animate, "FILM_WIDTH", 24)  # as if 8 pixels were many: 3 x 3 images
-    strip, film = animate.animate(of_images, tmp_path, **(GIVEN | {"steps": 2}))
+    strip, moving = animate.animate(of_images, tmp_path, **(GIVEN | {"steps": 2}))
     with Image.open(strip) as picture:  # three times and the single step; headings above
         assert picture.width > 4 * 64 and picture.height > picture.width * 8 // 4
-    count, first, _ = ends(film)
+    count, first, _ = ends(moving)
     assert count == 3 and 256 <= first.shape[1] < 320
 
 

@@ -1,4 +1,4 @@
-"""Imports run one way: which room may know which, read from the code."""
+"""Imports run one way, and no file or class outgrows its name: read from the code."""
 
 import ast
 import pathlib
@@ -10,6 +10,8 @@ OURS = ("configs", "drifting", "input_pipeline", "models")
 GROUND = ("drifting.core", "drifting.fields", "drifting.flows", "models", "input_pipeline")
 BELOW_RUNS = (*GROUND, "drifting.methods", "drifting.pretrained", "drifting.training",
               "drifting.evaluation", "drifting.pictures")  # fmt: skip
+SHARED = ("drifting.methods.batches", "drifting.methods.features", "drifting.methods.gradients",
+          "drifting.methods.shown")  # fmt: skip
 MAY_KNOW = {
     "drifting/core": ("drifting.core", "models", "input_pipeline"),
     "drifting/fields": ("drifting.fields",),
@@ -17,6 +19,10 @@ MAY_KNOW = {
     "models": ("models", "drifting.core.errors"),
     "input_pipeline": ("input_pipeline", "drifting.core.errors", "drifting.core.files"),
     "drifting/methods": (*GROUND, "drifting.methods"),
+    "drifting/methods/drifting": (*GROUND, *SHARED, "drifting.methods.drifting"),
+    "drifting/methods/meanflow": (*GROUND, *SHARED, "drifting.methods.meanflow"),
+    "drifting/pictures": ("drifting.core.errors", "drifting.core.files", "input_pipeline.space",
+                          "drifting.pictures"),
     "drifting/pretrained": ("drifting.core", "models", "drifting.pretrained"),
     "drifting/training": ("drifting.core", "input_pipeline", "drifting.pictures",
                           "drifting.training"),
@@ -27,6 +33,7 @@ MAY_KNOW = {
     "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.report",
                         "drifting.training.writers", "drifting.suites"),
 }  # fmt: skip
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_CLASS = 400, 250
 
 
 def imports(path):
@@ -54,3 +61,19 @@ def test_a_room_knows_only_those_below(room):
 def test_the_library_knows_no_config_file():
     for path in (ROOT / "drifting").rglob("*.py"):
         assert not any(name.split(".")[0] == "configs" for name in imports(path)), path
+
+
+@pytest.mark.parametrize("package", ["drifting", "models", "input_pipeline"])
+def test_no_file_or_class_is_long(package):
+    """What is longer holds two things: they are divided by what they are, not by counting."""
+    long = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        text, name = path.read_text(), str(path.relative_to(ROOT))
+        if (count := len(text.splitlines())) > MOST_LINES_OF_A_FILE:
+            long[name] = count
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            if (count := node.end_lineno - node.lineno + 1) > MOST_LINES_OF_A_CLASS:
+                long[f"{name}: {node.name}"] = count
+    assert not long

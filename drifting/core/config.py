@@ -36,7 +36,7 @@ METHODS = "drifting.methods:find"
 SECTIONS = {
     "data": "input_pipeline.sources:Settings",
     "train": "drifting.training.schedule:Settings",
-    "mesh": "drifting.training.sharding:Settings",
+    "mesh": "drifting.training.mesh:Settings",
     "eval": "drifting.evaluation.settings:Settings",
 }
 # A checkpoint is only meaningful with these as they were; other changes are named and allowed.

@@ -4,7 +4,8 @@ A method is a frozen dataclass of what its config says, with pure functions of s
 says what it can do besides training: generate (`Generator`), encode (`FeatureEncoder`), be scored
 on held-out images (`Scored`), translate (`Translator`), compress (`Autoencoder`).
 
-A new one is a file in drifting/methods, a line in drifting/methods/__init__.py and a config.
+A new one is a file or a folder in drifting/methods, a line in drifting/methods/__init__.py and a
+config.
 """
 
 import abc
@@ -21,49 +22,12 @@ from flax import linen as nn
 from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
 from drifting.core.errors import ConfigError, one_of
+from drifting.core.facts import DataFacts
 from drifting.core.state import TrainState
 from input_pipeline import space as spaces
 from input_pipeline.data import Data
 from models import registry
 from models.activations import Activations
-
-
-@dataclasses.dataclass(frozen=True)
-class DataFacts:
-    """What a method must know of its training data before it sees any; kept in config.json.
-
-    Attributes:
-      space: what one sample is.
-      class_names: one for each label.
-      class_counts: samples of each class; None for a stream, which is not counted.
-      num_samples: of the part that is trained on.
-      mean, std: of each channel, over values as a model sees them.
-      source: as it was asked for.
-      streamed: read as it is trained on.
-    """
-
-    space: spaces.Space
-    class_names: tuple[str, ...]
-    class_counts: tuple[int, ...] | None
-    num_samples: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    source: str
-    streamed: bool
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"space": self.space.to_json()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "DataFacts":
-        """What `to_json` wrote; KeyError or TypeError where it is something else."""
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**values | {"space": spaces.from_json(values["space"])})
-
 
 # --- what a method shows -------------------------------------------------------------------------
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from drifting.core import config as config_lib
 from drifting.core.errors import one_of
-from drifting.core.method import DataFacts, Encoder, Method
+from drifting.core.facts import DataFacts
+from drifting.core.method import Encoder, Method
 
 METHODS = {
-    "drifting": "drifting.methods.drifting:Drifting",
+    "drifting": "drifting.methods.drifting.method:Drifting",
     "classifier": "drifting.methods.classifier:Classifier",
     "mae": "drifting.methods.mae:MaskedAutoencoding",
-    "meanflow": "drifting.methods.meanflow:MeanFlow",
+    "meanflow": "drifting.methods.meanflow.method:MeanFlow",
 }
 
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from drifting.core.errors import ConfigError
-from drifting.core.method import DataFacts, MethodSettings
+from drifting.core.facts import DataFacts
+from drifting.core.method import MethodSettings
 from drifting.methods import gradients
 from input_pipeline import augment
 from input_pipeline.data import Data

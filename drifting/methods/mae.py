@@ -17,7 +17,8 @@ import optax
 from drifting.core import optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
-from drifting.core.method import DataFacts, FeatureEncoder, Grid, Scored
+from drifting.core.facts import DataFacts
+from drifting.core.method import FeatureEncoder, Grid, Scored
 from drifting.core.state import TrainState
 from drifting.methods import batches, gradients
 from drifting.methods.batches import BatchSettings

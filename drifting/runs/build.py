@@ -5,9 +5,9 @@ from typing import Any
 
 from drifting import methods
 from drifting.core import config as config_lib
-from drifting.core.method import DataFacts
+from drifting.core.facts import DataFacts
 from drifting.runs import frozen as frozen_lib
-from drifting.training import schedule, sharding
+from drifting.training import mesh, schedule
 from drifting.training.parts import Parts
 from input_pipeline import sources, splits
 from input_pipeline.image_set import ImageSet
@@ -38,7 +38,7 @@ def build(config: Any) -> Parts:
         method=method,
         frozen=frozen,
         schedule=schedule.make(config.train, method.images_per_step, len(data)),
-        mesh=sharding.mesh_of(config, method),
+        mesh=mesh.mesh_of(config, method),
     )
 
 

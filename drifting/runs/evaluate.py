@@ -6,13 +6,16 @@ from typing import Any
 
 from drifting.core import config as config_lib
 from drifting.core import durations
-from drifting.core.method import DataFacts
-from drifting.evaluation import features, resize, scoring
+from drifting.core.facts import DataFacts
+from drifting.evaluation import features, resize, scorer
+from drifting.evaluation.folders import score_folders
+from drifting.evaluation.requirements import require_possible
+from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen
 from drifting.runs.build import load_images
 from drifting.runs.workdir import InTraining, Run, Sampled
-from drifting.training import loop, sharding
+from drifting.training import loop, mesh
 from drifting.training.parts import Parts
 from input_pipeline import sources
 from input_pipeline.decoding import DataError
@@ -52,7 +55,7 @@ def evaluate(
     run.require_generator()
     run.use_sampler(sampler, sampling_steps)
     scorers = _scorers(run, split, cfg_scales, seeds, given)
-    session = scoring.Session(run, scorers, skip_existing or watch)
+    session = Session(run, scorers, skip_existing or watch)
     session.score(which)
     if watch:
         session.watch(_total_steps(run.config, run.facts, run.method.images_per_step))
@@ -67,7 +70,7 @@ def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
         return None
     run = InTraining(workdir, parts)
     run.require_generator()
-    session = scoring.Session(run, _scorers(run), skip_existing=True)
+    session = Session(run, _scorers(run), skip_existing=True)
 
     def score(state: Any, step: int, metrics: dict[str, float]) -> None:
         run.hold(state, metrics)
@@ -87,11 +90,11 @@ def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) ->
     """
     values = {k: v for k, v in given.items() if v is not None}
     settings = config_lib.typed(ScoreSettings, values, "eval")
-    scoring.require_possible(settings)
+    require_possible(settings)
     real, fake = sources.load_as_they_are(real), sources.load_as_they_are(fake)
     function = feature_function(settings.features, real.space, settings.fid_mode)
-    where = sharding.batch_sharding(settings.batch_size)
-    return scoring.score_folders(real, fake, function, settings, where)
+    where = mesh.batch_sharding(settings.batch_size)
+    return score_folders(real, fake, function, settings, where)
 
 
 def feature_function(name: str, space: Space, mode: str) -> features.FeatureFunction:
@@ -114,15 +117,15 @@ def _scorers(
     cfg_scales: list[float] | None = None,
     seeds: list[int] | None = None,
     given: dict[str, Any] | None = None,
-) -> list[scoring.Scorer]:
+) -> list[scorer.Scorer]:
     """As the run's config.eval says, or as is `given`; None is the config's."""
     values = {**run.config.eval, **{k: v for k, v in (given or {}).items() if v is not None}}
     settings = config_lib.typed(ScoreSettings, values, "eval")
-    scoring.require_possible(settings)
+    require_possible(settings)
     images = load_images(run.config, split)
     heldout = _heldout(run.config, images) if "neighbours" in settings.metrics else None
     function = feature_function(settings.features, images.space, settings.fid_mode)
-    return scoring.make_scorers(
+    return scorer.make_scorers(
         run, images, heldout, function, settings,
         cfg_scales or [settings.cfg_scale], seeds or [settings.seed],
     )  # fmt: skip

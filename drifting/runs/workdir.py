@@ -14,10 +14,11 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core import files
 from drifting.core.errors import ConfigError, UserError
-from drifting.core.method import DataFacts, Encoder, Generator, Method
+from drifting.core.facts import DataFacts
+from drifting.core.method import Encoder, Generator, Method
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
-from drifting.training import checkpoints, sharding
+from drifting.training import checkpoints, mesh
 from drifting.training.parts import Parts
 from input_pipeline.space import Latents
 
@@ -102,7 +103,7 @@ def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
 
 
 class Sampled:
-    """What scoring and sampling need of a run, beside its states (scoring.Scorable).
+    """What scoring and sampling need of a run, beside its states (scorer.Scorable).
 
     Args:
       method: as the run's config says.
@@ -156,7 +157,7 @@ class Sampled:
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
         """How a batch of samples is spread over the devices."""
-        return sharding.batch_sharding(batch_size)
+        return mesh.batch_sharding(batch_size)
 
 
 class InTraining(Sampled):
@@ -167,7 +168,7 @@ class InTraining(Sampled):
         self._mesh = parts.mesh  # a program has one mesh
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        return sharding.batch_over(self._mesh, batch_size)
+        return mesh.batch_over(self._mesh, batch_size)
 
     def hold(self, state: TrainState, metrics: dict[str, float]) -> None:
         self._held = state, metrics

@@ -6,7 +6,6 @@ manifest of SHA-256 hashes is written last; a step without a matching one is not
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -22,12 +21,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from drifting.core.errors import UserError
-from drifting.core.files import write_atomically
 from drifting.core.state import TrainState
+from drifting.training.integrity import MANIFEST, find_damage, write_manifest
 
 log = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
 
 
 class CheckpointError(UserError):
@@ -41,34 +38,6 @@ def valid_steps(folder: str | os.PathLike) -> list[int]:
         return []
     steps = (d for d in folder.iterdir() if d.name.isdigit())
     return sorted(int(d.name) for d in steps if (d / MANIFEST).is_file())
-
-
-def find_damage(step_folder: pathlib.Path) -> str | None:
-    """What is wrong with a checkpoint against its manifest, or None."""
-    try:
-        hashes = json.loads((step_folder / MANIFEST).read_text())
-    except FileNotFoundError:
-        return "it was not finished"
-    except ValueError:
-        return "its manifest is damaged"
-    for name, expected in hashes.items():
-        path = step_folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if _sha256(path) != expected:
-            return f"{name} is truncated or changed"
-    return None
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_manifest(step: pathlib.Path) -> None:
-    files = sorted(f for f in step.rglob("*") if f.is_file())
-    hashes = {str(f.relative_to(step)): _sha256(f) for f in files}
-    write_atomically(step / MANIFEST, json.dumps(hashes).encode())
 
 
 def best_step(folder: str | os.PathLike, score: str) -> int | None:
@@ -175,7 +144,7 @@ class Checkpoints:
         while not folder.is_dir() and not self._saved.wait(0.05):
             pass
         if folder.is_dir():
-            _write_manifest(folder)
+            write_manifest(folder)
 
     def restore(
         self, step: int, shapes: Any, optional: Sequence[str] = ()

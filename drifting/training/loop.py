@@ -6,120 +6,36 @@ It is handed a method object and calls its pure functions; it never touches a lo
 import dataclasses
 import logging
 import pathlib
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from drifting.core import config as config_lib
 from drifting.core import state as state_lib
 from drifting.core.errors import UserError
-from drifting.core.method import Grid, Method, Scatter, Scored
+from drifting.core.method import Scored
 from drifting.core.state import TrainState
-from drifting.training import flops, sharding
+from drifting.training import mesh as mesh_lib
 from drifting.training.checkpoints import Checkpoints
+from drifting.training.meters import Window
 from drifting.training.parts import Parts
+from drifting.training.preemption import Preemption
+from drifting.training.program import compile_steps, make_summary
 from drifting.training.validation import Validation
 from drifting.training.writers import Writers
-from input_pipeline import pixels
 
 log = logging.getLogger(__name__)
 
 # (state, step, metrics) -> None: what is done with every checkpoint.
 Score = Callable[[TrainState, int, dict[str, float]], None]
 
-LAST_VALUE = ("lr",)  # metrics that are settings: logged as they are, not averaged
-
 
 class TrainingDiverged(UserError):
     """The loss or the gradient is NaN or infinite."""
-
-
-class Preemption:
-    """Notes a SIGTERM; Orbax's own check is always false in a single process."""
-
-    def __init__(self):
-        self.asked = False
-
-    def __enter__(self) -> "Preemption":
-        self._before = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        del number, frame
-        self.asked = True
-
-    def __exit__(self, *_: Any) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-
-
-def _as_shown(shown: Grid | Scatter) -> Grid | Scatter:
-    """Images as uint8, points as they are."""
-    return Grid(pixels.to_uint8(shown.images)) if isinstance(shown, Grid) else shown
-
-
-def make_program(method: Method, looped: bool = True) -> Callable:
-    """The jittable program (state, data, key, count, frozen) -> (state, report) of `count` steps.
-
-    `count` is a traced number, so one compilation serves every length of a call. The report holds
-    sums and last values of the metrics and the first step (from 1) with a non-finite loss or
-    gradient, or 0. Not `looped`, the program is one step, and the count has to be 1.
-    """
-
-    def program(state, data, key, count, frozen):
-        def step_key(state):
-            return jax.random.fold_in(key, state.step)
-
-        def body(_, carry):
-            state, report = carry
-            state, metrics = method.train_step(state, data, step_key(state), frozen)
-            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-            first_bad = jnp.where(finite, 0, state.step)
-            bad = jnp.where(report["bad_step"] > 0, report["bad_step"], first_bad)
-            sums = jax.tree.map(jnp.add, report["sum"], metrics)
-            return state, {"sum": sums, "last": metrics, "bad_step": bad}
-
-        shapes = jax.eval_shape(lambda s: method.train_step(s, data, step_key(s), frozen)[1], state)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        report = {"sum": zeros, "last": zeros, "bad_step": jnp.zeros((), jnp.int32)}
-        if not looped:
-            return body(0, (state, report))
-        return jax.lax.fori_loop(0, count, body, (state, report))
-
-    return program
-
-
-class Window:
-    """Means of the metrics since the last log, and the rates."""
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self) -> None:
-        self.steps, self.sums, self.last, self.began = 0, {}, {}, time.perf_counter()
-
-    def add(self, report: dict[str, Any], steps: int) -> None:
-        self.steps += steps
-        self.last = report["last"]
-        for name, value in report["sum"].items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-
-    def means(self) -> dict[str, float]:
-        means = {name: total / self.steps for name, total in self.sums.items()}
-        return means | {n: float(self.last[n]) for n in LAST_VALUE if n in means}
-
-    def rates(self, images_per_step: int, steps_per_epoch: float) -> dict[str, float]:
-        seconds = (time.perf_counter() - self.began) / self.steps
-        return {
-            "images_per_second": images_per_step / seconds,
-            "step_ms": 1000 * seconds,
-            "epoch_seconds": steps_per_epoch * seconds,
-        }
 
 
 class Trainer:
@@ -129,7 +45,7 @@ class Trainer:
         self.parts, self.workdir, self.score = parts, workdir, score
         self.method, self.config, self.schedule = parts.method, parts.config, parts.schedule
         self.mesh = parts.mesh
-        self.everywhere = sharding.replicated(self.mesh)
+        self.everywhere = mesh_lib.replicated(self.mesh)
         self.checkpoints = Checkpoints(
             workdir / "checkpoints",
             self.config.train.keep_checkpoints,
@@ -152,7 +68,7 @@ class Trainer:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
         shapes = jax.eval_shape(self.method.init, init_key)
-        self.shardings = sharding.state_shardings(self.mesh, shapes)
+        self.shardings = mesh_lib.state_shardings(self.mesh, shapes)
         placed = jax.tree.map(
             lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
             shapes,
@@ -162,7 +78,7 @@ class Trainer:
                               init_key)  # fmt: skip
         self.feed = self.parts.data.feed(
             self.everywhere,
-            lambda rows: sharding.batch_over(self.mesh, rows),
+            lambda rows: mesh_lib.batch_over(self.mesh, rows),
             self.method.stream_batch,
             self.step,
             self.schedule.total,
@@ -189,34 +105,13 @@ class Trainer:
             self.state = state_lib.with_network(self.state, name, init(key))
 
     def _compile(self) -> None:
-        began = time.perf_counter()
         arguments = (self.state, self.feed.data, self.key, self._count(1), self.frozen)
+        shardings = (self.shardings, self.everywhere)
         looped = self.feed.whole  # a streamed batch serves one step
-        traced = self._trace(arguments, looped)
-        if looped and jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
-            # Inside a loop XLA's CPU backend leaves the gradients of convolutions to a path that
-            # is ten times slower (github.com/jax-ml/jax/issues/12868).
-            looped = False
-            traced = self._trace(arguments, looped)
+        self.program, looped = compile_steps(self.method, arguments, shardings, looped)
         if not looped:
             self.schedule = dataclasses.replace(self.schedule, per_call=1)
-        self.program = traced.lower().compile()
-        log.info("compiled the train step in %.1f s", time.perf_counter() - began)
-
-        def summarize(state, key, data, frozen):
-            shown = self.method.summaries(state, key, data, frozen)
-            shown = {name: _as_shown(picture) for name, picture in shown.items()}
-            return shown, self.method.diagnostics(state, key, data)
-
-        self.summarize = jax.jit(summarize)
-
-    def _trace(self, arguments: tuple, looped: bool) -> Any:
-        program = jax.jit(
-            make_program(self.method, looped),
-            donate_argnums=0,
-            out_shardings=(self.shardings, self.everywhere),
-        )
-        return program.trace(*arguments)
+        self.summarize = make_summary(self.method)
 
     def _count(self, n: int) -> jax.Array:
         return jax.device_put(np.int32(n), self.everywhere)

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from drifting.core.method import DataFacts, Encoder, Method
+from drifting.core.facts import DataFacts
+from drifting.core.method import Encoder, Method
 from drifting.training.schedule import Schedule
 from input_pipeline.image_set import ImageSet
 from input_pipeline.streaming import Stream

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drifting.evaluation import collect, scoring
+from drifting.evaluation import collect
 from drifting.evaluation.features import feature_function, inception_features
+from drifting.evaluation.folders import score_folders
 from drifting.evaluation.settings import ScoreSettings
 from drifting.pretrained import files, inception
-from drifting.training.sharding import batch_sharding
+from drifting.training.mesh import batch_sharding
 from input_pipeline import sources
 
 COUNT = 96
@@ -82,5 +83,5 @@ def test_frechet_distance_of_two_folders(
     real, fake = map(sources.load_as_they_are, folders)
     function = feature_function("inception", real.space, "legacy_pytorch")
     settings = ScoreSettings(batch_size=32, metrics=("fid",))
-    row = scoring.score_folders(real, fake, function, settings, batch_sharding(1))
+    row = score_folders(real, fake, function, settings, batch_sharding(1))
     assert row["frechet_distance"] == pytest.approx(expected, rel=1e-3)

@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from drifting.evaluation import collect
 from drifting.evaluation.features import Described, FeatureFunction, feature_function
 from drifting.evaluation.metrics.frechet import Moments, frechet_distance
-from drifting.training.sharding import batch_sharding
+from drifting.training.mesh import batch_sharding
 from input_pipeline.space import Pixels, Points
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (130, 4, 4, 1), np.uint8)

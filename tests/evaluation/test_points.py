@@ -8,10 +8,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from drifting.core.errors import ConfigError
-from drifting.evaluation import report, scoring
+from drifting.evaluation import report, scorer
 from drifting.evaluation.features import feature_function
+from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
-from drifting.training.sharding import batch_sharding
+from drifting.training.mesh import batch_sharding
 from input_pipeline import sources, toy2d
 
 
@@ -66,8 +67,8 @@ def score(points, tmp_path):
         settings = ScoreSettings(**given | changed)
         function = feature_function(settings.features, points.space, settings.fid_mode)
         scales = [settings.cfg_scale]
-        scorers = scoring.make_scorers(run, points, None, function, settings, scales, [0])
-        scoring.Session(run, scorers, skip).score(which)
+        scorers = scorer.make_scorers(run, points, None, function, settings, scales, [0])
+        Session(run, scorers, skip).score(which)
         return report.read_rows(tmp_path / "eval" / "fid_metrics.csv")
 
     return make

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drifting.methods.drifting import extrapolate
+from drifting.methods.drifting.method import extrapolate
 from models import drift_dit
 from models.conditions import Condition
 from models.layers.embeddings import guidance_features

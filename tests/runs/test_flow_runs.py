@@ -12,7 +12,7 @@ from drifting.core.errors import ConfigError
 from drifting.evaluation import report
 from drifting.runs import build
 from drifting.runs.workdir import Run, Sampled
-from drifting.training.sharding import MeshError
+from drifting.training.mesh import MeshError
 from input_pipeline import toy2d
 
 

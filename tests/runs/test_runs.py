@@ -11,10 +11,10 @@ from PIL import Image
 
 import drifting
 from drifting.core.errors import ConfigError
-from drifting.evaluation import measurement, scoring
+from drifting.evaluation import measurement, session
 from drifting.pretrained import files, inception
 from drifting.runs.workdir import WorkdirError
-from drifting.training import checkpoints, writers
+from drifting.training import checkpoints, integrity, writers
 from drifting.training.checkpoints import CheckpointError
 from input_pipeline.sources import DataError
 
@@ -203,7 +203,7 @@ def test_a_workdir_that_cannot_be_evaluated(train, tmp_path):
     with pytest.raises(CheckpointError, match=f"{step} cannot be used: .* truncated or changed"):
         evaluate(workdir, "last")
     for folder in (workdir / "checkpoints").iterdir():
-        (folder / checkpoints.MANIFEST).unlink(missing_ok=True)
+        (folder / integrity.MANIFEST).unlink(missing_ok=True)
     with pytest.raises(WorkdirError, match="no finished checkpoint yet"):
         evaluate(workdir)
 
@@ -246,7 +246,7 @@ def test_a_running_job_is_watched_to_its_end(train, monkeypatch):
     written = json.loads((workdir / "config.json").read_text())
     written["config"]["train"]["total_steps"] = 12
     (workdir / "config.json").write_text(json.dumps(written))
-    monkeypatch.setattr(scoring.time, "sleep", lambda _: train())
+    monkeypatch.setattr(session.time, "sleep", lambda _: train())
     rows = evaluate(workdir, "last", watch=True)
     assert [int(r["step"]) for r in rows] == [8, 12]
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from drifting.core.state import TrainState
-from drifting.training import checkpoints
+from drifting.training import checkpoints, integrity
 from drifting.training.checkpoints import CheckpointError, Checkpoints
 
 
@@ -62,11 +62,11 @@ def test_falls_back_to_the_one_before_and_says_so(saved, damage, caplog):
     assert kept.name.startswith("20_")
     store.save(state_at(20), 20, {})  # and the step can be made again
     store.close()
-    assert checkpoints.find_damage(saved / "20") is None
+    assert integrity.find_damage(saved / "20") is None
 
 
 def test_a_step_without_a_manifest_is_not_finished(saved):
-    (saved / "20" / checkpoints.MANIFEST).unlink()
+    (saved / "20" / integrity.MANIFEST).unlink()
     assert checkpoints.valid_steps(saved) == [0, 10]
     assert Checkpoints(saved, keep=5).restore_newest(SHAPES)[1] == 10
 

@@ -13,8 +13,8 @@ from drifting.core.method import Grid, Scatter
 from drifting.runs.build import build
 from drifting.runs.workdir import Run
 from drifting.training import checkpoints, loop, writers
+from drifting.training.mesh import MeshError
 from drifting.training.schedule import Schedule
-from drifting.training.sharding import MeshError
 
 
 def losses(workdir):

@@ -17,10 +17,10 @@ from drifting.core.state import TrainState
 from drifting.methods.batches import BatchSettings
 from drifting.runs import build
 from drifting.runs.workdir import Run
-from drifting.training import checkpoints, loop, sharding, writers
+from drifting.training import checkpoints, loop, mesh, writers
+from drifting.training.mesh import MeshError
 from drifting.training.parts import Parts
 from drifting.training.schedule import Schedule
-from drifting.training.sharding import MeshError
 from input_pipeline import streaming
 from input_pipeline.decoding import DataError
 from input_pipeline.sources import load, open_stream
@@ -110,7 +110,7 @@ def parts_of(config, stream, batch_size, *schedule):
         method=method,
         frozen={},
         schedule=Schedule(*schedule),
-        mesh=sharding.mesh_of(config, method),
+        mesh=mesh.mesh_of(config, method),
     )
 
 

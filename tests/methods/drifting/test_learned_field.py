@@ -9,8 +9,8 @@ import drifting
 from configs import base, digits_ldf
 from drifting.core.errors import ConfigError
 from drifting.fields import objectives
-from drifting.methods import learned_field
-from drifting.methods.learned_field import LearnedField, Networks, Surroundings
+from drifting.methods.drifting import learned_field
+from drifting.methods.drifting.learned_field import LearnedField, Networks, Surroundings
 from drifting.runs.workdir import Run
 from input_pipeline.sources import DataError
 

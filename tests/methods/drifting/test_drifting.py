@@ -12,8 +12,8 @@ from configs import base
 from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.fields import kernel
-from drifting.methods import drifting
 from drifting.methods import features as feature_lib
+from drifting.methods.drifting import draws
 from input_pipeline import sources
 from input_pipeline.streaming import Batch
 
@@ -68,11 +68,11 @@ def test_micro_batches_are_exact(digits, normalization, field, chunks):
     state = jax.jit(whole.init)(jax.random.key(0))
     generator = jax.tree.map(lambda x: x + 0.1, state.params["generator"])
     state = state.replace(params={**state.params, "generator": generator})
-    keys = drifting.Keys(*jax.random.split(jax.random.key(3), len(drifting.Keys._fields)))
+    keys = draws.Keys.of(jax.random.key(3))
     classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
-    real, _ = whole._draw_real({}, digits, keys, classes)
-    inputs = whole._draw_inputs(keys, classes, cfg_scale)
-    given = (state, drifting.Step(inputs, real, cfg_scale, keys.noise, None))
+    real, _ = draws.real(whole.settings, whole.num_drawn, whole.flip, digits, {}, keys, classes)
+    inputs = draws.inputs(whole.settings, FACTS, keys, classes, cfg_scale)
+    given = (state, draws.Step(inputs, real, cfg_scale, keys.noise, None))
     loss, grads, learned, _ = jax.jit(whole._loss_and_grads)(*given)
     loss_parts, grads_parts, learned_parts, _ = jax.jit(parts._loss_and_grads)(*given)
     np.testing.assert_allclose(loss, loss_parts, rtol=1e-5)
@@ -107,28 +107,6 @@ def test_a_step_is_a_function_of_its_key(digits):
         a.params["generator"][kernel]["dense"]["kernel"],
         c.params["generator"][kernel]["dense"]["kernel"],
     )
-
-
-def test_labels_are_dropped_at_the_asked_rate():
-    method = make(num_generated=400, label_dropout=0.25)
-    keys = drifting.Keys(*jax.random.split(jax.random.key(0), len(drifting.Keys._fields)))
-    inputs = method._draw_inputs(keys, jnp.arange(10, dtype=jnp.int32), jnp.ones(10))
-    share = np.mean(np.asarray(inputs.condition.label) == 10)
-    assert 0.22 < share < 0.28
-    kept = np.asarray(inputs.condition.label).reshape(10, 400)
-    assert all(set(kept[k].tolist()) <= {k, 10} for k in range(10))
-
-
-@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
-def test_guidance_scales_follow_a_power_law(power):
-    scales = np.asarray(drifting.sample_cfg_scale(jax.random.key(0), 50_000, 1.0, 3.0, power, 0.0))
-    assert scales.min() >= 1.0 and scales.max() <= 3.0
-    grid = np.linspace(1.0, 3.0, 20_001)
-    density = grid**-power
-    expected = np.interp(0.5, np.cumsum(density) / density.sum(), grid)
-    assert abs(np.median(scales) - expected) < 0.02
-    some = np.asarray(drifting.sample_cfg_scale(jax.random.key(0), 50_000, 1.0, 3.0, power, 0.4))
-    assert abs(np.mean(some == 1.0) - 0.4) < 0.02
 
 
 @pytest.mark.parametrize("normalization", ["sphere", "distance"])
@@ -209,12 +187,12 @@ def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digi
         return jnp.stack([flat[:, :8], 5.0 * flat[:, 8:16]]), flat[None]
 
     method = make(features)
-    keys = drifting.Keys(*jax.random.split(jax.random.key(3), len(drifting.Keys._fields)))
+    keys = draws.Keys.of(jax.random.key(3))
     classes, cfg_scale = jnp.arange(10, dtype=jnp.int32), jnp.linspace(1.0, 3.0, 10)
     state = jax.jit(method.init)(jax.random.key(0))
-    inputs = method._draw_inputs(keys, classes, cfg_scale)
-    real, _ = method._draw_real({}, digits, keys, classes)
-    step = drifting.Step(inputs, real, cfg_scale, keys.noise, None)
+    inputs = draws.inputs(method.settings, FACTS, keys, classes, cfg_scale)
+    real, _ = draws.real(method.settings, method.num_drawn, method.flip, digits, {}, keys, classes)
+    step = draws.Step(inputs, real, cfg_scale, keys.noise, None)
     loss, *_ = jax.jit(method._loss_and_grads)(state, step)
 
     generated = jax.jit(method._generate)(state.params["generator"], inputs)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drifting import animations
-from drifting.animations import Moving, VideoError, save_animation, save_frames, save_grids
+from drifting.pictures import film
+from drifting.pictures.film import Moving, VideoError, save_animation, save_frames, save_grids
 
 
 def frames_of(path):
@@ -27,7 +27,7 @@ def frames_of(path):
 def shown(monkeypatch):
     """What a test's figures show at each frame: way, arrows and trail of every panel."""
     seen = []
-    show = animations._Panel.show
+    show = film._Panel.show
 
     def kept(panel, frame):
         show(panel, frame)
@@ -37,7 +37,7 @@ def shown(monkeypatch):
         shades = [lines.get_alpha() for lines in panel._trail]
         seen.append((frame, dots, arrows, trail, shades, panel._dots.axes))
 
-    monkeypatch.setattr(animations._Panel, "show", kept)
+    monkeypatch.setattr(film._Panel, "show", kept)
     return seen
 
 
@@ -130,7 +130,7 @@ def test_grids_keep_their_pixels_below_the_caption(tmp_path):
 
 def test_a_video_shows_the_frames_and_the_last_for_longer(tmp_path):
     try:
-        program = animations.ffmpeg()
+        program = film.ffmpeg()
     except VideoError:
         pytest.skip("no ffmpeg")
     colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]

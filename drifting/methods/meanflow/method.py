@@ -1,15 +1,8 @@
-"""Flow matching and MeanFlow in one method: the share of examples with r != t tells them apart.
-
-Geng et al., "Mean Flows for One-step Generative Modeling" (arXiv:2505.13447); improved: "Improved
-Mean Flows: On the Challenges of Fastforward Generative Models" (arXiv:2512.02012). What is learned
-is u(z, r, t), the mean velocity between r and t; where r = t it is the velocity of flow matching
-(arXiv:2210.02747). A batch is split statically: the rows with r != t take a Jacobian-vector
-product, whose primal is the forward pass, and the others an ordinary forward pass.
-"""
+"""The method: a network of mean velocities, its split loss, and its samplers."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,144 +10,17 @@ import optax
 
 from drifting.core import optimizers
 from drifting.core import state as state_lib
-from drifting.core.errors import ConfigError, one_of
-from drifting.core.method import DataFacts, FlowGenerator, Grid, Scatter
+from drifting.core.errors import ConfigError
+from drifting.core.method import FlowGenerator, Grid, Scatter
 from drifting.core.state import TrainState
-from drifting.fields.objectives import energy_distance
 from drifting.flows import objective, paths, solvers
 from drifting.methods import gradients, shown
-from drifting.methods.batches import BatchSettings, augmented_batch
+from drifting.methods.batches import augmented_batch
+from drifting.methods.meanflow import diagnostics, draws
+from drifting.methods.meanflow.draws import Examples, Keys
+from drifting.methods.meanflow.settings import Settings
 from input_pipeline.data import Data
 from models.conditions import Condition
-
-LOSSES = ("meanflow", "improved")
-SAMPLERS = ("meanflow", *solvers.SOLVERS)
-REFERENCE_STEPS = 32  # of the solution that a single step is compared with
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings(BatchSettings):
-    """The keys of config.method; values of the release for ImageNet latents (arXiv:2505.13447)."""
-
-    # The share of a batch with r != t, which mean velocities are learned from; 0: flow matching.
-    # Releases say 0.75 of either share: this one says which.
-    share_r_neq_t: float = 0.25
-    # meanflow: along e - x. improved: along the network's own velocity (iMF, arXiv:2512.02012).
-    loss: str = "meanflow"
-    norm_power: float = 1.0  # of the adaptive weight 1 / (|error|^2 + norm_epsilon)^norm_power
-    norm_epsilon: float = 0.01
-    times: str = "logit_normal"  # or uniform; r and t are two draws, in order
-    times_mean: float = -0.4
-    times_std: float = 1.0
-    class_conditional: bool = True
-    label_dropout: float = 0.1  # trains the null class, which guidance needs
-    # Guidance in training: of the target omega v + (1 - omega - kappa) u_null + kappa u_class, for
-    # t in [start, end]; about a guidance scale of omega / (1 - kappa), at one evaluation a sample.
-    guidance_omega: float = 1.0
-    guidance_kappa: float = 0.0
-    guidance_start: float = 0.0
-    guidance_end: float = 1.0
-    sampler: str = "meanflow"  # or euler, heun, rk4, on instantaneous velocities
-    sampling_steps: int = 1
-    num_diagnosed: int = 256  # samples of the energy distance and one-step error in training
-
-    def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError for a value that cannot be; the key is named."""
-        super().check(facts)
-        one_of("method.loss", self.loss, LOSSES)
-        one_of("method.times", self.times, paths.TIMES)
-        for name in ("share_r_neq_t", "label_dropout", "guidance_start", "guidance_end"):
-            value = vars(self)[name]
-            if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"config.method.{name} = {value} is not in [0, 1]")
-        if self.share_r_neq_t and not self.curved:
-            raise ConfigError(
-                f"config.method.share_r_neq_t = {self.share_r_neq_t} of config.method.batch_size = "
-                f"{self.batch_size} is less than one row"
-            )
-        curved, straight = self.rows
-        what = f"the {curved} rows with r != t and the {straight} with r = t"
-        for rows in self.rows:
-            gradients.require_division(self.micro_batches, rows, what)
-        if self.guided and not self.has_null_class:
-            raise ConfigError(
-                "guidance in training (config.method.guidance_omega, guidance_kappa) needs "
-                "class_conditional = True and label_dropout > 0: it is taken from the null class"
-            )
-        self.check_sampler()
-
-    def check_sampler(self) -> None:
-        """Raises ConfigError for a sampler that there is not, or that this run did not learn."""
-        one_of("method.sampler", self.sampler, SAMPLERS)
-        if self.sampling_steps < 1:
-            raise ConfigError(
-                f"config.method.sampling_steps = {self.sampling_steps} is less than one"
-            )
-        if self.sampler == "meanflow" and not self.curved:
-            raise ConfigError(
-                "the sampler 'meanflow' needs mean velocities, and config.method.share_r_neq_t = "
-                f"0 learns instantaneous ones alone; choose one of {', '.join(solvers.SOLVERS)}"
-            )
-
-    @property
-    def curved(self) -> int:
-        """Rows of a batch with r != t, the first ones; 0 in flow matching."""
-        return round(self.share_r_neq_t * self.batch_size)
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Of a batch with r != t, and with r = t."""
-        return self.curved, self.batch_size - self.curved
-
-    @property
-    def guided(self) -> bool:
-        """Whether training regresses on the guided velocity."""
-        return self.guidance_omega != 1.0 or self.guidance_kappa != 0.0
-
-    @property
-    def has_null_class(self) -> bool:
-        """Whether a null class is trained beside others."""
-        return self.class_conditional and self.label_dropout > 0
-
-    @property
-    def needs(self) -> dict[str, str]:
-        needed = {"time": "method 'meanflow'"}
-        if self.curved:
-            needed["interval"] = f"config.method.share_r_neq_t = {self.share_r_neq_t:g}"
-        if self.class_conditional:
-            needed["label"] = "config.method.class_conditional = True"
-        return needed
-
-    def num_labels(self, facts: DataFacts) -> int:
-        return facts.num_classes if self.class_conditional else 0
-
-
-class Examples(NamedTuple):
-    """B training examples, before the network.
-
-    Attributes:
-      x, e: data and noise, [B, ...].
-      r, t: [B], 0 <= r <= t <= 1.
-      labels: int32 [B], null where dropped.
-      dropped: bool [B].
-    """
-
-    x: jax.Array
-    e: jax.Array
-    r: jax.Array
-    t: jax.Array
-    labels: jax.Array
-    dropped: jax.Array
-
-
-class Keys(NamedTuple):
-    """The named random streams of one step."""
-
-    augment: jax.Array
-    noise: jax.Array
-    times: jax.Array
-    label_dropout: jax.Array
-    dropout: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -199,12 +65,12 @@ class MeanFlow(FlowGenerator):
         loss, also where the adaptive weight makes `loss` itself nearly constant.
         """
         del frozen
-        keys = Keys(*jax.random.split(key, len(Keys._fields)))
+        keys = Keys.of(key)
         x, labels = augmented_batch(
             data, state.step, keys.augment, seed=self.seed, batch_size=self.batch_size,
             crop_padding=0, flip=self.flip,
         )  # fmt: skip
-        parts = self.examples(keys, x, labels)
+        parts = draws.examples(self.settings, self.num_classes, keys, x, labels)
         gradient = jax.grad(self.mean_loss, has_aux=True)
         grads, metrics = gradients.mean_over_chunks(
             lambda parts, key: gradient(state.params["velocity"], parts, key),
@@ -213,28 +79,6 @@ class MeanFlow(FlowGenerator):
         metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
         state = state_lib.optimize(state, {"velocity": grads}, self.optimizers)
         return state_lib.count(state_lib.average(state, self.decays)), metrics
-
-    def examples(self, keys: Keys, x: jax.Array, labels: jax.Array) -> tuple[Examples, ...]:
-        """The examples of a batch x [B, ...]: its rows with r != t, then those with r = t.
-
-        Which labels are dropped does not depend on which rows have r = t. (In a release both were
-        the batch's first rows, so that its null class hardly ever saw r < t.) As released, t is
-        the later of two draws in both parts; without a part of r != t it is one draw.
-        """
-        n, s = self.batch_size, self.settings
-        how = (s.times, s.times_mean, s.times_std)
-        if s.curved:
-            r, t = paths.sample_intervals(keys.times, n, *how)
-            r = jnp.where(jnp.arange(n) < s.curved, r, t)
-        else:
-            r = t = paths.sample_times(keys.times, n, *how)
-        dropped = jax.random.uniform(keys.label_dropout, (n,)) < s.label_dropout
-        labels = jnp.where(dropped, self.num_classes, labels)
-        e = jax.random.normal(keys.noise, x.shape)
-        whole = Examples(x, e, r, t, labels, dropped)
-        parts = (slice(0, s.curved), slice(s.curved, n))
-        parts = (jax.tree.map(lambda a, rows=rows: a[rows], whole) for rows in parts)
-        return tuple(examples for examples in parts if len(examples.t))
 
     def mean_loss(
         self, params: Any, parts: tuple[Examples, ...], key: jax.Array
@@ -420,38 +264,5 @@ class MeanFlow(FlowGenerator):
         return shown.samples(self, state, key, data, frozen, self.settings.class_conditional)
 
     def diagnostics(self, state: TrainState, key: jax.Array, data: Data) -> dict[str, jax.Array]:
-        """Numbers that say how a run goes, of config.method.num_diagnosed samples.
-
-        `energy_distance` of samples to data (of points or pixels, with the pairs of a point with
-        itself), and `energy_distance_real` of two draws of data of the same size, about its floor:
-        samples are of the very labels of the data that they are compared with. Where
-        mean velocities are learned `one_step_error`: the root mean square difference of a single
-        step and the run's own solution in 32 steps, over that of the solution from the noise. It
-        is 0 before training: a network of zeros agrees with itself.
-        """
-        keys = jax.random.split(key, 2)
-        n = min(self.settings.num_diagnosed, data.num_rows // 2)
-        real, labels = data.draw(keys[0], 2 * n)
-        z = jax.random.normal(keys[1], (n, *self.space.shape))
-        labels = labels[:n]
-        samples, _ = self.trajectory(state, z, labels)
-        found = {
-            "energy_distance": _energy_distance(samples, real[:n]),
-            "energy_distance_real": _energy_distance(real[n:], real[:n]),
-        }
-        if self.settings.curved:
-            one, many = (
-                self.with_sampler("meanflow", steps).trajectory(state, z, labels)[0]
-                for steps in (1, REFERENCE_STEPS)
-            )
-            found["one_step_error"] = _rms(one - many) / jnp.maximum(_rms(many - z), 1e-12)
-        return found
-
-
-def _energy_distance(x: jax.Array, y: jax.Array) -> jax.Array:
-    flat = (a.reshape(1, len(a), -1) for a in (x, y))
-    return energy_distance(*flat, own_pairs=True)[0]
-
-
-def _rms(x: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.mean(jnp.square(x)))
+        """Numbers that say how a run goes, see `diagnostics.measure`."""
+        return diagnostics.measure(self, state, key, data)

@@ -11,7 +11,9 @@ from configs import base
 from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.flows import objective, paths
-from drifting.methods import gradients, meanflow
+from drifting.methods import gradients
+from drifting.methods.meanflow import draws
+from drifting.methods.meanflow.method import MeanFlow
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Points
 from models.conditions import Condition
@@ -44,14 +46,11 @@ def random_state(method, key=0):
     return state.replace(params=params, ema_params=params)
 
 
-def keys_of(seed):
-    return meanflow.Keys(*jax.random.split(jax.random.key(seed), len(meanflow.Keys._fields)))
-
-
 def batch(method, seed=0):
     x = jax.random.normal(jax.random.key(7), (method.batch_size, 2))
     labels = jnp.arange(method.batch_size) % method.num_classes
-    return method.examples(keys_of(seed), x, labels)
+    keys = draws.Keys.of(jax.random.key(seed))
+    return draws.examples(method.settings, method.num_classes, keys, x, labels)
 
 
 @pytest.mark.parametrize("changed", [{}, {"method.loss": "improved"}])
@@ -187,7 +186,7 @@ def test_sampler_goes_from_noise_to_data():
         del params, h
         return (z - c) / jnp.maximum(t, 1e-6)[:, None]
 
-    class Exact(meanflow.MeanFlow):
+    class Exact(MeanFlow):
         _velocity = staticmethod(exact)
 
     exact_method = Exact(**vars(method))
@@ -206,7 +205,7 @@ def test_solvers_ask_for_the_instantaneous_velocity():
         asked.append((float(t[0]), float(h[0])))
         return jnp.zeros_like(z)
 
-    class Spy(meanflow.MeanFlow):
+    class Spy(MeanFlow):
         _velocity = staticmethod(spy)
 
     spied = Spy(**vars(method))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from drifting import pictures
 from drifting.core.errors import UserError
 from drifting.core.files import write_atomically
-from drifting.pictures import GOAL, POINTS
+from drifting.pictures import plane as plane_lib
+from drifting.pictures.grids import FONT_SIZE, INK, grid_picture
+from drifting.pictures.plane import GOAL, POINTS
 
-if TYPE_CHECKING:  # as in pictures
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
@@ -86,15 +87,15 @@ def save_animation(
         raise ValueError(f"{len(captions)} captions for {count} frames")
     if plane is None:
         plane = np.concatenate([s.reshape(-1, 2) for m in panels.values() for s in (m.way, m.goal)])
-    figure, all_axes = pictures.planes(list(panels), columns, side, plane, dpi=80)
+    figure, all_axes = plane_lib.planes(list(panels), columns, side, plane, dpi=80)
     fields = [moving.arrows for moving in panels.values() if moving.arrows is not None]
-    colours = pictures.colours_of_lengths(fields) if fields else None
+    colours = plane_lib.colours_of_lengths(fields) if fields else None
     drawn = [
         _Panel(axes, moving, trail, colours)
         for axes, moving in zip(all_axes, panels.values(), strict=True)
     ]
     if fields:
-        pictures.add_length_bar(figure, drawn[0].arrows, all_axes, length_name)
+        plane_lib.add_length_bar(figure, drawn[0].arrows, all_axes, length_name)
     title = figure.suptitle(captions[0], fontsize=9)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # else panels move by a pixel between frames
@@ -115,7 +116,7 @@ class _Panel:
         axes.plot(*moving.goal.T, ".", color=GOAL, markersize=3, zorder=0)
         self.arrows = None
         if moving.arrows is not None:
-            self.arrows = pictures.draw_arrows(axes, moving.places, moving.arrows[0], colours)
+            self.arrows = plane_lib.draw_arrows(axes, moving.places, moving.arrows[0], colours)
         self._trail = _empty_trail(axes, trail)
         size = 4.0 if moving.way.shape[1] <= _MANY else 3.0
         (self._dots,) = axes.plot([], [], ".", color=POINTS, markersize=size)
@@ -124,7 +125,7 @@ class _Panel:
         way = self._moving.way
         self._dots.set_data(*way[frame].T)
         if self.arrows is not None:
-            pictures.turn_arrows(self.arrows, self._moving.arrows[frame])
+            plane_lib.turn_arrows(self.arrows, self._moving.arrows[frame])
         for age, lines in enumerate(self._trail):
             end = frame - age
             lines.set_segments(way[end - 1 : end + 1].swapaxes(0, 1) if end > 0 else [])
@@ -147,22 +148,22 @@ def save_grids(
     """Saves images uint8 [T, rows, columns, H, W, C], a captioned grid a frame.
 
     Raises:
-      ValueError: not a caption a frame, or images that make no grid (`pictures.grid_picture`).
+      ValueError: not a caption a frame, or images that make no grid (`grids.grid_picture`).
       VideoError: see `save_frames`.
     """
-    grids = (pictures.grid_picture(grid, width=_GRID_WIDTH) for grid in images)
+    grids = (grid_picture(grid, width=_GRID_WIDTH) for grid in images)
     frames = [_captioned(grid, text) for grid, text in zip(grids, captions, strict=True)]
     save_frames(frames, path, frame_ms)
 
 
 def _captioned(picture: Image.Image, text: str) -> Image.Image:
     """With a line of text above it."""
-    top = pictures.FONT_SIZE + 8
+    top = FONT_SIZE + 8
     whole = Image.new("RGB", (picture.width, picture.height + top), "white")
     whole.paste(picture, (0, top))
-    font = ImageFont.load_default(pictures.FONT_SIZE)
+    font = ImageFont.load_default(FONT_SIZE)
     place = (whole.width / 2, top / 2 + 1)
-    ImageDraw.Draw(whole).text(place, text, fill=pictures.INK, font=font, anchor="mm")
+    ImageDraw.Draw(whole).text(place, text, fill=INK, font=font, anchor="mm")
     return whole
 
 

@@ -1,0 +1,250 @@
+"""Scores a checkpoint of a run: one compiled pass over samples, many metrics, one CSV row."""
+
+import dataclasses
+import datetime
+import functools
+import logging
+import pathlib
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from drifting import pictures
+from drifting.evaluation import collect, generation, report
+from drifting.evaluation.features import FeatureFunction
+from drifting.evaluation.measurement import METRICS, OF_VECTORS, Measurement, Reference
+from drifting.evaluation.requirements import require_measurable
+from drifting.evaluation.settings import ScoreSettings
+from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Points
+
+log = logging.getLogger(__name__)
+
+PREVIEW_ROWS = 8
+PREVIEW_COLUMNS = 10
+PREVIEW_POINTS = 2000
+
+
+class Scorable(Protocol):
+    """What scoring needs of a run."""
+
+    workdir: pathlib.Path
+    config: Any
+    sampler_name: str  # a word; "" of a generator that can be sampled in one way only
+
+    def steps(self) -> list[int]: ...
+
+    def restore(self, step: int) -> tuple[Any, dict[str, float]]: ...
+
+    def sampler(self, cfg_scale: float, ema: bool) -> Any: ...
+
+    def nfe(self, cfg_scale: float) -> int: ...
+
+    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding: ...
+
+
+def make_scorers(
+    run: Scorable,
+    images: ImageSet,
+    heldout: ImageSet | None,
+    function: FeatureFunction,
+    settings: ScoreSettings,
+    cfg_scales: Sequence[float],
+    seeds: Sequence[int],
+) -> list["Scorer"]:
+    """A scorer for each guidance scale and seed; features, reference and programs are shared.
+
+    Raises:
+      ConfigError: the settings cannot be met.
+    """
+    require_measurable(settings, images, function)
+    if settings.num_samples <= function.dimension:
+        log.warning(
+            "%d samples for %d feature dimensions: the covariance is singular and the "
+            "Frechet distance biased; compare it only with scores of as many samples",
+            settings.num_samples,
+            function.dimension,
+        )
+    sharding = run.batch_sharding(settings.batch_size)
+    reference = Reference(
+        images,
+        heldout,
+        function,
+        batch_size=settings.batch_size,
+        heldout_count=settings.num_samples,
+        sharding=sharding,
+        statistics=settings.statistics,
+    )
+    scorers = []
+    for scale in cfg_scales:
+        program = generation.SampleProgram(
+            run.sampler(scale, settings.ema), images.space, sharding
+        )
+        for seed in seeds:
+            one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
+            scorers.append(Scorer(run, reference, function, program, one))
+    return scorers
+
+
+class Scorer:
+    """Scores checkpoints of one run with one setting; see `make_scorers`."""
+
+    def __init__(
+        self,
+        run: Scorable,
+        reference: Reference,
+        function: FeatureFunction,
+        program: generation.SampleProgram,
+        settings: ScoreSettings,
+    ):
+        self._run, self._settings = run, settings
+        self._reference, self._features, self._program = reference, function, program
+        images = reference.images
+        counts = np.bincount(images.labels, minlength=images.num_classes)
+        self._labels = generation.class_balanced_labels(settings.num_samples, counts)
+
+    @property
+    def cfg_scale(self) -> float:
+        return self._settings.cfg_scale
+
+    def identity(self, step: int) -> dict[str, Any]:
+        """The columns that tell one measurement from another, and its place."""
+        s, images = self._settings, self._reference.images
+        return {
+            "checkpoint": f"checkpoints/{step}",
+            "data_set": images.source if s.statistics is None else s.statistics,
+            "split": images.split,
+            "features": self._features.name,
+            "fid_mode": self._features.mode,
+            "step": step,
+            "num_samples": s.num_samples,
+            "batch_size": s.batch_size,
+            "cfg_scale": s.cfg_scale,
+            "sampler": self._run.sampler_name,
+            "nfe": self._run.nfe(s.cfg_scale),
+            "seed": s.seed,
+            "weights": "ema" if s.ema else "raw",
+        }
+
+    def is_scored(self, rows: Sequence[dict[str, str]], step: int) -> bool:
+        """Whether the table has every metric of this setting for a step."""
+        measured = [METRICS[name][0] for name in self._settings.metrics]
+        rows = [row for row in rows if all(row[column] for column in measured)]
+        return report.is_scored(rows, self.identity(step))
+
+    def score(self, step: int) -> dict[str, Any]:
+        """Scores one checkpoint, writes its artifacts and appends its row.
+
+        Raises:
+          NonFiniteSamples: the generator gives NaN or infinity.
+        """
+        began = time.perf_counter()
+        state, training = self._run.restore(step)
+        collected, images = self._generate(state)
+        generated = time.perf_counter() - began
+        row = {
+            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **self.identity(step),
+            **{k: v for k, v in training.items() if k in report.COLUMNS},
+        }
+        measurement = Measurement(
+            self._reference, collected, images, self._labels, self._settings.seed
+        )
+        for name in self._settings.metrics:
+            row |= measurement.metric(name)
+        self._write_pictures(step, images)
+        row["eval_seconds"] = round(time.perf_counter() - began, 3)
+        timings = {"generation_and_features_seconds": round(generated, 3)}
+        report.write_json(
+            self._artifacts(step) / "eval_metadata.json", self._metadata(row, timings)
+        )
+        report.append_row(self._run.workdir / "eval" / "fid_metrics.csv", row)
+        return row
+
+    # --- generation ------------------------------------------------------------------------------
+
+    def _generate(self, state: Any) -> tuple[collect.Collected, np.ndarray]:
+        """The samples' description, and as many of the first images as somebody needs."""
+        s = self._settings
+        needs_all = s.save_samples or "neighbours" in s.metrics  # of pixels, not of features
+        count = s.num_samples if needs_all else self._preview_count
+        real = self._reference.images.images
+        images = np.empty((count, *real.shape[1:]), real.dtype)
+        collector = collect.Collector(
+            self._features.dimension, bool(OF_VECTORS & set(s.metrics))
+        )
+        done = 0
+        batches = self._program.batches(
+            state, jax.random.key(s.seed), self._labels, s.batch_size, self._features.apply
+        )
+        with tqdm(total=s.num_samples, unit="image", desc="generate", leave=False) as bar:
+            for generated in batches:
+                collector.add(generated.described)
+                size = len(generated.images)
+                if done < count:
+                    part = np.asarray(generated.images)[: count - done]
+                    images[done : done + len(part)] = part
+                done += size
+                bar.update(size)
+        return collector.collected(), images
+
+    @functools.cached_property
+    def _preview_rows(self) -> np.ndarray:
+        """Which samples the preview shows: [rows, columns], a column for each of ten classes."""
+        columns = min(self._reference.images.num_classes, PREVIEW_COLUMNS)
+        rows = [np.flatnonzero(self._labels == c)[:PREVIEW_ROWS] for c in range(columns)]
+        height = min(map(len, rows))
+        return np.stack([r[:height] for r in rows], axis=1)
+
+    @property
+    def _preview_count(self) -> int:
+        """How many of the first samples hold all that the preview shows."""
+        if isinstance(self._reference.images.space, Points):
+            return min(PREVIEW_POINTS, self._settings.num_samples)
+        return int(self._preview_rows.max(initial=0)) + 1
+
+    # --- artifacts -------------------------------------------------------------------------------
+
+    def _artifacts(self, step: int) -> pathlib.Path:
+        s = self._settings
+        sampler = f"{self._run.sampler_name}_" if self._run.sampler_name else ""
+        weights = "ema" if s.ema else "raw"
+        name = f"{weights}_{sampler}cfg{s.cfg_scale:g}_seed{s.seed}_step{step}"
+        folder = self._run.workdir / "eval" / "artifacts" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _write_pictures(self, step: int, images: np.ndarray) -> None:
+        folder, real = self._artifacts(step), self._reference.images
+        rows = self._preview_rows
+        if isinstance(real.space, Points):
+            pictures.plot_points(images[:PREVIEW_POINTS], real.images, folder / "preview.png")
+        elif rows.size:
+            names = real.class_names[: rows.shape[1]]
+            pictures.save_grid(images[rows], folder / "preview.png", column_headings=names)
+        samples = folder / "samples"
+        if self._settings.save_samples or self._settings.cleanup_samples:
+            shutil.rmtree(samples, ignore_errors=True)
+        if self._settings.save_samples:
+            pictures.save_samples(images, self._labels, real.space, samples)
+
+    def _metadata(self, row: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
+        images = self._reference.images
+        return {
+            "row": row,
+            "settings": dataclasses.asdict(self._settings),
+            "timings": timings,
+            "config": self._run.config.to_dict(),
+            "reference_fingerprint": images.fingerprint,
+            "reference_images": len(images),
+            "feature_dimension": self._features.dimension,
+            "feature_identity": self._features.identity,
+            "jax": jax.__version__,
+            "device_kind": jax.devices()[0].device_kind,
+            "device_count": jax.device_count(),
+        }

@@ -1,0 +1,141 @@
+"""What a step draws: classes, guidance scales, noise and real images, each by a key."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drifting.core.facts import DataFacts
+from drifting.methods.drifting.settings import Settings
+from input_pipeline import augment
+from input_pipeline.data import Data
+from models.conditions import STYLE_CODES, STYLE_TOKENS, Condition
+
+
+class Inputs(NamedTuple):
+    """What the generator is given for B images."""
+
+    noise: jax.Array  # [B, H, W, C]
+    condition: Condition  # label, guidance, style
+
+
+class Real(NamedTuple):
+    """The real side of a step: C classes of P positives, and M unconditional negatives each."""
+
+    positives: jax.Array  # [C, P, H, W, C], or several disjoint draws of P behind each other
+    unconditional: jax.Array | None  # [C, M, H, W, C]
+    valid: jax.Array  # [C] float, 0 where a queue cannot yet serve the class
+
+
+class Keys(NamedTuple):
+    """The named random streams of one step."""
+
+    classes: jax.Array
+    positives: jax.Array
+    unconditional: jax.Array
+    flip: jax.Array
+    cfg_scale: jax.Array
+    dropout: jax.Array
+    noise: jax.Array
+    style: jax.Array
+    push: jax.Array
+
+    @classmethod
+    def of(cls, key: jax.Array) -> "Keys":
+        """Those of a step with this key."""
+        return cls(*jax.random.split(key, len(cls._fields)))
+
+
+class Step(NamedTuple):
+    """What is drawn for one step, and the encoder's parameters."""
+
+    inputs: Inputs
+    real: Real
+    cfg_scale: jax.Array  # [C]
+    dropout_key: jax.Array
+    encoder: Any
+
+
+def classes(settings: Settings, num_classes: int, key: jax.Array) -> jax.Array:
+    """The classes of a step, int32 [C]: all in order, or some at random."""
+    if settings.classes_per_step == num_classes:
+        return jnp.arange(num_classes, dtype=jnp.int32)
+    return jax.random.permutation(key, num_classes)[: settings.classes_per_step]
+
+
+def cfg_scales(
+    key: jax.Array, n: int, low: float, high: float, power: float, share_at_one: float
+) -> jax.Array:
+    """n guidance scales from p(s) ~ s^-power on [low, high]; a share of them is set to 1.
+
+    The paper's training-time guidance. Inverse of the cumulative distribution at uniform draws.
+    """
+    key_scale, key_one = jax.random.split(key)
+    u = jax.random.uniform(key_scale, (n,))
+    if abs(power - 1.0) < 1e-6:
+        scale = low * (high / low) ** u
+    else:
+        a, b = low ** (1.0 - power), high ** (1.0 - power)
+        scale = (a + u * (b - a)) ** (1.0 / (1.0 - power))
+    return jnp.where(jax.random.uniform(key_one, (n,)) < share_at_one, 1.0, scale)
+
+
+def inputs(
+    settings: Settings, facts: DataFacts, keys: Keys, classes: jax.Array, cfg_scale: jax.Array
+) -> Inputs:
+    """G images of each class, at that class's guidance scale; some labels become null."""
+    batch, each = settings.batch_size, settings.num_generated
+    labels = jnp.repeat(classes, each)
+    dropped = jax.random.uniform(keys.dropout, (batch,)) < settings.label_dropout
+    condition = Condition(
+        label=jnp.where(dropped, facts.num_classes, labels),
+        guidance=jnp.repeat(cfg_scale, each),
+        style=style(keys.style, batch),
+    )
+    return Inputs(jax.random.normal(keys.noise, (batch, *facts.space.shape)), condition)
+
+
+def style(key: jax.Array, batch: int) -> jax.Array:
+    """Codes that the network turns into style tokens, int32 [B, STYLE_TOKENS]."""
+    return jax.random.randint(key, (batch, STYLE_TOKENS), 0, STYLE_CODES, jnp.int32)
+
+
+def real(
+    settings: Settings,
+    num_drawn: int,
+    flip: bool,
+    data: Data,
+    extra: dict[str, Any],
+    keys: Keys,
+    classes: jax.Array,
+) -> tuple[Real, dict[str, Any]]:
+    """Positives and unconditional negatives, from the data set or from the queue in `extra`.
+
+    Args:
+      num_drawn: positives a class.
+      flip: mirror the positives at random.
+
+    Returns:
+      the images, and `extra` with the queue as it is after fresh images were pushed into it.
+    """
+    s = settings
+    asked = s.classes_per_step * s.negatives
+    unconditional = None
+    if s.queue_size:
+        queue = extra["queue"].push(*data.fresh(keys.push, s.queue_push))
+        extra = {**extra, "queue": queue}
+        positives, valid = queue.sample(keys.positives, classes, num_drawn)
+        if asked:
+            unconditional, _ = queue.sample_any(keys.unconditional, asked)
+        valid = valid.astype(jnp.float32)
+    else:
+        positives = data.positives(keys.positives, classes, num_drawn)
+        if asked:
+            unconditional, _ = data.draw(keys.unconditional, asked)
+        valid = jnp.ones((s.classes_per_step,), jnp.float32)
+    if flip:
+        positives = augment.random_flip(keys.flip, positives)
+    if asked:
+        shape = (s.classes_per_step, s.negatives, *unconditional.shape[1:])
+        unconditional = unconditional.reshape(shape)
+    return Real(positives, unconditional, valid), extra

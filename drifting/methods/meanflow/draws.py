@@ -1,0 +1,67 @@
+"""What a step draws: noise, times, and which labels are dropped."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from drifting.flows import paths
+from drifting.methods.meanflow.settings import Settings
+
+
+class Examples(NamedTuple):
+    """B training examples, before the network.
+
+    Attributes:
+      x, e: data and noise, [B, ...].
+      r, t: [B], 0 <= r <= t <= 1.
+      labels: int32 [B], null where dropped.
+      dropped: bool [B].
+    """
+
+    x: jax.Array
+    e: jax.Array
+    r: jax.Array
+    t: jax.Array
+    labels: jax.Array
+    dropped: jax.Array
+
+
+class Keys(NamedTuple):
+    """The named random streams of one step."""
+
+    augment: jax.Array
+    noise: jax.Array
+    times: jax.Array
+    label_dropout: jax.Array
+    dropout: jax.Array
+
+    @classmethod
+    def of(cls, key: jax.Array) -> "Keys":
+        """Those of a step with this key."""
+        return cls(*jax.random.split(key, len(cls._fields)))
+
+
+def examples(
+    settings: Settings, null_label: int, keys: Keys, x: jax.Array, labels: jax.Array
+) -> tuple[Examples, ...]:
+    """The examples of a batch x [B, ...]: its rows with r != t, then those with r = t.
+
+    Which labels are dropped does not depend on which rows have r = t. (In a release both were
+    the batch's first rows, so that its null class hardly ever saw r < t.) As released, t is
+    the later of two draws in both parts; without a part of r != t it is one draw.
+    """
+    n, s = settings.batch_size, settings
+    how = (s.times, s.times_mean, s.times_std)
+    if s.curved:
+        r, t = paths.sample_intervals(keys.times, n, *how)
+        r = jnp.where(jnp.arange(n) < s.curved, r, t)
+    else:
+        r = t = paths.sample_times(keys.times, n, *how)
+    dropped = jax.random.uniform(keys.label_dropout, (n,)) < s.label_dropout
+    labels = jnp.where(dropped, null_label, labels)
+    e = jax.random.normal(keys.noise, x.shape)
+    whole = Examples(x, e, r, t, labels, dropped)
+    parts = (slice(0, s.curved), slice(s.curved, n))
+    parts = (jax.tree.map(lambda a, rows=rows: a[rows], whole) for rows in parts)
+    return tuple(part for part in parts if len(part.t))

@@ -1,0 +1,35 @@
+"""Pictures for people, as PNG, GIF and MP4; importing them loads neither matplotlib nor JAX.
+
+    grids      images side by side
+    samples    samples in the form that a path asks for
+    curves     values over training steps
+    confusion  true classes by predicted ones
+    spread     values over seeds
+    plane      points, fields and paths of the plane
+    film       points and grids that move
+    figures    what all plots share
+
+Others say `pictures.plot_lines`, and `from drifting.pictures import film` where something moves.
+"""
+
+from drifting.pictures.confusion import plot_confusion
+from drifting.pictures.curves import plot_curves, plot_lines, plot_metric_vs_step
+from drifting.pictures.grids import grid_picture, save_grid
+from drifting.pictures.plane import VectorField, plot_paths, plot_points, plot_vector_fields
+from drifting.pictures.samples import save_samples
+from drifting.pictures.spread import plot_spread
+
+__all__ = [
+    "VectorField",
+    "grid_picture",
+    "plot_confusion",
+    "plot_curves",
+    "plot_lines",
+    "plot_metric_vs_step",
+    "plot_paths",
+    "plot_points",
+    "plot_spread",
+    "plot_vector_fields",
+    "save_grid",
+    "save_samples",
+]

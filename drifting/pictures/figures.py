@@ -1,0 +1,36 @@
+"""What all plots share: a figure, few lines of scaffold, and how it is saved."""
+
+import io
+import os
+from typing import TYPE_CHECKING
+
+from drifting.core.files import write_atomically
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plot nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def make(width: float, height: float, dpi: int = 120) -> "Figure":
+    """An empty figure of width x height inches."""
+    # The figure object alone: pyplot keeps every figure alive and may ask for a display.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+
+
+def tidy(axes: "Axes") -> None:
+    """Few lines of scaffold, and steps as 5k and 1M so that their labels never touch."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6, which="both")
+
+
+def save(figure: "Figure", path: str | os.PathLike) -> None:
+    """Saves a figure as PNG, whole or not at all."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,94 @@
+"""The compiled programs of a run: many train steps a call, and the pictures in between."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from drifting.core.method import Grid, Method, Scatter
+from drifting.training import flops
+from input_pipeline import pixels
+
+log = logging.getLogger(__name__)
+
+
+def make_program(method: Method, looped: bool = True) -> Callable:
+    """The jittable program (state, data, key, count, frozen) -> (state, report) of `count` steps.
+
+    `count` is a traced number, so one compilation serves every length of a call. The report holds
+    sums and last values of the metrics and the first step (from 1) with a non-finite loss or
+    gradient, or 0. Not `looped`, the program is one step, and the count has to be 1.
+    """
+
+    def program(state, data, key, count, frozen):
+        def step_key(state):
+            return jax.random.fold_in(key, state.step)
+
+        def body(_, carry):
+            state, report = carry
+            state, metrics = method.train_step(state, data, step_key(state), frozen)
+            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+            first_bad = jnp.where(finite, 0, state.step)
+            bad = jnp.where(report["bad_step"] > 0, report["bad_step"], first_bad)
+            sums = jax.tree.map(jnp.add, report["sum"], metrics)
+            return state, {"sum": sums, "last": metrics, "bad_step": bad}
+
+        shapes = jax.eval_shape(lambda s: method.train_step(s, data, step_key(s), frozen)[1], state)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        report = {"sum": zeros, "last": zeros, "bad_step": jnp.zeros((), jnp.int32)}
+        if not looped:
+            return body(0, (state, report))
+        return jax.lax.fori_loop(0, count, body, (state, report))
+
+    return program
+
+
+def compile_steps(
+    method: Method, arguments: tuple, out_shardings: tuple, looped: bool
+) -> tuple[Callable, bool]:
+    """`make_program`, compiled ahead of time so that nothing can recompile in the loop.
+
+    Args:
+      arguments: with the shapes and shardings of every call; the state, the first, is donated.
+      out_shardings: of the state and of the report.
+      looped: whether a call may be of many steps.
+
+    Returns:
+      the program, and whether its calls may be of many steps after all.
+    """
+    began = time.perf_counter()
+    traced = _trace(method, arguments, out_shardings, looped)
+    if looped and jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
+        # Inside a loop XLA's CPU backend leaves the gradients of convolutions to a path that
+        # is ten times slower (github.com/jax-ml/jax/issues/12868).
+        looped = False
+        traced = _trace(method, arguments, out_shardings, looped)
+    compiled = traced.lower().compile()
+    log.info("compiled the train step in %.1f s", time.perf_counter() - began)
+    return compiled, looped
+
+
+def _trace(method: Method, arguments: tuple, out_shardings: tuple, looped: bool) -> Any:
+    program = jax.jit(
+        make_program(method, looped), donate_argnums=0, out_shardings=out_shardings
+    )
+    return program.trace(*arguments)
+
+
+def make_summary(method: Method) -> Callable:
+    """The jitted (state, key, data, frozen) -> (pictures, numbers), by name; images as uint8."""
+
+    def summarize(state, key, data, frozen):
+        shown = method.summaries(state, key, data, frozen)
+        shown = {name: _as_shown(picture) for name, picture in shown.items()}
+        return shown, method.diagnostics(state, key, data)
+
+    return jax.jit(summarize)
+
+
+def _as_shown(shown: Grid | Scatter) -> Grid | Scatter:
+    """Images as uint8, points as they are."""
+    return Grid(pixels.to_uint8(shown.images)) if isinstance(shown, Grid) else shown
