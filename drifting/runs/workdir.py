@@ -210,8 +210,6 @@ class Run(Sampled):
         super().__init__(workdir, config, method)
         self.frozen = {name: network.parameters for name, network in (frozen or {}).items()}
         self._left_out = method.replaceable if frozen is None else ()
-        folder = self.workdir / "checkpoints"
-        self._checkpoints = checkpoints.Checkpoints(folder, read_only=True)
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         self._shapes = jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
@@ -227,7 +225,8 @@ class Run(Sampled):
 
     def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
         """The state at `step` on one device, and the metrics saved beside it."""
-        return self._checkpoints.restore(step, self._shapes, self._left_out)
+        folder = self.workdir / "checkpoints"
+        return checkpoints.restore(folder, step, self._shapes, self._left_out)
 
     def restore_last(self) -> tuple[TrainState, int]:
         """The newest usable state and its step; a damaged newer one is named and passed over."""

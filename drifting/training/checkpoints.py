@@ -58,6 +58,51 @@ def _saved_metrics(step_folder: pathlib.Path) -> dict[str, float]:
         return {}
 
 
+def restore(
+    folder: str | os.PathLike, step: int, shapes: Any, optional: Sequence[str] = ()
+) -> tuple[Any, dict[str, float]]:
+    """The state at `step`, placed as the shardings of `shapes` say, and its last metrics.
+
+    Nothing is written, so a running job is not disturbed.
+
+    Args:
+      folder: `<workdir>/checkpoints`.
+      optional: networks of a TrainState on which checkpoint and `shapes` need not agree. One that
+        only the checkpoint has stays there; one that it lacks, or has in other shapes, is not in
+        the state that is returned.
+
+    Raises:
+      CheckpointError: it is damaged, or is of another model.
+    """
+    path = pathlib.Path(folder).absolute() / str(step)
+    damage = find_damage(path)
+    if damage:
+        raise CheckpointError(f"checkpoint {path} cannot be used: {damage}")
+    try:
+        state = _read(path, shapes, optional)
+    except ValueError as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"checkpoint {path} does not fit this model: {first}") from error
+    return state, _saved_metrics(path)
+
+
+def _read(path: pathlib.Path, shapes: Any, optional: Sequence[str]) -> Any:
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        unasked = False
+        if optional:
+            saved = reader.metadata(path / "state").item_metadata.tree["params"]
+            shapes = _without(shapes, _lost(saved, shapes.params, optional))
+            unasked = any(n in optional for n in saved.keys() - shapes.params.keys())
+        args = ocp.args.PyTreeRestore(
+            item=shapes,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(shapes),
+            partial_restore=unasked,  # else everything has to be there, and nothing more
+        )
+        state = reader.restore(path / "state", args=args)
+    _check_types(path, shapes, state)
+    return state
+
+
 @dataclasses.dataclass
 class _Best(checkpoint_managers.PreservationPolicy):
     """Keeps the step that `best_step` names.
@@ -76,14 +121,13 @@ class _Best(checkpoint_managers.PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir.
+    """The checkpoints of one workdir, for the one process that trains there; others `restore`.
 
     Args:
       folder: `<workdir>/checkpoints`.
       keep: how many of the newest stay.
       keep_every: multiples of this stay as well; 0 for none.
       best_score: a metric saved beside checkpoints; the one where it is largest stays as well.
-      read_only: for evaluation beside a running job.
     """
 
     def __init__(
@@ -92,7 +136,6 @@ class Checkpoints:
         keep: int = 1,
         keep_every: int = 0,
         best_score: str | None = None,
-        read_only: bool = False,
     ):
         self.folder = pathlib.Path(folder).absolute()
         policies = [checkpoint_managers.LatestN(max(keep, 1))]
@@ -101,13 +144,11 @@ class Checkpoints:
         if best_score:
             policies.append(_Best(self.folder, best_score))
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-            read_only=read_only,
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies)
         )
         self._seal: threading.Thread | None = None
         self._saved = threading.Event()
-        if not read_only:
-            self._set_unfinished_aside()
+        self._set_unfinished_aside()
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def _set_unfinished_aside(self) -> None:
@@ -146,49 +187,6 @@ class Checkpoints:
         if folder.is_dir():
             write_manifest(folder)
 
-    def restore(
-        self, step: int, shapes: Any, optional: Sequence[str] = ()
-    ) -> tuple[Any, dict[str, float]]:
-        """The state at `step`, placed as the shardings of `shapes` say, and its last metrics.
-
-        Args:
-          optional: networks of a TrainState on which checkpoint and `shapes` need not agree. One
-            that only the checkpoint has stays there; one that it lacks, or has in other shapes,
-            is not in the state that is returned.
-
-        Raises:
-          CheckpointError: it is damaged, or is of another model.
-        """
-        folder = self.folder / str(step)
-        damage = find_damage(folder)
-        if damage:
-            raise CheckpointError(f"checkpoint {folder} cannot be used: {damage}")
-        try:
-            state = self._read(step, shapes, optional)
-        except ValueError as error:
-            first = str(error).strip().splitlines()[0]
-            raise CheckpointError(
-                f"checkpoint {folder} does not fit this model: {first}"
-            ) from error
-        return state, _saved_metrics(folder)
-
-    def _read(self, step: int, shapes: Any, optional: Sequence[str]) -> Any:
-        folder = self.folder / str(step)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            unasked = False
-            if optional:
-                saved = reader.metadata(folder / "state").item_metadata.tree["params"]
-                shapes = _without(shapes, _lost(saved, shapes.params, optional))
-                unasked = any(n in optional for n in saved.keys() - shapes.params.keys())
-            args = ocp.args.PyTreeRestore(
-                item=shapes,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(shapes),
-                partial_restore=unasked,  # else everything has to be there, and nothing more
-            )
-            state = reader.restore(folder / "state", args=args)
-        _check_types(folder, shapes, state)
-        return state
-
     def restore_newest(
         self, shapes: Any, optional: Sequence[str] = ()
     ) -> tuple[Any, int, dict[str, float]] | None:
@@ -210,7 +208,7 @@ class Checkpoints:
                 if damaged:
                     log.warning("falling back to the checkpoint of step %d", step)
                     self._manager.reload()
-                state, metrics = self.restore(step, shapes, optional)
+                state, metrics = restore(self.folder, step, shapes, optional)
                 return state, step, metrics
             damaged.append((step, damage))
         if damaged:

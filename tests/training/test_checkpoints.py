@@ -8,7 +8,7 @@ import pytest
 
 from drifting.core.state import TrainState
 from drifting.training import checkpoints, integrity
-from drifting.training.checkpoints import CheckpointError, Checkpoints
+from drifting.training.checkpoints import CheckpointError, Checkpoints, restore
 
 
 def state_at(step, n=600):
@@ -33,8 +33,7 @@ def largest_file(step):
 
 
 def test_round_trip(saved):
-    store = Checkpoints(saved, read_only=True)
-    state, metrics = store.restore(10, SHAPES)
+    state, metrics = restore(saved, 10, SHAPES)
     jax.tree.map(np.testing.assert_array_equal, state, state_at(10))
     assert metrics == {"loss": 11.0}
     assert checkpoints.valid_steps(saved) == [0, 10, 20]
@@ -97,7 +96,7 @@ def test_keep_policy(tmp_path):
 )
 def test_a_state_of_another_model_is_refused(saved, shapes):
     with pytest.raises(CheckpointError, match="does not fit this model"):
-        Checkpoints(saved, read_only=True).restore(20, shapes)
+        restore(saved, 20, shapes)
 
 
 def test_a_later_donation_does_not_reach_what_is_being_saved(tmp_path):
@@ -110,10 +109,9 @@ def test_a_later_donation_does_not_reach_what_is_being_saved(tmp_path):
         for _ in range(5):
             state = bump(state)
     store.close()
-    reader = Checkpoints(tmp_path, read_only=True)
     shapes = jax.eval_shape(lambda: state_at(0, n=2_000_000))
     for step in range(3):
-        restored, _ = reader.restore(step, shapes)
+        restored, _ = restore(tmp_path, step, shapes)
         np.testing.assert_array_equal(restored["w"][:3], np.arange(3) + 5.0 * step)
         np.testing.assert_array_equal(restored["w"][-3:], np.arange(-3, 0) + 2e6 + 5.0 * step)
 
@@ -139,8 +137,8 @@ def test_an_optional_network_need_not_agree(tmp_path, saved_sizes, wanted_sizes,
     store.save(networks(**saved_sizes), 0, {})
     store.close()
     shapes = jax.eval_shape(lambda: networks(**wanted_sizes))
-    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
-    state, _ = reader.restore(0, shapes, optional=("field",))
+    folder = tmp_path / "checkpoints"
+    state, _ = restore(folder, 0, shapes, optional=("field",))
     for part in (state.params, state.ema_params, state.opt_state):
         assert part.keys() == restored
     np.testing.assert_array_equal(state.params["generator"]["kernel"], np.full((4, 3), 4.0))
@@ -148,15 +146,15 @@ def test_an_optional_network_need_not_agree(tmp_path, saved_sizes, wanted_sizes,
                  networks(generator=4).opt_state["generator"])  # fmt: skip
     if saved_sizes != wanted_sizes:  # no word of it, and it is an error
         with pytest.raises(CheckpointError, match="does not fit"):
-            reader.restore(0, shapes)
+            restore(folder, 0, shapes)
 
 
 def test_no_other_network_may_differ(tmp_path):
     store = Checkpoints(tmp_path / "checkpoints")
     store.save(networks(generator=4, field=2), 0, {})
     store.close()
-    reader = Checkpoints(tmp_path / "checkpoints", read_only=True)
+    folder = tmp_path / "checkpoints"
     for wanted in (dict(generator=5), dict(generator=5, field=2), dict(generator=4, other=2)):
         shapes = jax.eval_shape(lambda sizes=wanted: networks(**sizes))
         with pytest.raises(CheckpointError, match="does not fit"):
-            reader.restore(0, shapes, optional=("field",))
+            restore(folder, 0, shapes, optional=("field",))
