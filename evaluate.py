@@ -31,7 +31,7 @@ FID_MODE = flags.DEFINE_string(
     "fid_mode", None, "clean, legacy_tensorflow or legacy_pytorch; the config's if not given"
 )
 METRICS = flags.DEFINE_list(
-    "metrics", None, "Of fid,kid,is,prdc,mifid,neighbours,energy; the config's if not given"
+    "metrics", None, "fid,kid,... of those in docs/evaluation.md; the config's if not given"
 )
 STATISTICS = flags.DEFINE_string(
     "statistics", None, "npz with mu and sigma (pytorch-fid, clean-fid) instead of real images"

@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from tqdm import tqdm
 
 from drifting.evaluation.features import Described, FeatureFunction
-from drifting.evaluation.metrics.frechet import MomentAccumulator, Moments
+from drifting.evaluation.moments import MomentAccumulator, Moments
 from input_pipeline.space import Space
 
 

@@ -17,7 +17,7 @@ from drifting.core.errors import UserError
 from drifting.core.files import cache_dir, write_atomically
 from drifting.evaluation import collect, resize
 from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.metrics.frechet import Moments
+from drifting.evaluation.moments import Moments
 from input_pipeline.cache import digest
 from input_pipeline.image_set import ImageSet
 

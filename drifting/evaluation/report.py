@@ -12,13 +12,12 @@ from typing import Any
 from drifting.core import files
 from drifting.core.errors import UserError
 from drifting.core.files import write_atomically
+from drifting.evaluation import metrics
 
-COLUMNS = (
+_BEFORE_METRICS = (
     "timestamp", "checkpoint", "data_set", "split", "features", "fid_mode", "epoch", "step",
-    "frechet_distance", "kid", "kid_std", "inception_score", "inception_score_std",
-    "precision", "recall", "density", "coverage", "mifid", "memorization_distance",
-    "energy_distance", "energy_distance_real",
-    "knn_accuracy", "nn_distance_samples", "nn_distance_heldout",
+)  # fmt: skip
+_AFTER_METRICS = (
     "num_samples", "batch_size", "cfg_scale", "sampler", "nfe", "seed", "weights",
     "loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "eval_seconds",
 )  # fmt: skip
@@ -34,8 +33,24 @@ class TableError(UserError):
     """A table that this version cannot add to; the message says what to do."""
 
 
+def columns() -> tuple[str, ...]:
+    """Of the table: where and when, what the metrics measured, and how; also called COLUMNS."""
+    measured = [column for metric in metrics.known().values() for column in metric.columns]
+    found = (*_BEFORE_METRICS, *measured, *_AFTER_METRICS)
+    if len(set(found)) < len(found):
+        taken = sorted(set(measured) & {*_BEFORE_METRICS, *_AFTER_METRICS})
+        raise ValueError(f"a metric cannot have the column {', '.join(taken)}: it has a meaning")
+    return found
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    if name == "COLUMNS":  # not a constant: asking imports the metrics, and JAX with them
+        return columns()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
-    """Appends one row in the order of COLUMNS, cells without a value empty; durable on return.
+    """Appends one row in the order of `columns`, cells without a value empty; durable on return.
 
     Several processes may append to one file: each holds a lock on it for the whole append. A line
     without its end, left by a process that was killed, is dropped first. The table of an older
@@ -45,7 +60,7 @@ def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
     line = _row_line(row)
     with _locked(path) as descriptor:
         if _repaired_size(descriptor) == 0:
-            line = _line(COLUMNS) + line
+            line = _line(columns()) + line
         written = os.write(descriptor, line)
         if written != len(line):
             raise OSError(f"only {written} of {len(line)} bytes were written to {path}: disk full?")
@@ -80,12 +95,12 @@ def _upgraded(path: str | os.PathLike) -> bool:
 
     Raises TableError for columns that this version does not know.
     """
-    found = _columns(path)
-    if found in ((), COLUMNS):
+    found, wanted = _columns(path), columns()
+    if found in ((), wanted):
         return False
-    if not set(found) <= set(COLUMNS) or len(set(found)) < len(found):
+    if not set(found) <= set(wanted) or len(set(found)) < len(found):
         raise TableError(f"{path} has other columns than this version writes: move it away")
-    lines = [_line(COLUMNS), *map(_row_line, read_rows(path))]
+    lines = [_line(wanted), *map(_row_line, read_rows(path))]
     write_atomically(path, b"".join(lines))
     return True
 
@@ -107,7 +122,7 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
         return []
     whole = path.read_bytes().rpartition(b"\n")[0].decode()
     header, *rows = list(csv.reader(io.StringIO(whole))) or [[]]
-    empty = dict.fromkeys(COLUMNS, "")
+    empty = dict.fromkeys(columns(), "")
     return [empty | dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
 
 
@@ -139,11 +154,12 @@ def _plain(value: Any) -> Any:
 
 
 def _row_line(row: Mapping[str, Any]) -> bytes:
-    unknown = sorted(set(row) - set(COLUMNS))
+    order = columns()
+    unknown = sorted(set(row) - set(order))
     if unknown:
-        raise ValueError(f"no such column: {', '.join(unknown)}; columns are {', '.join(COLUMNS)}")
-    cells = [_cell(row.get(column)) for column in COLUMNS]
-    for column, cell in zip(COLUMNS, cells, strict=True):
+        raise ValueError(f"no such column: {', '.join(unknown)}; columns are {', '.join(order)}")
+    cells = [_cell(row.get(column)) for column in order]
+    for column, cell in zip(order, cells, strict=True):
         if "\n" in cell or "\r" in cell:
             raise ValueError(f"{column} must be one line, got {cell!r}")
     return _line(cells)

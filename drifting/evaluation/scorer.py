@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import functools
-import logging
 import pathlib
 import shutil
 import time
@@ -15,15 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from drifting import pictures
-from drifting.evaluation import collect, generation, report
+from drifting.evaluation import collect, generation, metrics, report
 from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.measurement import METRICS, OF_VECTORS, Measurement, Reference
+from drifting.evaluation.measured import Measured, Reference, samples_of
+from drifting.evaluation.metric import Need
 from drifting.evaluation.requirements import require_measurable
 from drifting.evaluation.settings import ScoreSettings
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Points
-
-log = logging.getLogger(__name__)
 
 PREVIEW_ROWS = 8
 PREVIEW_COLUMNS = 10
@@ -62,14 +60,7 @@ def make_scorers(
     Raises:
       ConfigError: the settings cannot be met.
     """
-    require_measurable(settings, images, function)
-    if settings.num_samples <= function.dimension:
-        log.warning(
-            "%d samples for %d feature dimensions: the covariance is singular and the "
-            "Frechet distance biased; compare it only with scores of as many samples",
-            settings.num_samples,
-            function.dimension,
-        )
+    require_measurable(settings, images, function, images.space, settings.num_samples)
     sharding = run.batch_sharding(settings.batch_size)
     reference = Reference(
         images,
@@ -133,8 +124,8 @@ class Scorer:
 
     def is_scored(self, rows: Sequence[dict[str, str]], step: int) -> bool:
         """Whether the table has every metric of this setting for a step."""
-        measured = [METRICS[name][0] for name in self._settings.metrics]
-        rows = [row for row in rows if all(row[column] for column in measured)]
+        wanted = metrics.chosen(self._settings.metrics)
+        rows = [row for row in rows if all(metric.is_in(row) for metric in wanted)]
         return report.is_scored(rows, self.identity(step))
 
     def score(self, step: int) -> dict[str, Any]:
@@ -152,11 +143,9 @@ class Scorer:
             **self.identity(step),
             **{k: v for k, v in training.items() if k in report.COLUMNS},
         }
-        measurement = Measurement(
-            self._reference, collected, images, self._labels, self._settings.seed
-        )
-        for name in self._settings.metrics:
-            row |= measurement.metric(name)
+        samples = samples_of(collected, images, self._labels)
+        measured = Measured(self._reference, samples, self._settings.seed)
+        row |= metrics.measure(self._settings.metrics, measured)
         self._write_pictures(step, images)
         row["eval_seconds"] = round(time.perf_counter() - began, 3)
         timings = {"generation_and_features_seconds": round(generated, 3)}
@@ -171,13 +160,13 @@ class Scorer:
     def _generate(self, state: Any) -> tuple[collect.Collected, np.ndarray]:
         """The samples' description, and as many of the first images as somebody needs."""
         s = self._settings
-        needs_all = s.save_samples or "neighbours" in s.metrics  # of pixels, not of features
+        needs = metrics.needs(s.metrics)
+        needs_all = s.save_samples or Need.IMAGES in needs
         count = s.num_samples if needs_all else self._preview_count
         real = self._reference.images.images
         images = np.empty((count, *real.shape[1:]), real.dtype)
-        collector = collect.Collector(
-            self._features.dimension, bool(OF_VECTORS & set(s.metrics))
-        )
+        keep_vectors = bool(needs & (Need.VECTORS | Need.LOGITS))
+        collector = collect.Collector(self._features.dimension, keep_vectors)
         done = 0
         batches = self._program.batches(
             state, jax.random.key(s.seed), self._labels, s.batch_size, self._features.apply

@@ -15,9 +15,7 @@ class Settings:
     seed: int = 42  # of the samples, and of what metrics draw
     features: str = "inception"  # or pixels, or encoder:<workdir>
     fid_mode: str = "clean"  # or legacy_tensorflow, legacy_pytorch: how images are resized
-    # fid, kid, is, prdc (precision, recall, density, coverage), mifid, neighbours (of pixels),
-    # energy
-    metrics: tuple[str, ...] = ("fid",)
+    metrics: tuple[str, ...] = ("fid",)  # names of those in drifting/evaluation/metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 from drifting.core import config as config_lib
 from drifting.core import durations
 from drifting.core.facts import DataFacts
-from drifting.evaluation import features, resize, scorer
+from drifting.evaluation import features, metrics, resize, scorer
 from drifting.evaluation.folders import score_folders
+from drifting.evaluation.metric import Need
 from drifting.evaluation.requirements import require_possible
 from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
@@ -123,7 +124,8 @@ def _scorers(
     settings = config_lib.typed(ScoreSettings, values, "eval")
     require_possible(settings)
     images = load_images(run.config, split)
-    heldout = _heldout(run.config, images) if "neighbours" in settings.metrics else None
+    needs_heldout = Need.HELDOUT in metrics.needs(settings.metrics)
+    heldout = _heldout(run.config, images) if needs_heldout else None
     function = feature_function(settings.features, images.space, settings.fid_mode)
     return scorer.make_scorers(
         run, images, heldout, function, settings,

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from drifting.evaluation import collect, measurement
+from drifting.evaluation import collect, metrics
 from drifting.evaluation.features import feature_function, inception_features
+from drifting.evaluation.measured import Measured, Reference, samples_of
 from drifting.pretrained import inception
 from input_pipeline import sources
 from input_pipeline.space import Pixels
@@ -41,7 +42,7 @@ def take(images, count):
     )
 
 
-def score(reference, images, features, metrics):
+def score(reference, images, features, names):
     """Every column of the metrics of images against a Reference."""
     collected = collect.describe_images(
         collect.split(images, 50),
@@ -51,8 +52,8 @@ def score(reference, images, features, metrics):
         batch_size=50,
         keep_vectors=True,
     )
-    found = measurement.Measurement(reference, collected, images, None, seed=0)
-    return {k: v for name in metrics for k, v in found.metric(name).items()}
+    measured = Measured(reference, samples_of(collected, images, None), seed=0)
+    return metrics.measure(names, measured)
 
 
 def noisy(images, deviation):
@@ -61,7 +62,7 @@ def noisy(images, deviation):
 
 
 def reference_of(images, features):
-    return measurement.Reference(images, None, features, batch_size=50, heldout_count=0)
+    return Reference(images, None, features, batch_size=50, heldout_count=0)
 
 
 def scores_by_noise(real, features, count, tmp_path, monkeypatch):

@@ -1,77 +1,10 @@
 """Points through scoring: a generator that is known exactly, without a run."""
 
-import dataclasses
-
-import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from drifting.core.errors import ConfigError
-from drifting.evaluation import report, scorer
-from drifting.evaluation.features import feature_function
-from drifting.evaluation.session import Session
-from drifting.evaluation.settings import ScoreSettings
-from drifting.training.mesh import batch_sharding
-from input_pipeline import sources, toy2d
-
-
-@dataclasses.dataclass
-class Exact:
-    """Draws the eight Gaussians themselves, moved by the number of the checkpoint."""
-
-    workdir: object
-    sampler_name: str = "euler-3"
-    config = ConfigDict()
-
-    def steps(self):
-        return [0, 1]
-
-    def restore(self, step):
-        return {"shift": np.float32(step)}, {"loss": 0.25}
-
-    def sampler(self, cfg_scale, ema):
-        mixture = toy2d.mixture("gaussians")
-        centres, deviation = mixture.centres.astype(np.float32), np.float32(mixture.deviations[0])
-
-        def generate(state, key, labels):
-            noise = jax.random.normal(key, (len(labels), 2))
-            return jax.numpy.asarray(centres)[labels] + deviation * noise + state["shift"]
-
-        return generate
-
-    def nfe(self, cfg_scale):
-        return 3 if cfg_scale == 1.0 else 6
-
-    def batch_sharding(self, batch_size):
-        return batch_sharding(batch_size)
-
-
-@pytest.fixture
-def points():
-    whole = sources.load("toy2d:gaussians", "test", image_size=8, channels=1)
-    return dataclasses.replace(whole, images=whole.images[:1500], labels=whole.labels[:1500])
-
-
-@pytest.fixture
-def score(points, tmp_path):
-    """score(which, run, **settings) -> the rows of the table."""
-
-    def make(which="all", run=None, skip=False, **changed):
-        given = dict(
-            num_samples=600, batch_size=256, cfg_scale=1.0, seed=0, features="pixels",
-            fid_mode="clean", metrics=("fid", "energy", "prdc"),
-        )  # fmt: skip
-        run = run or Exact(tmp_path)
-        (tmp_path / "eval").mkdir(exist_ok=True)
-        settings = ScoreSettings(**given | changed)
-        function = feature_function(settings.features, points.space, settings.fid_mode)
-        scales = [settings.cfg_scale]
-        scorers = scorer.make_scorers(run, points, None, function, settings, scales, [0])
-        Session(run, scorers, skip).score(which)
-        return report.read_rows(tmp_path / "eval" / "fid_metrics.csv")
-
-    return make
+from input_pipeline import toy2d
 
 
 def test_true_points_score_as_real_ones_and_moved_ones_do_not(score, tmp_path):
@@ -90,10 +23,10 @@ def test_true_points_score_as_real_ones_and_moved_ones_do_not(score, tmp_path):
         assert len(away) == 600
 
 
-def test_another_sampler_is_another_measurement(score, tmp_path):
+def test_another_sampler_is_another_measurement(score, exact, tmp_path):
     score("0", metrics=("energy",))
     assert len(score("0", metrics=("energy",), skip=True)) == 1
-    other = Exact(tmp_path, sampler_name="heun-3")
+    other = exact(tmp_path, sampler_name="heun-3")
     rows = score("0", other, metrics=("energy",), skip=True, cfg_scale=2.0)
     assert [(row["sampler"], row["nfe"]) for row in rows] == [("euler-3", "3"), ("heun-3", "6")]
     assert len(score("0", other, metrics=("energy",), skip=True)) == 3  # at scale 1

@@ -11,7 +11,7 @@ from PIL import Image
 import drifting
 from drifting import methods
 from drifting.core.errors import ConfigError
-from drifting.evaluation import measurement, report
+from drifting.evaluation import metrics, report
 from drifting.pretrained import encoder as encoders
 from drifting.pretrained import files, torchvision
 from drifting.runs import build, frozen
@@ -192,10 +192,10 @@ def test_an_encoders_parameters_are_no_constants_of_the_step(encoder, small_conf
 def test_a_drifting_run_is_scored_in_an_encoders_features(encoder, train):
     workdir = train()
     drifting.evaluate(workdir, "last", num_samples=80, features=f"encoder:{encoder}",
-                        metrics=[*measurement.METRICS])
+                        metrics=[*metrics.known()])
     (row,) = report.read_rows(workdir / "eval" / "fid_metrics.csv")
     assert row["features"] == f"encoder:{encoder}" and row["fid_mode"] == ""
-    values = {c: float(row[c]) for columns in measurement.METRICS.values() for c in columns}
+    values = {c: float(row[c]) for m in metrics.known().values() for c in m.columns}
     assert np.isfinite(list(values.values())).all()
     assert values["frechet_distance"] > 0 and values["inception_score"] >= 1
 

@@ -1,12 +1,17 @@
 """Energy distance of two point sets: Szekely and Rizzo, J. Stat. Plan. Inference 143(8), 2013."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.evaluation.metrics import pairwise
+from drifting.evaluation import pairwise
+from drifting.evaluation.metric import Metric, Need, Row
+
+if TYPE_CHECKING:
+    from drifting.evaluation.measured import Measured
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> float:
@@ -55,3 +60,24 @@ def _others(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
     squared = pairwise.squared_distances(rows, points)
     squared = jnp.where(pairwise.own_pairs(rows, start, points), 0.0, squared)
     return jnp.sum(jnp.sqrt(squared), axis=1)
+
+
+def _columns(measured: "Measured") -> dict[str, float]:
+    real, fake = measured.reference.vectors, measured.samples.vectors
+    distance, floor = with_floor(real, fake, measured.seed)
+    return {"energy_distance": distance, "energy_distance_real": floor}
+
+
+def _words(row: Row) -> str:
+    distance, floor = row["energy_distance"], row["energy_distance_real"]
+    return f"energy distance {distance:.4g} (of real sets: {floor:.2g})"
+
+
+METRIC = Metric(
+    "energy",
+    columns=("energy_distance", "energy_distance_real"),
+    needs=Need.VECTORS,
+    measure=_columns,
+    words=_words,
+    place=60,
+)

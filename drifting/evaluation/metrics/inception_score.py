@@ -1,7 +1,15 @@
 """Inception Score: Salimans et al., arXiv:1606.03498, section 4."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.special
+
+from drifting.evaluation import metric
+from drifting.evaluation.metric import Metric, Need
+
+if TYPE_CHECKING:
+    from drifting.evaluation.measured import Measured
 
 SPLITS = 10
 
@@ -26,3 +34,20 @@ def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, fl
 def _mean_divergence(log_p: np.ndarray) -> float:
     log_marginal = scipy.special.logsumexp(log_p, axis=0) - np.log(len(log_p))
     return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_marginal), axis=1)))
+
+
+def _columns(measured: "Measured") -> dict[str, float]:
+    mean, deviation = inception_score(measured.samples.logits)
+    return {"inception_score": mean, "inception_score_std": deviation}
+
+
+METRIC = Metric(
+    "is",
+    columns=("inception_score", "inception_score_std"),
+    needs=Need.LOGITS,
+    measure=_columns,
+    words=metric.mean_and_deviation("inception_score", "inception_score_std"),
+    least_samples=SPLITS,
+    of_images=True,
+    place=30,
+)

@@ -1,8 +1,16 @@
 """Kernel Inception distance: Binkowski et al., arXiv:1801.01401, section 4."""
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from drifting.evaluation import metric
+from drifting.evaluation.metric import Metric, Need
+
+if TYPE_CHECKING:
+    from drifting.evaluation.measured import Measured
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -56,3 +64,19 @@ def kernel_distance(
         values.append(measure(real[rows], fake[columns]))
     values = np.asarray(jax.device_get(values), np.float64)
     return float(values.mean()), float(values.std())
+
+
+def _columns(measured: "Measured") -> dict[str, float]:
+    real, fake = measured.reference.vectors, measured.samples.vectors
+    mean, deviation = kernel_distance(real, fake, measured.seed)
+    return {"kid": mean, "kid_std": deviation}
+
+
+METRIC = Metric(
+    "kid",
+    columns=("kid", "kid_std"),
+    needs=Need.VECTORS,
+    measure=_columns,
+    words=metric.mean_and_deviation("kid", "kid_std"),
+    place=20,
+)

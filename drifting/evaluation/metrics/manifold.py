@@ -5,13 +5,17 @@ et al., arXiv:2002.09797.
 """
 
 import functools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.evaluation.metrics import pairwise
+from drifting.evaluation import metric, pairwise
+from drifting.evaluation.metric import Metric, Need
+
+if TYPE_CHECKING:
+    from drifting.evaluation.measured import Measured
 
 NEIGHBOURS = 3
 
@@ -86,3 +90,18 @@ def _nearest_and_held(
 
 def _held(rows: jax.Array, points: jax.Array, squared_radius: jax.Array) -> jax.Array:
     return pairwise.squared_distances(rows, points) <= squared_radius[None, :]
+
+
+def _columns(measured: "Measured") -> dict[str, float]:
+    return compare(measured.reference.vectors, measured.samples.vectors).scores()
+
+
+METRIC = Metric(
+    "prdc",
+    columns=("precision", "recall", "density", "coverage"),
+    needs=Need.VECTORS,
+    measure=_columns,
+    words=metric.values("precision", "recall", "density", "coverage"),
+    least_samples=NEIGHBOURS + 1,
+    place=40,
+)

@@ -3,11 +3,18 @@
 As scored in Kaggle's generative competitions, Monet's paintings among them.
 """
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.evaluation.metrics import pairwise
+from drifting.evaluation import metric, pairwise
+from drifting.evaluation.metric import Metric, Need
+from drifting.evaluation.metrics import frechet
+
+if TYPE_CHECKING:
+    from drifting.evaluation.measured import Measured
 
 THRESHOLD = 0.1  # of the Monet task; a larger distance is no memorisation and costs nothing
 
@@ -22,10 +29,10 @@ def memorization_distance(real: np.ndarray, fake: np.ndarray) -> float:
     return float(np.mean(pairwise.map_rows(_least, fake, real)))
 
 
-def mifid(frechet: float, distance: float, threshold: float = THRESHOLD) -> float:
+def mifid(frechet_distance: float, distance: float, threshold: float = THRESHOLD) -> float:
     """The Frechet distance, divided by the memorisation distance where that is below threshold."""
     # Exact copies have distance 0; the task's own code keeps the quotient finite in this way.
-    return frechet / ((distance if distance < threshold else 1.0) + 1e-15)
+    return frechet_distance / ((distance if distance < threshold else 1.0) + 1e-15)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
@@ -39,3 +46,22 @@ def _least(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
     del start
     products = jnp.matmul(rows, points.T, precision=jax.lax.Precision.HIGHEST)
     return 1.0 - jnp.max(jnp.abs(products), axis=1)
+
+
+def _columns(measured: "Measured") -> dict[str, float]:
+    distance = memorization_distance(measured.reference.vectors, measured.samples.vectors)
+    return {
+        "mifid": mifid(measured.once(frechet.distance), distance),
+        "memorization_distance": distance,
+    }
+
+
+METRIC = Metric(
+    "mifid",
+    columns=("mifid", "memorization_distance"),
+    needs=Need.MOMENTS | Need.VECTORS,
+    measure=_columns,
+    words=metric.values("mifid"),
+    of_images=True,
+    place=50,
+)

@@ -1,10 +1,16 @@
 """Nearest neighbours among images: do samples look like their class, are they copies."""
 
 import functools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from drifting.evaluation.metric import Metric, Need, Row
+
+if TYPE_CHECKING:
+    from drifting.evaluation.measured import Measured, Reference
 
 _QUERY_ROWS = 1024
 _REFERENCE_ROWS = 8192
@@ -124,3 +130,45 @@ def _measured(
     order = np.argsort(squared, axis=1, kind="stable")[:, :k]
     distances = np.sqrt(np.take_along_axis(squared, order, axis=1)) / 255.0
     return np.take_along_axis(candidates, order, axis=1), distances
+
+
+def _heldout_distance(reference: "Reference") -> float | None:
+    """Median distance of held-out real images to the nearest of the set."""
+    if reference.heldout is None:
+        return None
+    return float(np.median(nearest_distance(reference.heldout, reference.images.images)))
+
+
+def _columns(measured: "Measured") -> dict[str, float | None]:
+    """On pixels, whatever the features are."""
+    real, samples = measured.reference.images, measured.samples
+    nearest = nearest_distance(samples.images, real.images)
+    accuracy = None
+    if real.num_classes > 1 and samples.labels is not None:
+        accuracy = knn_label_accuracy(real.images, real.labels, samples.images, samples.labels)
+    return {
+        "knn_accuracy": accuracy,
+        "nn_distance_samples": float(np.median(nearest)),
+        "nn_distance_heldout": measured.reference.once(_heldout_distance),
+    }
+
+
+def _words(row: Row) -> str:
+    text = f"median distance to the nearest real image {row['nn_distance_samples']:.3g}"
+    if row.get("nn_distance_heldout") is not None:
+        text += f" (held-out real: {row['nn_distance_heldout']:.3g})"
+    if row.get("knn_accuracy") is not None:
+        text = f"3-NN label accuracy {row['knn_accuracy']:.1%}, {text}"
+    return text
+
+
+METRIC = Metric(
+    "neighbours",
+    columns=("knn_accuracy", "nn_distance_samples", "nn_distance_heldout"),
+    measured_by="nn_distance_samples",  # labels there may be none
+    needs=Need.IMAGES | Need.HELDOUT,
+    measure=_columns,
+    words=_words,
+    of_images=True,
+    place=70,
+)

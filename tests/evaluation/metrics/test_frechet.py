@@ -5,7 +5,8 @@ import pytest
 import scipy.linalg
 
 from drifting.evaluation.metrics import frechet
-from drifting.evaluation.metrics.frechet import MomentAccumulator, Moments, frechet_distance
+from drifting.evaluation.metrics.frechet import frechet_distance
+from drifting.evaluation.moments import MomentAccumulator, Moments
 
 
 def accumulated(rows, batch_size=100, **options):

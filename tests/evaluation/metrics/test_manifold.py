@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.spatial.distance as direct
 
-from drifting.evaluation.metrics import manifold, pairwise
+from drifting.evaluation import pairwise
+from drifting.evaluation.metrics import manifold
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 8)).astype(np.float32)
