@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from array_names import found
 
 from drifting.fields import kernel
 
@@ -19,13 +20,6 @@ CASES = ("self_mask", "self_nomask", "other_mask", "other_nomask", "same_count_m
 @pytest.fixture(scope="module")
 def g(golden):
     return golden("01_kernel_seed.npz")
-
-
-def found(g, pattern):
-    """Matches of a pattern among the arrays' names; there is at least one."""
-    matches = [m for m in map(pattern.fullmatch, g) if m]
-    assert matches, pattern.pattern
-    return matches
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from array_names import found
 
 from drifting.methods.drifting.method import extrapolate
 from models import drift_dit
@@ -176,9 +177,7 @@ def test_guidance_has_an_effect(case):
         condition = Condition(label=labels, guidance=scale, style=style)
         return model.apply(variables, noise, condition)
 
-    matches = [m for m in map(GUIDED.fullmatch, g) if m]
-    assert matches, GUIDED.pattern
-    for m in matches:
+    for m in found(g, GUIDED):
         scale = jnp.full((half,), float(m[1]))
         guided = nchw(
             extrapolate(generate, noise, labels, model.num_classes, scale, style, null_style)

@@ -34,7 +34,9 @@ def reference_maps(blocks: tuple[int, ...], every_block: int) -> dict[str, str]:
     return names
 
 
-def reference_features(maps: dict[str, jax.Array], blocks, every_block: int) -> list[str]:
+def reference_features(
+    maps: dict[str, jax.Array], blocks: tuple[int, ...], every_block: int
+) -> list[str]:
     """The reference's names of the stacks of our maps, in our order."""
     names = []
     for ours, name in reference_maps(blocks, every_block).items():
@@ -54,11 +56,11 @@ def asked_for(name: str, g: dict[str, np.ndarray]) -> bool:
 @pytest.fixture(scope="module")
 def case(golden):
     g = golden("12_mae_official.npz")
-    blocks, every_block = tuple(int(n) for n in g["cfg.layers"]), int(g["cfg.every_k_block"])
+    blocks, every_block = tuple(int(n) for n in g["cfg.layers"]), int(g.get("cfg.every_k_block", 0))
     folded = g["w.encoder.conv1.kernel"].shape[2]  # p * p * C; cfg.patch_size is the mask's
     model = mae_resnet.MaskedAutoencoder(
         num_classes=int(g["cfg.num_classes"]),
-        channels=int(g["cfg.in_channels"]),
+        channels=g["in.x"].shape[3],
         base_channels=int(g["cfg.base_channels"]),
         blocks=blocks,
         input_patch_size=math.isqrt(folded // g["in.x"].shape[3]),
