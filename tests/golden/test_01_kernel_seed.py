@@ -1,13 +1,18 @@
 """The sphere form's field against reference numbers, in double and single precision."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from array_names import found
 
 from drifting.fields import kernel
 
-TEMPERATURES = (0.02, 0.05, 0.2)
+TEMPERATURE = re.compile(r"f64\.V\.self_mask\.tau([\d.]+)")
+LARGER = re.compile(r"f64\.big\.V\.self_mask\.tau([\d.]+)")
+TOY_STEP = re.compile(r"out\.toy\.step_tau([\d.]+)_eta([\d.]+)")
 CASES = ("self_mask", "self_nomask", "other_mask", "other_nomask", "same_count_mask",
          "same_count_nomask")
 
@@ -15,6 +20,18 @@ CASES = ("self_mask", "self_nomask", "other_mask", "other_nomask", "same_count_m
 @pytest.fixture(scope="module")
 def g(golden):
     return golden("01_kernel_seed.npz")
+
+
+@pytest.fixture(scope="module")
+def named(g):
+    """The temperatures, lowest first, under the names that the arrays give them."""
+    names = sorted((m[1] for m in found(g, TEMPERATURE)), key=float)
+    return {name: float(name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def temperatures(named):
+    return tuple(named.values())
 
 
 def sets(g, case, dtype):
@@ -31,39 +48,40 @@ def sets(g, case, dtype):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_field_in_double_precision(g, case):
+def test_field_in_double_precision(g, named, temperatures, case):
     with jax.enable_x64(True):
         arrays, masked = sets(g, case, jnp.float64)
-        v = kernel.drift(*arrays, TEMPERATURES, masked)
-        for i, t in enumerate(TEMPERATURES):
+        v = kernel.drift(*arrays, temperatures, masked)
+        for i, t in enumerate(named):
             np.testing.assert_allclose(v[i, 0], g[f"f64.V.{case}.tau{t}"], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_field_in_single_precision(g, case):
+def test_field_in_single_precision(g, named, temperatures, case):
     arrays, masked = sets(g, case, jnp.float32)
-    v = kernel.drift(*arrays, TEMPERATURES, masked)
-    for i, t in enumerate(TEMPERATURES):
+    v = kernel.drift(*arrays, temperatures, masked)
+    for i, t in enumerate(named):
         np.testing.assert_allclose(v[i, 0], g[f"f64.V.{case}.tau{t}"], rtol=0, atol=1e-6)
         np.testing.assert_allclose(v[i, 0], g[f"out.V.{case}.tau{t}"], rtol=0, atol=2e-6)
 
 
-def test_two_sets_of_equal_count_are_not_taken_for_one(g):
+def test_two_sets_of_equal_count_are_not_taken_for_one(g, named, temperatures):
     """The mask is an argument: with it off, equal counts change nothing."""
     arrays, _ = sets(g, "same_count_nomask", jnp.float32)
-    v = kernel.drift(*arrays, TEMPERATURES, False)
-    np.testing.assert_allclose(v[2, 0], g["f64.V.same_count_nomask.tau0.2"], rtol=0, atol=1e-6)
-    assert np.abs(v[2, 0] - g["f64.V.same_count_mask.tau0.2"]).max() > 1e-3
+    v = kernel.drift(*arrays, temperatures, False)[-1, 0]  # at the highest temperature
+    unmasked, masked = (f"f64.V.same_count_{flag}.tau{[*named][-1]}" for flag in ("nomask", "mask"))
+    np.testing.assert_allclose(v, g[unmasked], rtol=0, atol=1e-6)
+    assert np.abs(v - g[masked]).max() > 1e-3
 
 
 @pytest.mark.parametrize("case,masked", [("self_mask", True), ("other", False)])
 @pytest.mark.parametrize("kind", ["norm", "raw"])
-def test_sum_over_temperatures(g, case, masked, kind):
+def test_sum_over_temperatures(g, temperatures, case, masked, kind):
     names = ("in.x", "in.y_pos", "in.x" if masked else "in.y_neg_other")
     for dtype, atol in ((jnp.float64, 1e-7), (jnp.float32, 1e-4)):
         with jax.enable_x64(dtype == jnp.float64):
             arrays = [jnp.asarray(g[n], dtype)[None] for n in names]
-            v = kernel.drift(*arrays, TEMPERATURES, masked)
+            v = kernel.drift(*arrays, temperatures, masked)
             total = jnp.sum(kernel.unit_rms(v) if kind == "norm" else v, axis=0)[0]
             np.testing.assert_allclose(total, g[f"f64.Vmulti.{case}_{kind}"], rtol=0, atol=atol)
             np.testing.assert_allclose(total, g[f"out.Vmulti.{case}_{kind}"], rtol=0, atol=1e-4)
@@ -75,22 +93,23 @@ def test_normalised_sum_brought_to_unit_rms(g):
     np.testing.assert_allclose(kernel.unit_rms(v)[0], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("t", [0.2, 1.0, 5.0])
-def test_larger_sets(g, t):
+def test_larger_sets(g):
     with jax.enable_x64(True):
         x, y = (jnp.asarray(g[f"in.big.{n}"], jnp.float64)[None] for n in ("x", "y_pos"))
-        v = kernel.drift(x, y, x, (t,), True)[0, 0]
-        np.testing.assert_allclose(v, g[f"f64.big.V.self_mask.tau{t}"], rtol=0, atol=1e-10)
+        for m in found(g, LARGER):
+            v = kernel.drift(x, y, x, (float(m[1]),), True)[0, 0]
+            np.testing.assert_allclose(v, g[m[0]], rtol=0, atol=1e-10, err_msg=m[0])
 
 
-def test_distance_statistics(g):
+def test_distance_statistics(g, temperatures):
     x, y = (jnp.asarray(g[n])[None] for n in ("in.x", "in.y_pos"))
-    metrics = kernel.sphere_target(x, y, TEMPERATURES).metrics
+    metrics = kernel.sphere_target(x, y, temperatures).metrics
     for name in ("feature_dist_mean", "feature_dist_var"):
         np.testing.assert_allclose(metrics[name], g[f"out.{name}"], rtol=1e-5)
 
 
 def test_toy_step(g):
     x, y = (jnp.asarray(g[n])[None] for n in ("in.toy.points", "in.toy.target"))
-    step = x[0] + 0.1 * kernel.drift(x, y, x, (0.1,), True)[0, 0]
-    np.testing.assert_allclose(step, g["out.toy.step_tau0.1_eta0.1"], rtol=0, atol=1e-6)
+    for m in found(g, TOY_STEP):
+        step = x[0] + float(m[2]) * kernel.drift(x, y, x, (float(m[1]),), True)[0, 0]
+        np.testing.assert_allclose(step, g[m[0]], rtol=0, atol=1e-6, err_msg=m[0])

@@ -74,7 +74,7 @@ def case(golden):
     g = golden("06a_unet_pymeanflow.npz")
     augment = augmentation(g)
     model = unet.SongUNet(
-        num_classes=0,
+        num_classes=0,  # the reference's network reads no labels
         model_channels=int(g["cfg.model_channels"]),
         channel_mult=numbers(g["cfg.channel_mult"]),
         num_blocks=int(g["cfg.num_blocks"]),

@@ -41,7 +41,9 @@ def reference_name(path: str) -> str:
 
 
 def inputs(g):
-    z, *told = (jnp.asarray(g[f"in.{name}"]) for name in ("x", "t", "h", "labels"))
+    """Without labels in a file of a network without classes."""
+    names = [name for name in ("x", "t", "h", "labels") if f"in.{name}" in g]
+    z, *told = (jnp.asarray(g[f"in.{name}"]) for name in names)
     return z, Condition(*told)
 
 

@@ -61,8 +61,10 @@ def nchw(array):
 
 
 def inputs(g):
+    """Without labels in a file of a network without classes."""
     r, t = jnp.asarray(g["in.r_t"]).T
-    return nhwc(g["in.x"]), Condition(t, t - r, jnp.asarray(g["in.labels"]))
+    labels = jnp.asarray(g["in.labels"]) if "in.labels" in g else None
+    return nhwc(g["in.x"]), Condition(t, t - r, labels)
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,19 @@ def test_energy_distance(numbers):
         np.testing.assert_allclose(found, numbers[f"out.energy_{name}_statistic_f64"], rtol=1e-9)
 
 
+def neighbours(points, radius):
+    """The k whose distances to the k-th nearest other point are these radii."""
+    apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    ranked = np.sort(apart, axis=1)  # the point itself comes first
+    (k,) = np.flatnonzero(np.isclose(ranked, radius[:, None], rtol=1e-5, atol=0).all(axis=0))
+    return int(k)
+
+
 def test_precision_recall_density_coverage(numbers):
-    found = manifold.compare(double(numbers["in.pr.real"]), double(numbers["in.pr.fake"]), k=3)
+    real, fake = double(numbers["in.pr.real"]), double(numbers["in.pr.fake"])
+    k = neighbours(real, numbers["out.pr.radius_real"])
+    assert k == neighbours(fake, numbers["out.pr.radius_fake"])
+    found = manifold.compare(real, fake, k=k)
     np.testing.assert_array_equal(found.balls_of_fake > 0, numbers["out.pr.precision_per_fake"])
     np.testing.assert_array_equal(found.recalled, numbers["out.pr.recall_per_real"])
     for name, value in found.scores().items():

@@ -1,5 +1,6 @@
 """The masked autoencoder's encoder and its features against reference numbers."""
 
+import math
 import re
 
 import jax
@@ -10,11 +11,6 @@ import pytest
 from models import activations, mae_resnet
 
 PARTS = {"first": "conv1 gn1", "second": "conv2 gn2", "projection": "proj_conv proj_gn"}
-MAPS = {  # of ours, in order of depth
-    "stem": "conv1",
-    "stage1_block2": "layer1_blk2",
-    **{f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)},
-}
 
 
 def reference_name(path: tuple[str, ...]) -> str:
@@ -23,29 +19,51 @@ def reference_name(path: tuple[str, ...]) -> str:
     if head == "stem":
         return f"{'gn1' if is_norm else 'conv1'}.{leaf}"
     if head.endswith("_norm"):
-        return f"layer{head[5]}_norm.{leaf}"
-    stage, block = (int(n) - 1 for n in re.fullmatch(r"stage(\d)_block(\d)", head).groups())
+        return f"layer{head.removesuffix('_norm').removeprefix('stage')}_norm.{leaf}"
+    stage, block = (int(n) - 1 for n in re.fullmatch(r"stage(\d+)_block(\d+)", head).groups())
     return f"stages_{stage}.layers_{block}.{PARTS[path[1]].split()[is_norm]}.{leaf}"
 
 
-def reference_features(maps: dict[str, jax.Array]) -> list[str]:
+def reference_maps(blocks: tuple[int, ...], every_block: int) -> dict[str, str]:
+    """Our maps that features are made of, in order of depth, and the reference's names of them."""
+    names = {"stem": "conv1"}
+    for i, count in enumerate(blocks, start=1):
+        counted = range(every_block, count + 1, every_block) if every_block else ()
+        names |= {f"stage{i}_block{j}": f"layer{i}_blk{j}" for j in counted}
+        names[f"stage{i}"] = f"layer{i}"
+    return names
+
+
+def reference_features(
+    maps: dict[str, jax.Array], blocks: tuple[int, ...], every_block: int
+) -> list[str]:
     """The reference's names of the stacks of our maps, in our order."""
     names = []
-    for ours, name in MAPS.items():
-        sizes = [f"_{s}" for s in (2, 4) if maps[ours].shape[1] % s == 0]
+    for ours, name in reference_maps(blocks, every_block).items():
+        sides = maps[ours].shape[1:3]
+        sizes = [f"_{s}" for s in activations.PATCH_SIZES if not any(n % s for n in sides)]
         names.append(name)
         names += [f"{name}_{statistic}{s}" for s in ["", *sizes] for statistic in ("mean", "std")]
     return names
 
 
+def asked_for(name: str, g: dict[str, np.ndarray]) -> bool:
+    """Ours always takes patches of sides 2 and 4; a file may have been made with fewer."""
+    patches = re.fullmatch(r".*_(mean|std)_(\d+)", name)
+    return not patches or int(patches[2]) in g[f"cfg.patch_{patches[1]}_size"]
+
+
 @pytest.fixture(scope="module")
 def case(golden):
     g = golden("12_mae_official.npz")
+    blocks, every_block = tuple(int(n) for n in g["cfg.layers"]), int(g.get("cfg.every_k_block", 0))
+    folded = g["w.encoder.conv1.kernel"].shape[2]  # p * p * C; cfg.patch_size is the mask's
     model = mae_resnet.MaskedAutoencoder(
         num_classes=int(g["cfg.num_classes"]),
-        channels=int(g["cfg.in_channels"]),
+        channels=g["in.x"].shape[3],
         base_channels=int(g["cfg.base_channels"]),
-        blocks=tuple(int(n) for n in g["cfg.layers"]),
+        blocks=blocks,
+        input_patch_size=math.isqrt(folded // g["in.x"].shape[3]),
     )
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), g["in.x"], False))["params"]
     used = set()
@@ -63,10 +81,11 @@ def case(golden):
 
     def features(x):
         out = model.apply(variables, x, False)
-        stacks = activations.location_stacks(out, int(g["cfg.every_k_block"]))
+        stacks = activations.location_stacks(out, every_block)
         norm_x, _ = activations.input_stacks(x, model.input_patch_size)
-        names = ["norm_x", *reference_features(out.maps)]
-        return dict(zip(names, (norm_x, *stacks), strict=True))
+        names = ["norm_x", *reference_features(out.maps, blocks, every_block)]
+        named = zip(names, (norm_x, *stacks), strict=True)
+        return {name: stack for name, stack in named if asked_for(name, g)}
 
     return g, features
 
