@@ -8,11 +8,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 
-import pathlib
-
 import jax
 import numpy as np
 import pytest
+from places import GOLDEN, TFDS_DATA
 
 import drifting
 from configs import classifier_digits, digits
@@ -20,10 +19,6 @@ from drifting.pretrained import inception
 from models import classifiers, drift_dit
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-GOLDEN = pathlib.Path(os.environ.get("GOLDEN_DIR", ROOT / "../shared/golden"))
-TFDS_DATA = pathlib.Path(os.environ.get("TFDS_DATA_DIR", ROOT / "../shared/data/tfds"))
 
 
 @pytest.fixture(scope="session", autouse=True)

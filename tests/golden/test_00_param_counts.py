@@ -4,7 +4,7 @@ import json
 
 import pytest
 import script_modules
-from conftest import GOLDEN
+from places import GOLDEN
 
 param_table = script_modules.load("param_table")
 
