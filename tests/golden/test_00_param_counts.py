@@ -10,6 +10,7 @@ param_table = script_modules.load("param_table")
 
 SONG = "py-meanflow SongUNet"
 FILM = "DenoisingZoo UNet"
+# Sizes are in the table's names, in words: no array tells them.
 # name in the reference table: (network, values). Networks that this project lacks are not listed.
 UNETS = {
     f"{SONG}, CIFAR config (model_channels 128, channel_mult [2,2,2], 4 blocks, attention at 16, "

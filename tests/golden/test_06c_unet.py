@@ -62,7 +62,7 @@ def numbers(array: np.ndarray) -> tuple[int, ...]:
 def case(golden):
     g = golden("06c_unet_denoisingzoo.npz")
     model = unet.FilmUNet(
-        num_classes=0,
+        num_classes=0,  # the reference's network reads no labels
         model_channels=int(g["cfg.base_channels"]),
         channel_mult=numbers(g["cfg.channel_mult"]),
         num_blocks=int(g["cfg.num_res_blocks"]),
