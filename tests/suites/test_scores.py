@@ -393,6 +393,7 @@ def test_a_real_run(write, tmp_path):
     small = tmp_path / "small.py"
     small.write_text(
         "import runpy, sys; from models import drift_dit\n"
+        "sys.path.insert(0, '.')  # as train.py's own folder is, for its config files\n"
         "drift_dit.SIZES['nano'] = dict(hidden_size=64, depth=1, num_heads=2)\n"
         "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
