@@ -82,7 +82,10 @@ def restore(
         state = _read(path, shapes, optional)
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"checkpoint {path} does not fit this model: {first}") from error
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this model: it was made with another config or by "
+            f"another version ({first.rstrip(':')}); train in another --workdir"
+        ) from error
     return state, _saved_metrics(path)
 
 
