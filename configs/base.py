@@ -1,7 +1,7 @@
 """What the experiments here share. A config is made by `of(method, network)`, of the library.
 
 The result is locked: an unknown key, in a file or on the command line, is an error that names the
-nearest one. A key is declared once, beside the code that reads it: `Settings` in drifting/methods,
+nearest one. A key is declared once, next to the code that reads it: `Settings` in drifting/methods,
 in input_pipeline/sources.py, drifting/training/schedule.py, drifting/evaluation/settings.py, ...;
 attributes of networks in models/.
 

@@ -1,4 +1,4 @@
-"""What a generator network is told beside its input: one type for all networks and methods."""
+"""What a generator network is told in addition to its input: one type for all of them."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple

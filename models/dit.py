@@ -3,7 +3,7 @@
 Peebles and Xie, "Scalable Diffusion Models with Transformers" (arXiv:2212.09748), with a second
 time input, the length h = t - r of the interval (Geng et al., "Mean Flows for One-step Generative
 Modeling", arXiv:2505.13447). The defaults are the release of that paper; the other values of
-`position`, `time_planes` and `shared_time` give the seed's network.
+`position`, `time_planes` and `shared_time` give the network of kylevedder/DenoisingZoo.
 
 Every operation has a forward-mode derivative and a reverse-mode one of that, as MeanFlow needs
 both. Norms, softmax and the conditioning are float32 whatever `dtype` is.

@@ -2,8 +2,9 @@
 
 `SongUNet` is the DDPM++ of Song et al. (arXiv:2011.13456) in the form of EDM (Karras et al.,
 arXiv:2206.00364) with the filter of NCSN++ and a second time, as in the CIFAR-10 release of
-MeanFlow (Geng et al., arXiv:2505.13447). `FilmUNet` is the seed's, after ADM (Dhariwal and Nichol,
-arXiv:2105.05233): its times scale and shift, and enter the image as two planes as well.
+MeanFlow (Geng et al., arXiv:2505.13447). `FilmUNet` is kylevedder/DenoisingZoo's, after ADM
+(Dhariwal and Nichol, arXiv:2105.05233): its times scale and shift, and enter the image as two
+planes as well.
 
 Both halve the size of the maps from level to level and double it again, attend where a map has one
 of the sizes `attention_resolutions`, and give each block on the way up a map of the way down
@@ -36,7 +37,7 @@ SONG_SIZES = {
     "ncsnpp": dict(model_channels=128, channel_mult=(2, 2, 2), num_blocks=4),
 }
 FILM_SIZES = {
-    # nano is for two CPU cores; the others the seed's, film_wide its counterpart of the release's
+    # nano is for two CPU cores; the others are DenoisingZoo's, film_wide its counterpart of ncsnpp
     "nano": dict(
         model_channels=32, channel_mult=(1, 1, 1), num_blocks=1, attention_resolutions=(8,)
     ),

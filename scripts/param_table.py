@@ -43,18 +43,18 @@ of 224 equal torchvision's counts.
 GENERATOR_HEADER = """
 ## Generator networks
 
-By the names of models/registry.py and the sizes beside each network, told times and no labels.
-`unet` with `ncsnpp` is the network of MeanFlow's CIFAR-10 release, `film_unet` with `film` the
-seed's.
+By the names of models/registry.py and the sizes defined with each network, with times and without
+labels. `unet` with `ncsnpp` is the network of MeanFlow's CIFAR-10 release, `film_unet` with `film`
+that of kylevedder/DenoisingZoo.
 
 | network | sample | parameters |
 | --- | --- | ---: |
 """
 DIT_HEADER = """
 The DiT on 32x32x4 latents of 1000 classes, in two forms: the MeanFlow release's (a fixed table of
-positions) and the seed's (`position="learned"`, `time_planes=True`).
+positions) and kylevedder/DenoisingZoo's (`position="learned"`, `time_planes=True`).
 
-| size | patch | the release's | the seed's |
+| size | patch | the release's | DenoisingZoo's |
 | --- | ---: | ---: | ---: |
 """
 

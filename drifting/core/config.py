@@ -1,6 +1,6 @@
 """Configs: built from the dataclasses of those who read them, kept as JSON, compared on resume.
 
-A section of a config is a frozen dataclass beside the code that reads it, and declares its keys
+A section of a config is a frozen dataclass next to the code that reads it, and declares its keys
 there alone: names, defaults, meanings. `of` makes the locked ConfigDict that users change.
 
     from drifting.core import config

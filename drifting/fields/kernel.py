@@ -95,7 +95,7 @@ def _add_to_diagonal(distance: jax.Array, value: float) -> jax.Array:
     return distance + value * eye[None]
 
 
-# --- sphere: the seed's form ---------------------------------------------------------------------
+# --- sphere: the form of jaysarva/drifting-model --------------------------------------------------
 
 
 def unit_rms(drift: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@
     S(x, P) = out(sum_{y in P} softmax_y(a(x, y)) (g(y) - g(x)))
     a(x, y) = MLP[g(x), g(y), g(y) - g(x), |g(y) - g(x)|]
 
-after the seed system's set-attention field (drifting-model, learned_field.py): g is a network of
+after the set-attention field of jaysarva/drifting-model (learned_field.py): g is a network of
 two layers or the identity, out a linear map back without a bias, the MLP has one hidden layer, both
 with the exact GELU. V is antisymmetric in P and Q by construction, so it vanishes where they agree.
 Unlike the kernel field it is differentiable, in its parameters and in every point.

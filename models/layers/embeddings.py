@@ -1,6 +1,6 @@
-"""What a network is told beside its input, as one vector a sample.
+"""What a network is told in addition to its input, as one vector per sample.
 
-All of it is float32: it costs one row a sample, and MeanFlow lives on small differences of times.
+All of it is float32: it costs one row per sample, and MeanFlow lives on small differences of times.
 Throughout, t and h are float32 [B], the time and the length of the interval that ends there.
 """
 

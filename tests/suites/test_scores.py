@@ -3,21 +3,19 @@
 import csv
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import time
 
 import pytest
+from score_suite import BUDGET, ENCODER, RUNS
 
 from drifting import pictures, suites
-from drifting.core import config as config_lib
 from drifting.evaluation import report
 from drifting.suites import SuiteError, read_plan, runner
 from drifting.suites.tables import Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LDF = ROOT / "configs/suites/ldf.py"
 # Programs that keep to what train.py and evaluate.py promise. The toy folder records their starts,
 # and a file <run>.<program>.<fail|wait> there says what befalls them.
 BOTH = """
@@ -61,45 +59,6 @@ with open(workdir / "eval/fid_metrics.csv", "w") as file:
         writer.writerow([step, given["config.eval.features"], 1000, 1.0, 42, "digits", "train",
                          "ema", 12 - step / 2])
 """
-BUDGET = {
-    "eval.features": "pixels",
-    "train.total_steps": 20,
-    "train.checkpoint_steps": 10,
-    "train.keep_checkpoints": 3,
-}
-RUNS = {
-    "kernel": ("configs/digits.py", {}),
-    "ldf": ("configs/digits_ldf.py", {}),
-    "frozen": ("configs/digits_ldf.py", {"field.objective": "frozen"}),
-}
-ENCODER = "configs/classifier_digits.py"
-SUITE = """
-from drifting.suites import RunSpec, Suite
-RUNS, BUDGET, ENCODER = {runs!r}, {budget!r}, {encoder!r}
-
-def get_suite():
-    first = [RunSpec("encoder", ENCODER, in_table=False)] if ENCODER else []
-    measure = dict([("eval.features", "encoder:{{encoder}}")]) if ENCODER else dict()
-    return Suite(first + [
-        RunSpec(name, config, BUDGET | overrides | measure, after=[run.name for run in first])
-        for name, (config, overrides) in RUNS.items()
-    ], table="scores")
-"""
-
-
-@pytest.fixture
-def write(tmp_path):
-    """write(runs, budget, encoder) -> path of a suite file."""
-
-    def make(**changed):
-        path = tmp_path / "toy_suite.py"
-        given = {"runs": RUNS, "budget": BUDGET, "encoder": None, **changed}
-        path.write_text(SUITE.format(**given))
-        return path
-
-    return make
-
-
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The folder of toy runs, with their programs; pictures would take longer than they."""
@@ -304,86 +263,6 @@ def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
     assert path == out / "ablation.png" and options == {"log_scale": True}
 
 
-def changed_run(name, **overrides):
-    config, own = RUNS[name]
-    return {"runs": RUNS | {name: (config, own | overrides)}}
-
-
-@pytest.mark.parametrize(
-    "changed,message",
-    [
-        ({"runs": {}}, "'runs' has to be a list of RunSpec, with one run at least"),
-        ({"runs": {"logs": RUNS["ldf"]}}, "a run cannot be called 'logs'"),
-        ({"runs": {"a b": RUNS["ldf"]}}, "a run cannot be called 'a b': use letters"),
-        ({"runs": {"encoder": RUNS["ldf"]}, "encoder": ENCODER}, "two runs are called 'encoder'"),
-        ({"runs": {"a": ("configs/digit.py", {})}}, "is 'configs/digit.py': there is no"),
-        ({"runs": {"a": (None, {})}}, "the config of 'a' is None"),
-        (
-            {"budget": BUDGET | {"train.total_stps": 3}},
-            "unknown key 'train.total_stps' of the run 'kernel'; did you mean 'train.total_steps'?",
-        ),
-        ({"budget": BUDGET | {"ema_decay": "much"}}, "the run 'kernel': Could not over"),
-        ({"budget": BUDGET | {"method.encoder": None}}, "None, which takes a config"),
-        (
-            {"budget": BUDGET | {"train.keep_checkpoints": 2}},
-            "'kernel' keeps 2 of the 3 checkpoints to be scored",
-        ),
-        (
-            changed_run("ldf", **{"train.total_steps": 30}),
-            "train.total_steps is 20 in 'kernel' but 30 in 'ldf'",
-        ),
-        (
-            {"budget": {"train.total_epochs": 1.0}},
-            "'kernel' needs train.total_steps and train.checkpoint_steps",
-        ),
-        ({"encoder": "configs/nothing.py"}, "the config of 'encoder' is"),
-        ({"encoder": "configs/digits.py:what"}, "configs/digits.py:what: TypeError: "),
-    ],
-)
-def test_bad_suites_are_refused(write, tmp_path, changed, message):
-    with pytest.raises(SuiteError, match=re.escape(message)):
-        suites.run(write(**changed), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_options_that_a_suite_cannot_meet_are_refused(write, tmp_path):
-    with pytest.raises(SuiteError, match="no 'nano' budget; leave --nano out"):
-        read_plan(write(), tmp_path, nano=True)
-    with pytest.raises(SuiteError, match="no run waits for an 'encoder', so --encoder"):
-        read_plan(write(), tmp_path, encoder="runs/encoder")
-
-
-@pytest.mark.parametrize("nano", [False, True])
-def test_runs_of_the_learned_field_differ_in_what_their_names_say(nano, tmp_path):
-    table = read_plan(LDF, tmp_path, nano).table
-    assert all(config.is_locked for config in table.configs.values())
-    flat = {run.name: config_lib.flatten(table.configs[run.name]) for run in table.runs}
-    assert list(flat) == [
-        "kernel", "kernel_no_encoder", "ldf", "ldf_no_proj", "ldf_setsize_small",
-        "ldf_setsize_large", "ldf_frozen", "ldf_distill",
-    ]  # fmt: skip
-    small, large = (4, 16) if nano else (16, 64)
-    differences = {
-        "kernel": {"method.field": "kernel"},
-        "kernel_no_encoder": {"method.field": "kernel", "method.encoder": None},
-        "ldf": {},
-        "ldf_no_proj": {"field.projection": 0},
-        "ldf_setsize_small": {"method.num_generated": small, "method.num_positives": small},
-        "ldf_setsize_large": {"method.num_generated": large, "method.num_positives": large},
-        "ldf_frozen": {"field.objective": "frozen"},
-        "ldf_distill": {"field.objective": "distill"},
-    }
-    for name, values in flat.items():
-        ldf = flat["ldf"]
-        assert {k: v for k, v in values.items() if v != ldf[k]} == differences[name], name
-    encoder = str(tmp_path / "encoder")
-    assert flat["ldf"]["method.encoder"] == encoder
-    assert flat["ldf"]["eval.features"] == f"encoder:{encoder}"
-    assert table.steps == list(range(0, 151, 30) if nano else range(0, 9751, 1950))
-    sizes = (flat["ldf"]["model.size"], table.configs["encoder"].model.width)
-    assert sizes == (("nano", 0.25) if nano else ("tiny", 1.0))
-
-
 @pytest.mark.slow
 def test_a_real_run(write, tmp_path):
     """Two steps beside a learned field on digits, trained and scored by the programs themselves.
@@ -415,30 +294,3 @@ def test_a_real_run(write, tmp_path):
     assert float(row["frechet_0"]) > 0 and row["last"] == row["frechet_2"]
     assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
     assert not (tmp_path / "out" / "frozen" / "eval" / "artifacts").exists()
-
-
-def test_the_script_says_mistakes_in_one_line(write, tmp_path):
-    command = [sys.executable, ROOT / "scripts/run_suite.py", "--out", tmp_path / "out"]
-    done = subprocess.run([*command, write(runs={})], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert re.fullmatch("error: .*toy_suite.py: 'runs' has to be a list.*\n", done.stderr)
-
-
-def test_a_dry_run_only_tells(write, tmp_path, capsys):
-    path = write(encoder=ENCODER)
-    suites.run(path, tmp_path / "out", dry_run=True)
-    assert not (tmp_path / "out").exists()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0].split() for line in lines[:-1]] == [
-        ["start", name] for name in ("encoder", *RUNS)
-    ]
-    assert " && " in lines[1] and "evaluate.py --workdir" in lines[1]
-
-
-def test_reading_a_suite_takes_no_accelerator():
-    """Reading a suite makes configs, and with them imports JAX, which must not start a backend."""
-    code = (
-        "from drifting import suites; suites.read_plan('configs/suites/ldf.py', 'out')\n"
-        "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,4 +1,4 @@
-"""How a learned drifting field is trained beside a generator: its objectives and its steps.
+"""How a learned drifting field is trained with a generator: its objectives and its steps.
 
 In the system that the operator comes from, the generator's target is detached and nothing else
 trains the field, so it stays as initialised (here: the objective `frozen`). Here it learns, on the

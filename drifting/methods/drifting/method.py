@@ -41,8 +41,8 @@ def extrapolate(
 ) -> jax.Array:
     """Guidance by two passes: x_null + s (x_class - x_null), [B, H, W, C].
 
-    The label is dropped here, whatever mode the network is in: in the seed system dropping was
-    tied to training, so its guided samples were plain ones.
+    The label is dropped here, whatever mode the network is in: in jaysarva/drifting-model
+    dropping was tied to training, so its guided samples were plain ones.
     """
     conditional = generate(noise, labels, cfg_scale, style)
     null = generate(noise, jnp.full_like(labels, null_label), cfg_scale, null_style)
@@ -270,9 +270,11 @@ class Drifting(Generator):
         """Raises ConfigError for a scale that the run cannot be sampled at."""
         if _is_one(cfg_scale):
             return
-        if self.settings.normalization == "distance" and "guidance" not in self.network.reads:
+        told = "guidance" in self.network.reads and self.settings.cfg_max > 1.0
+        if self.settings.normalization == "distance" and not told:
             raise ConfigError(
-                "this run's network reads no guidance, so cfg_scale must be 1 "
+                "this run's network reads no guidance, or saw none in training "
+                f"(config.method.cfg_max = {self.settings.cfg_max:g}), so cfg_scale must be 1 "
                 "(config.eval.cfg_scale, --cfg_scale)"
             )
         if self.settings.normalization == "sphere" and not self.settings.label_dropout:

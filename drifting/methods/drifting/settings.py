@@ -26,8 +26,8 @@ class Settings(MethodSettings):
     # The network whose features drift: the workdir of a classifier or masked autoencoder, or
     # torch:<network>:<file> with torchvision's weights. None: pixels.
     encoder: str | None = None
-    # pooled: the mean of each stage's map, the seed's way. locations: every place of the maps,
-    # their means and deviations over patches, and the pixels, the paper's way.
+    # pooled: the mean of each stage's map, as in jaysarva/drifting-model. locations: every place of
+    # the maps, their means and deviations over patches, and the pixels, as in the paper.
     encoder_features: str = "pooled"
     encoder_every_block: int = 2  # locations: maps of every k-th block as well; 0: of none
     classes_per_step: int = 0  # 0: all classes

@@ -241,3 +241,13 @@ def test_an_unknown_method_is_named():
     config.method.name = "drift"
     with pytest.raises(ConfigError, match=r"'drift' is not one of .*did you mean 'drifting'"):
         methods.create(config, FACTS)
+
+
+def test_a_run_that_saw_no_guidance_is_sampled_without():
+    """A scale that was never trained with would give numbers that mean nothing."""
+    method = make(cfg_max=1.0)
+    state = jax.jit(method.init)(jax.random.key(0))
+    labels = jnp.zeros(2, jnp.int32)
+    with pytest.raises(ConfigError, match="saw none in training .*cfg_max = 1.*must be 1"):
+        method.sample(state, jax.random.key(0), labels, 1.5)
+    assert method.sample(state, jax.random.key(0), labels, 1.0).shape == (2, 8, 8, 1)

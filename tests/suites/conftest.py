@@ -1,0 +1,5 @@
+"""What several tests of suites use."""
+
+from score_suite import write
+
+__all__ = ["write"]
