@@ -1,7 +1,7 @@
 """Scores the checkpoints of a run, or one folder of images against another.
 
-    python evaluate.py --workdir runs/digits --checkpoints all
-    python evaluate.py --real photos --fake generated
+python evaluate.py --workdir runs/digits --checkpoints all
+python evaluate.py --real photos --fake generated
 """
 
 import json

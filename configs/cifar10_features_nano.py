@@ -1,8 +1,8 @@
 """Drifting on CIFAR-10 in an encoder's features or on pixels, equal otherwise, on two CPU cores.
 
-    python train.py --config configs/classifier_cifar10.py:resnet18_nano --workdir runs/encoder
-    python train.py --config configs/cifar10_features_nano.py:encoder
-    python train.py --config configs/cifar10_features_nano.py:pixels
+python train.py --config configs/classifier_cifar10.py:resnet18_nano --workdir runs/encoder
+python train.py --config configs/cifar10_features_nano.py:encoder
+python train.py --config configs/cifar10_features_nano.py:pixels
 """
 
 from configs import cifar10_nano

@@ -1,6 +1,6 @@
 """cifar10_short.py with a learned drifting field.
 
-    python train.py --config configs/cifar10_ldf.py
+python train.py --config configs/cifar10_ldf.py
 """
 
 from configs import cifar10_short

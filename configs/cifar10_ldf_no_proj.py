@@ -1,6 +1,6 @@
 """cifar10_ldf.py whose field works on the features themselves, without a projection.
 
-    python train.py --config configs/cifar10_ldf_no_proj.py
+python train.py --config configs/cifar10_ldf_no_proj.py
 """
 
 from configs import cifar10_ldf

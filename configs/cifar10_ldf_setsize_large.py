@@ -1,6 +1,6 @@
 """cifar10_ldf.py with twice the samples and positives a class.
 
-    python train.py --config configs/cifar10_ldf_setsize_large.py
+python train.py --config configs/cifar10_ldf_setsize_large.py
 """
 
 from configs import cifar10_ldf

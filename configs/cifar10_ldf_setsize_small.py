@@ -1,6 +1,6 @@
 """cifar10_ldf.py with half the samples and positives a class.
 
-    python train.py --config configs/cifar10_ldf_setsize_small.py
+python train.py --config configs/cifar10_ldf_setsize_small.py
 """
 
 from configs import cifar10_ldf

@@ -1,6 +1,6 @@
 """CIFAR-10 for 9,750 steps (50 epochs of 195), the budget of the ablations.
 
-    python train.py --config configs/cifar10_short.py
+python train.py --config configs/cifar10_short.py
 """
 
 from configs import cifar10

@@ -1,6 +1,6 @@
 """cifar10_short.py on pixels, otherwise equal: what the encoder is worth.
 
-    python train.py --config configs/cifar10_short_no_encoder.py
+python train.py --config configs/cifar10_short_no_encoder.py
 """
 
 from configs import cifar10_short

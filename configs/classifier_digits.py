@@ -1,6 +1,6 @@
 """A classifier of scikit-learn's 8x8 digits: seconds on a CPU, to see how a run goes.
 
-    python train.py --config configs/classifier_digits.py
+python train.py --config configs/classifier_digits.py
 """
 
 from configs import base

@@ -1,6 +1,6 @@
 """Flow matching in the plane: meanflow_toy2d.py without mean velocities, and 50 steps.
 
-    python train.py --config configs/flow_toy2d.py
+python train.py --config configs/flow_toy2d.py
 """
 
 from configs import meanflow_toy2d

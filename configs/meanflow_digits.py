@@ -1,8 +1,8 @@
 """Class-conditional 8x8 digits in one step, by MeanFlow.
 
-    python train.py --config configs/meanflow_digits.py
-    python evaluate.py --workdir runs/meanflow_digits
-    python evaluate.py --workdir runs/meanflow_digits --sampler euler --sampling_steps 50
+python train.py --config configs/meanflow_digits.py
+python evaluate.py --workdir runs/meanflow_digits
+python evaluate.py --workdir runs/meanflow_digits --sampler euler --sampling_steps 50
 """
 
 from configs import base

@@ -1,7 +1,7 @@
 """MeanFlow in the plane, for one step: eight normal distributions around a circle.
 
-    python train.py --config configs/meanflow_toy2d.py
-    python scripts/animate.py --workdir runs/meanflow_toy2d
+python train.py --config configs/meanflow_toy2d.py
+python scripts/animate.py --workdir runs/meanflow_toy2d
 """
 
 from configs import base

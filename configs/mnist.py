@@ -1,6 +1,6 @@
 """Class-conditional MNIST at 32x32, in pixel space.
 
-    python train.py --config configs/mnist.py
+python train.py --config configs/mnist.py
 """
 
 from configs import base

@@ -160,9 +160,7 @@ class BlockE(nn.Module):
             pool = Conv(192, name="branch_pool")(max_pool(x, stride=1))
         else:
             pool = pooled(192)(x)
-        return jnp.concatenate(
-            [one, rows, columns, double_rows, double_columns, pool], axis=-1
-        )
+        return jnp.concatenate([one, rows, columns, double_rows, double_columns, pool], axis=-1)
 
 
 class InceptionV3(nn.Module):

@@ -194,9 +194,7 @@ class SongUNet(UNet):
             x = self._attend_at_resolution(x, f"up_{level}_attention")
         return self._head(x, z.shape[-1], self.style.branch_init)
 
-    def _embedding(
-        self, condition: Condition, batch: int, augment: jax.Array | None
-    ) -> jax.Array:
+    def _embedding(self, condition: Condition, batch: int, augment: jax.Array | None) -> jax.Array:
         embedding = JointEmbedding(
             self.noise_mult * self.model_channels,
             EMBEDDING_MULT * self.model_channels,

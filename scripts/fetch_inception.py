@@ -1,7 +1,7 @@
 """Gets the FID Inception's weights into the cache, as safetensors.
 
-    python scripts/fetch_inception.py                  # downloads the PyTorch port (needs PyTorch)
-    python scripts/fetch_inception.py --from FILE      # .pth, TensorFlow's .pb, or .safetensors
+python scripts/fetch_inception.py                  # downloads the PyTorch port (needs PyTorch)
+python scripts/fetch_inception.py --from FILE      # .pth, TensorFlow's .pb, or .safetensors
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Writes tables of the networks' parameter counts, from shapes alone.
 
-    python scripts/param_table.py
+python scripts/param_table.py
 """
 
 import functools

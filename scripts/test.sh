@@ -4,4 +4,5 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 ruff check .
+ruff format --check .
 python -m pytest -n 2 --dist worksteal "$@"

@@ -89,4 +89,3 @@ def cache_dir() -> pathlib.Path:
         return pathlib.Path(given).expanduser()
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home) / "drifting"
-

@@ -43,9 +43,7 @@ def name_of(settings: AdamW | SGD) -> str:
     return next(name for name, kind in OPTIMIZERS.items() if type(settings) is kind)
 
 
-def learning_rates(
-    optimizer: Any, total_steps: int, section: str = "optimizer"
-) -> optax.Schedule:
+def learning_rates(optimizer: Any, total_steps: int, section: str = "optimizer") -> optax.Schedule:
     """The learning rate at each step (from 0) of a config.optimizer, or of another section.
 
     Step k of a linear warm-up over W steps has learning_rate * (k + 1) / W: the first step is
@@ -92,8 +90,6 @@ def make_optimizer(
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm > 0 else optax.identity()
     if optimizer.name == "adamw":
         b1, b2 = optimizer.beta1, optimizer.beta2
-        return optax.chain(
-            clip, optax.adamw(schedule, b1=b1, b2=b2, weight_decay=decay)
-        ), schedule
+        return optax.chain(clip, optax.adamw(schedule, b1=b1, b2=b2, weight_decay=decay)), schedule
     momentum = optax.sgd(schedule, momentum=optimizer.momentum, nesterov=True)
     return optax.chain(clip, optax.add_decayed_weights(decay), momentum), schedule

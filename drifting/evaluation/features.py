@@ -67,9 +67,7 @@ def feature_function(name: str, space: Space, mode: str) -> FeatureFunction:
     """
     if name not in _MAKERS:
         known = ", ".join((*sorted(_MAKERS), "encoder:<workdir>"))
-        raise ConfigError(
-            f"unknown features {name!r}, known: {known}{did_you_mean(name, _MAKERS)}"
-        )
+        raise ConfigError(f"unknown features {name!r}, known: {known}{did_you_mean(name, _MAKERS)}")
     require_images(name, space)
     return _MAKERS[name](space, resize.require_mode(mode))
 

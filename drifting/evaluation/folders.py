@@ -29,9 +29,7 @@ def score_folders(
     require_measurable(settings, real, function, fake.space, len(fake))
     began = time.perf_counter()
     size = settings.batch_size
-    reference = Reference(
-        real, None, function, batch_size=size, heldout_count=0, sharding=sharding
-    )
+    reference = Reference(real, None, function, batch_size=size, heldout_count=0, sharding=sharding)
     collected = collect.describe_images(
         collect.split(fake.images, size),
         fake.space,

@@ -49,9 +49,7 @@ class Reference:
     def moments(self) -> Moments:
         if self._statistics:
             return reference.read(self._statistics, self._features)
-        return reference.moments_of(
-            self.images, self._features, self._batch_size, self._sharding
-        )
+        return reference.moments_of(self.images, self._features, self._batch_size, self._sharding)
 
     @functools.cached_property
     def vectors(self) -> np.ndarray:

@@ -44,8 +44,7 @@ def require_measurable(
     for metric in chosen:
         if count < metric.least_samples:
             raise ConfigError(
-                f"--metrics {metric.name} needs {metric.least_samples} samples or more, "
-                f"not {count}"
+                f"--metrics {metric.name} needs {metric.least_samples} samples or more, not {count}"
             )
     _require_kind(chosen, f"{real.source} holds", real.space)
     _require_kind(chosen, "the samples are", samples)
@@ -77,9 +76,7 @@ def _require_one_size(
     if real == samples:
         return
     if not function.mode:  # nothing brings them to one size
-        raise ConfigError(
-            f"{function.name} of {real.shape} and {samples.shape} cannot be compared"
-        )
+        raise ConfigError(f"{function.name} of {real.shape} and {samples.shape} cannot be compared")
     unfit = [metric.name for metric in chosen if Need.IMAGES in metric.needs]
     if unfit:
         raise ConfigError(

@@ -73,9 +73,7 @@ def make_scorers(
     )
     scorers = []
     for scale in cfg_scales:
-        program = generation.SampleProgram(
-            run.sampler(scale, settings.ema), images.space, sharding
-        )
+        program = generation.SampleProgram(run.sampler(scale, settings.ema), images.space, sharding)
         for seed in seeds:
             one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
             scorers.append(Scorer(run, reference, function, program, one))

@@ -31,9 +31,7 @@ def mean_velocity(
     return jax.jvp(of, (z, r, t), (tangent, jnp.zeros_like(r), jnp.ones_like(t)))
 
 
-def regression_target(
-    v: jax.Array, r: jax.Array, t: jax.Array, du_dt: jax.Array
-) -> jax.Array:
+def regression_target(v: jax.Array, r: jax.Array, t: jax.Array, du_dt: jax.Array) -> jax.Array:
     """v - (t - r) du/dt, without gradient (eq. 10)."""
     return jax.lax.stop_gradient(v - broadcast(t - r, v) * du_dt)
 

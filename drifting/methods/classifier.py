@@ -140,8 +140,7 @@ class Classifier(Scored, FeatureEncoder):
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        loss = jnp.mean(batches.cross_entropy(
-            found.logits, labels, self.settings.label_smoothing))
+        loss = jnp.mean(batches.cross_entropy(found.logits, labels, self.settings.label_smoothing))
         accuracy = jnp.mean(jnp.argmax(found.logits, axis=-1) == labels)
         return loss, ({"loss": loss, "accuracy": accuracy}, updated.get("batch_stats", {}))
 

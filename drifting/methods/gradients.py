@@ -14,9 +14,7 @@ T = TypeVar("T")
 def require_division(micro_batches: int, rows: int, what: str) -> None:
     """Raises ConfigError unless `rows` rows are micro_batches equal parts."""
     if micro_batches < 1 or rows % micro_batches:
-        raise ConfigError(
-            f"config.method.micro_batches = {micro_batches} does not divide {what}"
-        )
+        raise ConfigError(f"config.method.micro_batches = {micro_batches} does not divide {what}")
 
 
 def in_chunks(rows: Any, count: int, axis: int = 0) -> Any:

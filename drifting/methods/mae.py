@@ -150,9 +150,7 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
 
     def _mask(self, key: jax.Array, images: jax.Array) -> jax.Array:
         s = self.settings
-        return square_mask(
-            key, images.shape[:3], s.mask_patch, s.mask_ratio_min, s.mask_ratio_max
-        )
+        return square_mask(key, images.shape[:3], s.mask_patch, s.mask_ratio_min, s.mask_ratio_max)
 
     def _fill(self, params: Any, images: jax.Array, mask: jax.Array) -> Any:
         """Hidden values are 0, the middle grey, as released."""

@@ -10,9 +10,7 @@ from drifting.pictures import figures
 _MOST_LABELS = 20  # classes with names and numbers
 
 
-def plot_confusion(
-    counts: np.ndarray, class_names: Sequence[str], path: str | os.PathLike
-) -> None:
+def plot_confusion(counts: np.ndarray, class_names: Sequence[str], path: str | os.PathLike) -> None:
     """Draws counts [K, K], true class by predicted class, as shares of each true class in %.
 
     The shares are written into the cells, and the classes beside them, where there is room: up to

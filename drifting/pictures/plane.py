@@ -21,9 +21,7 @@ _LEAST_REAL = 1000  # points that say where samples should be
 _MOST_PATHS = 300  # lines of a picture
 
 
-def plot_points(
-    points: np.ndarray, reference: np.ndarray | None, path: str | os.PathLike
-) -> None:
+def plot_points(points: np.ndarray, reference: np.ndarray | None, path: str | os.PathLike) -> None:
     """Draws samples [N, 2] over the first of real points [M, 2], pale: as many, or 1,000 of few.
 
     The plane that is shown is that of the real points, where they are given; how many samples are

@@ -200,8 +200,7 @@ class Run(Sampled):
         config, facts = config_lib.read(workdir / "config.json")
         if not checkpoints.valid_steps(workdir / "checkpoints"):
             raise WorkdirError(
-                f"{workdir} has no finished checkpoint yet; train it further with "
-                "`python train.py`"
+                f"{workdir} has no finished checkpoint yet; train it further with `python train.py`"
             )
         if precision:
             config = config.copy_and_resolve_references()

@@ -129,9 +129,7 @@ class Session:
 
     def conclude(self) -> int:
         """Names what is not finished; returns the exit code."""
-        rows = [
-            {"name": run.name, **self.table.outcome(run, self.ended)} for run in self.plan.runs
-        ]
+        rows = [{"name": run.name, **self.table.outcome(run, self.ended)} for run in self.plan.runs]
         lines = tables.unfinished_lines(rows)
         if lines:
             log.error("%d of %d runs are not finished, see %s:\n%s",

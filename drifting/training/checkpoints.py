@@ -249,10 +249,7 @@ def _without(state: TrainState, names: Iterable[str]) -> TrainState:
     """The state without some of its networks."""
     parts = ("params", "ema_params", "opt_state")
     return state.replace(
-        **{
-            part: {k: v for k, v in vars(state)[part].items() if k not in names}
-            for part in parts
-        }
+        **{part: {k: v for k, v in vars(state)[part].items() if k not in names} for part in parts}
     )
 
 

@@ -144,7 +144,10 @@ class Trainer:
 
     def _bar(self) -> tqdm:
         return tqdm(
-            total=self.schedule.total, initial=self.step, unit="step", desc="training",
+            total=self.schedule.total,
+            initial=self.step,
+            unit="step",
+            desc="training",
             mininterval=1.0,
         )
 
@@ -213,9 +216,11 @@ class Trainer:
     def _save(self) -> None:
         began = time.perf_counter()
         self._collect()  # a state is saved only once its losses are known to be finite
-        row = self.last_row if not self.window.steps else {
-            "epoch": self.step / self.schedule.per_epoch, **self.window.means()
-        }
+        row = (
+            self.last_row
+            if not self.window.steps
+            else {"epoch": self.step / self.schedule.per_epoch, **self.window.means()}
+        )
         if self.saved_step != self.step:
             self.checkpoints.save(self.state, self.step, row | self._validate())
             self.saved_step = self.step

@@ -72,9 +72,7 @@ def compile_steps(
 
 
 def _trace(method: Method, arguments: tuple, out_shardings: tuple, looped: bool) -> Any:
-    program = jax.jit(
-        make_program(method, looped), donate_argnums=0, out_shardings=out_shardings
-    )
+    program = jax.jit(make_program(method, looped), donate_argnums=0, out_shardings=out_shardings)
     return program.trace(*arguments)
 
 

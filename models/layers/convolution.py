@@ -20,9 +20,7 @@ kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 def conv3x3(features: int, dtype: Dtype, init: Initializer, name: str, stride: int = 1) -> nn.Conv:
     """A 3x3 convolution, made inside a module; stride 1 keeps the size and 2 halves it."""
-    return nn.Conv(
-        features, (3, 3), stride, padding=1, dtype=dtype, kernel_init=init, name=name
-    )
+    return nn.Conv(features, (3, 3), stride, padding=1, dtype=dtype, kernel_init=init, name=name)
 
 
 class ConvNorm(nn.Module):
@@ -84,9 +82,7 @@ def convolve_by_product(
     return flat.reshape(*columns.shape[:3], features)
 
 
-def convolve(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
-) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
     """x [B, H, W, C] with a kernel [kh, kw, C, O], padded by zeros on both sides."""
 
     def native(x: jax.Array, kernel: jax.Array) -> jax.Array:

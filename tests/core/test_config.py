@@ -44,8 +44,11 @@ def test_every_config_builds_its_method(name):
 
 
 def test_values_of_the_original_runs():
-    for name, warmup, steps in (("mnist", 1000, None), ("cifar10", 2000, 78_000),
-                                ("cifar10_short", 500, 9_750)):
+    for name, warmup, steps in (
+        ("mnist", 1000, None),
+        ("cifar10", 2000, 78_000),
+        ("cifar10_short", 500, 9_750),
+    ):
         config = importlib.import_module(f"configs.{name}").get_config()
         o, m = config.optimizer, config.method
         assert (o.learning_rate, o.weight_decay, o.clip_norm) == (2e-4, 0.01, 2.0)
@@ -86,8 +89,9 @@ def test_an_unknown_key_names_the_nearest():
         config.method.update({"temperatres": (0.1,)})
 
 
-@pytest.mark.parametrize("unit,value,steps", [("steps", 7, 7), ("epochs", 2.5, 500),
-                                              ("examples", 640, 2)])
+@pytest.mark.parametrize(
+    "unit,value,steps", [("steps", 7, 7), ("epochs", 2.5, 500), ("examples", 640, 2)]
+)
 def test_durations_in_any_unit(unit, value, steps):
     train = base.of("drifting").train
     train.total_steps = None

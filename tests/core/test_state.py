@@ -38,8 +38,9 @@ def adamw(**changed):
 
 def test_the_cosine_ends_where_it_should():
     schedule = rates(total=110, schedule="cosine", learning_rate=0.4)
-    np.testing.assert_allclose([schedule(0), schedule(9), schedule(10)], [0.04, 0.4, 0.4],
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        [schedule(0), schedule(9), schedule(10)], [0.04, 0.4, 0.4], rtol=1e-6
+    )
     np.testing.assert_allclose(schedule(35), 0.4 * (2 + np.sqrt(2)) / 4, rtol=1e-6)
     np.testing.assert_allclose(schedule(60), 0.2, rtol=1e-5)
     assert 0 < schedule(109) < 1e-4
@@ -123,7 +124,9 @@ def test_two_optimisers_in_one_step_are_one_step():
     for name in params:
         np.testing.assert_allclose(state.params[name]["w"], 0.99, rtol=1e-4)
     np.testing.assert_allclose(state.weights("generator")["w"], 0.999, rtol=1e-5)
-    np.testing.assert_array_equal(state.weights("generator", ema=False)["w"],
-                                  state.params["generator"]["w"])
-    np.testing.assert_array_equal(state.weights("discriminator")["w"],
-                                  state.params["discriminator"]["w"])
+    np.testing.assert_array_equal(
+        state.weights("generator", ema=False)["w"], state.params["generator"]["w"]
+    )
+    np.testing.assert_array_equal(
+        state.weights("discriminator")["w"], state.params["discriminator"]["w"]
+    )

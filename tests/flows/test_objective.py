@@ -85,8 +85,7 @@ def test_exact_mean_velocity_of_a_linear_flow_has_no_residual():
         keys = jax.random.split(jax.random.key(0))
         z = jax.random.normal(keys[0], (100, 2), jnp.float64)
         r, t = (
-            a.astype(jnp.float64)
-            for a in paths.sample_intervals(keys[1], 100, "uniform", 0.0, 1.0)
+            a.astype(jnp.float64) for a in paths.sample_intervals(keys[1], 100, "uniform", 0.0, 1.0)
         )
 
         def size(t):
@@ -114,9 +113,7 @@ def test_training_recovers_the_exact_mean_velocity():
         z, _ = paths.interpolate(x, e, t)
         v = jnp.broadcast_to((a + b * t)[:, None], z.shape)
         found, du_dt = objective.mean_velocity(u(w), z, r, t, v)
-        return jnp.mean(
-            objective.squared_error(found, objective.regression_target(v, r, t, du_dt))
-        )
+        return jnp.mean(objective.squared_error(found, objective.regression_target(v, r, t, du_dt)))
 
     optimizer = optax.adam(optax.cosine_decay_schedule(0.05, 1500))
 

@@ -25,9 +25,7 @@ def test_order_of_convergence(name):
     with jax.enable_x64(True):
         z = jnp.asarray([[1.0, 0.3], [-0.4, 2.0]])
         exact = turned(np.asarray(z), -np.sin(1.0))
-        errors = [
-            np.abs(solvers.solve(name, rotation, z, n)[0] - exact).max() for n in (16, 32)
-        ]
+        errors = [np.abs(solvers.solve(name, rotation, z, n)[0] - exact).max() for n in (16, 32)]
     assert np.log2(errors[0] / errors[1]) == pytest.approx(ORDERS[name], abs=0.15)
 
 

@@ -14,8 +14,14 @@ TEMPERATURE = re.compile(r"f64\.V\.self_mask\.tau([\d.]+)")
 LARGER = re.compile(r"f64\.big\.V\.self_mask\.tau([\d.]+)")
 TOY_STEP = re.compile(r"out\.toy\.step_tau([\d.]+)_eta([\d.]+)")
 # Cases are ways to call the field, not sizes.
-CASES = ("self_mask", "self_nomask", "other_mask", "other_nomask", "same_count_mask",
-         "same_count_nomask")
+CASES = (
+    "self_mask",
+    "self_nomask",
+    "other_mask",
+    "other_nomask",
+    "same_count_mask",
+    "same_count_nomask",
+)
 
 
 @pytest.fixture(scope="module")

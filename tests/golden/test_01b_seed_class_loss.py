@@ -144,10 +144,12 @@ def test_regression_on_a_learned_field(g, temperatures):
         sets = class_sets(g, kernel.l2_normalize(generated), kernel.l2_normalize(positives))
         one = jnp.ones((1, 1, 1))
         return jnp.mean(
-            jnp.stack([
-                kernel.regression_loss(x, kernel.Target(goal, one, {}))[0]
-                for (x, _), goal in zip(sets, fixed, strict=True)
-            ])
+            jnp.stack(
+                [
+                    kernel.regression_loss(x, kernel.Target(goal, one, {}))[0]
+                    for (x, _), goal in zip(sets, fixed, strict=True)
+                ]
+            )
         )
 
     grad = jax.grad(loss_of)(generated)

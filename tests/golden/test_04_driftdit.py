@@ -169,8 +169,9 @@ def test_guidance_has_an_effect(case):
     g, model, variables = case
     noise, (_, _, labels, _, _) = inputs(g)
     half = noise.shape[0]
-    style, null_style = jnp.asarray(g["in.style_idx_cfg"][:half]), jnp.asarray(
-        g["in.style_idx_cfg"][half:]
+    style, null_style = (
+        jnp.asarray(g["in.style_idx_cfg"][:half]),
+        jnp.asarray(g["in.style_idx_cfg"][half:]),
     )
 
     def generate(noise, labels, scale, style):

@@ -63,8 +63,8 @@ def test_maps_of_every_size(size):
     width = model.base_channels
     stages = [out.maps[name].shape for name in ("stem", "stage1", "stage2", "stage3", "stage4")]
     assert stages == [
-        (2, side, side, width * times) for side, times in
-        [(32, 1), (32, 1), (16, 2), (8, 4), (4, 8)]
+        (2, side, side, width * times)
+        for side, times in [(32, 1), (32, 1), (16, 2), (8, 4), (4, 8)]
     ]
     assert out.pooled.shape == (2, 8 * width)
     assert sum("_block" in name for name in out.maps) == sum(model.blocks)

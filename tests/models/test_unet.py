@@ -167,9 +167,7 @@ def test_derivatives_where_blocks_are_computed_again():
     np.testing.assert_allclose(u, apply(variables, *inputs()), rtol=1e-4, atol=1e-5)
 
     # Forward mode against a central difference, reverse over forward against one of the loss.
-    ahead, behind = (
-        apply(variables, z + e, Condition(t + e, h + e, label)) for e in (1e-3, -1e-3)
-    )
+    ahead, behind = (apply(variables, z + e, Condition(t + e, h + e, label)) for e in (1e-3, -1e-3))
     np.testing.assert_allclose(du_dt, (ahead - behind) / 2e-3, rtol=2e-2, atol=2e-2)
     length = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)))
 

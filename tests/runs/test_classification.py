@@ -101,8 +101,13 @@ def test_without_a_test_split_it_is_said_and_the_rest_is_done(classify, tmp_path
     images = generator.integers(0, 256, (300, 8, 8, 1), np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=np.arange(300) % 10)
     with caplog.at_level("WARNING", logger="drifting"):
-        workdir = classify(**{"data.source": f"npz:{tmp_path / 'data.npz'}", "data.num_val": 50,
-                              "train.total_steps": 4})
+        workdir = classify(
+            **{
+                "data.source": f"npz:{tmp_path / 'data.npz'}",
+                "data.num_val": 50,
+                "train.total_steps": 4,
+            }
+        )
     assert "there will be no test.json" in caplog.text
     assert not (workdir / "test.json").exists()
     assert len([r for r in rows(workdir) if "val_accuracy" in r]) == 2
@@ -159,8 +164,12 @@ def test_an_encoder_is_the_best_checkpoint_on_its_own(encoder):
     [pytest.param("pooled", 2, marks=pytest.mark.slow), ("locations", 2 + 3 * 7)],
 )
 def test_drifting_in_an_encoders_features(encoder, small_config, tmp_path, kind, stacks):
-    values = {"method.encoder": str(encoder), "method.encoder_features": kind,
-              "method.encoder_every_block": 0, "train.total_steps": 4}
+    values = {
+        "method.encoder": str(encoder),
+        "method.encoder_features": kind,
+        "method.encoder_every_block": 0,
+        "train.total_steps": 4,
+    }
     config = small_config(**values)
     images = build.load_images(config)
     networks = frozen.load(config, images.space.shape)
@@ -191,8 +200,9 @@ def test_an_encoders_parameters_are_no_constants_of_the_step(encoder, small_conf
 @pytest.mark.slow
 def test_a_drifting_run_is_scored_in_an_encoders_features(encoder, train):
     workdir = train()
-    drifting.evaluate(workdir, "last", num_samples=80, features=f"encoder:{encoder}",
-                        metrics=[*metrics.known()])
+    drifting.evaluate(
+        workdir, "last", num_samples=80, features=f"encoder:{encoder}", metrics=[*metrics.known()]
+    )
     (row,) = report.read_rows(workdir / "eval" / "fid_metrics.csv")
     assert row["features"] == f"encoder:{encoder}" and row["fid_mode"] == ""
     values = {c: float(row[c]) for m in metrics.known().values() for c in m.columns}

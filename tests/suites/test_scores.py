@@ -59,6 +59,8 @@ with open(workdir / "eval/fid_metrics.csv", "w") as file:
         writer.writerow([step, given["config.eval.features"], 1000, 1.0, 42, "digits", "train",
                          "ema", 12 - step / 2])
 """
+
+
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The folder of toy runs, with their programs; pictures would take longer than they."""

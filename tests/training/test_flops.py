@@ -28,13 +28,18 @@ def test_loops_and_branches():
     assert flops.count(scanned, X) == 6 * 2 * 3 * 5 * 5
 
     def branched(x):
-        return jax.lax.cond(x[0, 0] > 0, lambda: x @ jnp.ones((5, 5)) @ jnp.ones((5, 2)),
-                            lambda: x @ jnp.ones((5, 2)))
+        return jax.lax.cond(
+            x[0, 0] > 0,
+            lambda: x @ jnp.ones((5, 5)) @ jnp.ones((5, 2)),
+            lambda: x @ jnp.ones((5, 2)),
+        )
 
     assert flops.count(branched, X) == 2 * 3 * 5 * (5 + 2)
     with pytest.raises(ValueError, match="while loop"):
-        flops.count(lambda x: jax.lax.fori_loop(0, x[0, 0].astype(int), lambda _, c: c @ c, x),
-                    jnp.ones((5, 5)))
+        flops.count(
+            lambda x: jax.lax.fori_loop(0, x[0, 0].astype(int), lambda _, c: c @ c, x),
+            jnp.ones((5, 5)),
+        )
 
 
 def test_convolution():

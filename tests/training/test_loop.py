@@ -34,8 +34,17 @@ def test_what_a_run_leaves(train):
     workdir = train()
     rows = writers.read_metrics(workdir / "metrics.jsonl")
     assert [r["step"] for r in rows] == list(range(1, 13))
-    wanted = {"loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "lr",
-              "images_per_second", "step_ms", "epoch"}
+    wanted = {
+        "loss",
+        "drift_norm",
+        "grad_norm",
+        "feature_dist_mean",
+        "feature_dist_var",
+        "lr",
+        "images_per_second",
+        "step_ms",
+        "epoch",
+    }
     assert wanted <= set(rows[0])
     np.testing.assert_allclose([r["lr"] for r in rows], [2e-5 * k for k in range(1, 13)], rtol=1e-5)
     assert Image.open(workdir / "curves.png").width > 300
@@ -121,8 +130,14 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(train, tmp_path)
 
 @pytest.mark.slow
 def test_on_a_cpu_a_call_of_a_convolving_method_is_one_step(small_classifier, tmp_path):
-    config = small_classifier(**{"train.total_steps": 3, "train.log_steps": 3,
-                                 "train.checkpoint_steps": 3, "train.steps_per_call": 3})
+    config = small_classifier(
+        **{
+            "train.total_steps": 3,
+            "train.log_steps": 3,
+            "train.checkpoint_steps": 3,
+            "train.steps_per_call": 3,
+        }
+    )
     drifting.train(config, tmp_path / "run")
     trainer = loop.Trainer(parts_of(config, 3, 3, 3, 3, 3, 1.0), tmp_path / "other")
     with jax.set_mesh(trainer.mesh):
@@ -147,12 +162,16 @@ class Counted:
         return self.method.train_step(*given)
 
 
-def test_nothing_is_traced_or_compiled_after_the_second_step(
-    small_config, tmp_path, monkeypatch
-):
+def test_nothing_is_traced_or_compiled_after_the_second_step(small_config, tmp_path, monkeypatch):
     # Events that differ in length: calls of 1 to 4 steps, samples, checkpoints.
-    config = small_config(**{"train.total_steps": 21, "train.log_steps": 2,
-                             "train.sample_steps": 5, "train.checkpoint_steps": 7})
+    config = small_config(
+        **{
+            "train.total_steps": 21,
+            "train.log_steps": 2,
+            "train.sample_steps": 5,
+            "train.checkpoint_steps": 7,
+        }
+    )
     parts = build(config)
     method = Counted(parts.method)
     compiled, seen = [], {}

@@ -1,6 +1,5 @@
 """Scores of a held-out set: every image once, whatever the batch, and kept with the checkpoint."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +15,11 @@ class Sums:
 
     def tally(self, state, images, labels, weight, key):
         means = jnp.mean(images, axis=(1, 2, 3))
-        return {"count": jnp.sum(weight), "total": jnp.sum(weight * means * (1.0 + labels)),
-                "scaled": state * jnp.sum(weight)}
+        return {
+            "count": jnp.sum(weight),
+            "total": jnp.sum(weight * means * (1.0 + labels)),
+            "scaled": state * jnp.sum(weight),
+        }
 
     def scores(self, sums):
         return {"mean": float(sums["total"] / sums["count"])}
@@ -62,8 +64,12 @@ def test_the_best_checkpoint_stays_also_after_a_resume(tmp_path):
 
 def test_of_equal_ones_the_latest_is_best_and_without_scores_none(tmp_path):
     store = checkpoints.Checkpoints(tmp_path, keep=9)
-    for step, metrics in ((1, {"loss": 1.0}), (2, {"val_accuracy": 0.5}),
-                          (3, {"val_accuracy": 0.5}), (4, {"val_accuracy": 0.4})):
+    for step, metrics in (
+        (1, {"loss": 1.0}),
+        (2, {"val_accuracy": 0.5}),
+        (3, {"val_accuracy": 0.5}),
+        (4, {"val_accuracy": 0.4}),
+    ):
         save(store, step, **metrics)
     store.close()
     assert checkpoints.best_step(tmp_path, "val_accuracy") == 3

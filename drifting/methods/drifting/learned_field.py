@@ -153,9 +153,7 @@ class LearnedField:
             draw = jnp.minimum(draw, self.draws - 1)
             gradient = jax.value_and_grad(self._loss, has_aux=True)
             (loss, metrics), grads = gradient(networks.params, features, draw)
-            updates, opt_state = self.optimizer.update(
-                grads, networks.opt_state, networks.params
-            )
+            updates, opt_state = self.optimizer.update(grads, networks.opt_state, networks.params)
             params = optax.apply_updates(networks.params, updates)
             norm = optax.tree.norm(grads)
             metrics = {"field_loss": loss, "field_grad_norm": norm, **metrics}

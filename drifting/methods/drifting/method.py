@@ -145,9 +145,7 @@ class Drifting(Generator):
         """
         s, keys = self.settings, Keys.of(key)
         classes = draws.classes(s, self.num_classes, keys.classes)
-        real, extra = draws.real(
-            s, self.num_drawn, self.flip, data, state.extra, keys, classes
-        )
+        real, extra = draws.real(s, self.num_drawn, self.flip, data, state.extra, keys, classes)
         cfg_scale = draws.cfg_scales(
             keys.cfg_scale, s.classes_per_step, s.cfg_min, s.cfg_max, s.cfg_power,
             s.cfg_share_at_one,

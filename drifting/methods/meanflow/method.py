@@ -97,9 +97,7 @@ class MeanFlow(FlowGenerator):
         loss = total / sum(len(examples.t) for examples in parts)
         return loss, {"loss": loss, **metrics}
 
-    def errors(
-        self, params: Any, examples: Examples, curved: bool, key: jax.Array
-    ) -> jax.Array:
+    def errors(self, params: Any, examples: Examples, curved: bool, key: jax.Array) -> jax.Array:
         """Squared errors [B], summed over an example's values.
 
         Args:

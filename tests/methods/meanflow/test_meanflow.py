@@ -1,6 +1,5 @@
 """The MeanFlow method: its split batch, its null class, its samplers, and what it refuses."""
 
-
 import facts
 import jax
 import jax.numpy as jnp
@@ -93,9 +92,9 @@ def test_split_loss_equals_the_unsplit_one(changed):
 
     def unsplit(params):
         errors = method.errors(params, whole, True, key)
-        return jnp.mean(objective.adaptive(
-            errors, method.settings.norm_power, method.settings.norm_epsilon
-        ))
+        return jnp.mean(
+            objective.adaptive(errors, method.settings.norm_power, method.settings.norm_epsilon)
+        )
 
     split = jax.value_and_grad(lambda p: method.mean_loss(p, parts, key)[0])
     loss, grads = jax.jit(split)(params)
@@ -239,9 +238,7 @@ def test_guidance_at_sampling_extrapolates_from_the_null_class():
 
 def test_energy_distance_in_training_has_its_floor():
     method = make()
-    found = jax.jit(method.diagnostics)(
-        method.init(jax.random.key(0)), jax.random.key(0), data()
-    )
+    found = jax.jit(method.diagnostics)(method.init(jax.random.key(0)), jax.random.key(0), data())
     assert found["energy_distance"] > 5 * found["energy_distance_real"] > 0
     assert {"energy_distance", "energy_distance_real", "one_step_error"} == set(found)
 
