@@ -1,1 +1,1 @@
-"""One file an experiment; each says only how it differs from configs/base.py."""
+"""One file per experiment; each says only how it differs from the library's defaults."""

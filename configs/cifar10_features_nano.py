@@ -1,19 +1,21 @@
 """Drifting on CIFAR-10 in an encoder's features or on pixels, equal otherwise, on two CPU cores.
 
-python train.py --config configs/classifier_cifar10.py:resnet18_nano --workdir runs/encoder
-python train.py --config configs/cifar10_features_nano.py:encoder
-python train.py --config configs/cifar10_features_nano.py:pixels
+    python train.py --config configs/classifier_cifar10.py:resnet18_nano --workdir runs/encoder
+    python train.py --config configs/cifar10_features_nano.py:encoder
+    python train.py --config configs/cifar10_features_nano.py:pixels
+
+Two CPU cores: 19 and 2 minutes. The Frechet distance in the encoder's features falls from 18 at
+step 0 to 0.53 and 9.2.
 """
 
-from configs import cifar10_nano
+from configs import base, cifar10
 
 
 def get_config(features="encoder"):
-    config = cifar10_nano.get_config()
+    base.require_variant(features, ("encoder", "pixels"))
+    config = cifar10.get_config("nano")
     if features == "encoder":
         config.method.encoder = "runs/encoder"
-    elif features != "pixels":
-        raise ValueError(f"cifar10_features_nano.py:{features}: give encoder or pixels")
     config.method.encoder_features = "locations"
     config.method.encoder_every_block = 0
     config.method.num_generated = 16

@@ -1,12 +1,7 @@
-"""cifar10_short.py with a learned drifting field.
+"""`--config configs/cifar10_ldf.py`: the same as cifar10.py:ldf."""
 
-python train.py --config configs/cifar10_ldf.py
-"""
-
-from configs import cifar10_short
+from configs import cifar10
 
 
 def get_config():
-    config = cifar10_short.get_config()
-    config.method.field = "learned"
-    return config
+    return cifar10.get_config("ldf")

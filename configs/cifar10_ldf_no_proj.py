@@ -1,12 +1,7 @@
-"""cifar10_ldf.py whose field works on the features themselves, without a projection.
+"""`--config configs/cifar10_ldf_no_proj.py`: the same as cifar10.py:ldf_no_proj."""
 
-python train.py --config configs/cifar10_ldf_no_proj.py
-"""
-
-from configs import cifar10_ldf
+from configs import cifar10
 
 
 def get_config():
-    config = cifar10_ldf.get_config()
-    config.field.projection = 0
-    return config
+    return cifar10.get_config("ldf_no_proj")

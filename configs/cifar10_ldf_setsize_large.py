@@ -1,13 +1,7 @@
-"""cifar10_ldf.py with twice the samples and positives a class.
+"""`--config configs/cifar10_ldf_setsize_large.py`: the same as cifar10.py:ldf_setsize_large."""
 
-python train.py --config configs/cifar10_ldf_setsize_large.py
-"""
-
-from configs import cifar10_ldf
+from configs import cifar10
 
 
 def get_config():
-    config = cifar10_ldf.get_config()
-    config.method.num_generated = 64
-    config.method.num_positives = 64
-    return config
+    return cifar10.get_config("ldf_setsize_large")

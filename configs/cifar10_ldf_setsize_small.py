@@ -1,13 +1,7 @@
-"""cifar10_ldf.py with half the samples and positives a class.
+"""`--config configs/cifar10_ldf_setsize_small.py`: the same as cifar10.py:ldf_setsize_small."""
 
-python train.py --config configs/cifar10_ldf_setsize_small.py
-"""
-
-from configs import cifar10_ldf
+from configs import cifar10
 
 
 def get_config():
-    config = cifar10_ldf.get_config()
-    config.method.num_generated = 16
-    config.method.num_positives = 16
-    return config
+    return cifar10.get_config("ldf_setsize_small")

@@ -1,12 +1,7 @@
-"""cifar10_short.py on pixels, otherwise equal: what the encoder is worth.
+"""`--config configs/cifar10_short_no_encoder.py`: the same as cifar10.py:short_no_encoder."""
 
-python train.py --config configs/cifar10_short_no_encoder.py
-"""
-
-from configs import cifar10_short
+from configs import cifar10
 
 
 def get_config():
-    config = cifar10_short.get_config()
-    config.method.encoder = None
-    return config
+    return cifar10.get_config("short_no_encoder")

@@ -2,7 +2,7 @@
 
     python train.py --config configs/classifier_cifar100.py:resnet50
 
-After the colon as in classifier_cifar10.py.
+A job for a GPU. Variants as in classifier_cifar10.py.
 """
 
 from configs import classifier_cifar10

@@ -1,16 +1,18 @@
-"""A classifier of scikit-learn's 8x8 digits: seconds on a CPU, to see how a run goes.
+"""A classifier of scikit-learn's 8x8 digits: seconds on a CPU, to see what a run leaves.
 
-python train.py --config configs/classifier_digits.py
+    python train.py --config configs/classifier_digits.py
+
+Variants: the networks that classifier_cifar10.py names, at a quarter of their width.
 """
 
-from configs import base
+from configs import base, classifier_cifar10
 
 
 def get_config(network="resnet18"):
     config = base.of("classifier")
     config.data.num_val = 200
     config.data.flip = False
-    config.model.name = network
+    config.model.name = base.require_variant(network, classifier_cifar10.NETWORKS)
     config.model.width = 0.25
     config.method.batch_size = 64
     config.method.crop_padding = 1

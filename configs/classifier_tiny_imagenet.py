@@ -3,8 +3,9 @@
     python train.py --config configs/classifier_tiny_imagenet.py:resnet50 \\
         --config.data.source=tiny_imagenet:tiny-imagenet-200
 
-After the colon as in classifier_cifar10.py. Tested on the official validation images, as the
-official test images have no labels; 10,000 training images are kept out to validate on.
+A job for a GPU. Variants as in classifier_cifar10.py. The test images are the official validation
+images, as the official test images have no labels; 10,000 training images are held out for
+validation.
 """
 
 from configs import classifier_cifar10

@@ -1,15 +1,19 @@
 """Class-conditional 8x8 digits (scikit-learn's 1,797 real ones), the quickstart.
 
     python train.py --config configs/digits.py
+    python train.py --config configs/digits.py:ldf    # with a learned drifting field
 
-Two CPU cores: 2 minutes. Of 1,000 samples 99.4 % are labelled as asked by a 3-nearest-neighbour
-classifier; their Frechet distance on pixels is 0.11 (12.2 at step 0).
+Two CPU cores: 2 minutes (ldf: 7). A 3-nearest-neighbour classifier gives 99.4 % (99.7 %) of 1,000
+samples the label they were asked for; their Frechet distance on pixels is 0.11 (0.38), after 12.2
+at step 0.
 """
 
 from configs import base
 
+VARIANTS = {"ldf": {"method.field": "learned"}}
 
-def get_config():
+
+def get_config(variant=None):
     config = base.of("drifting")
     config.data.source = "digits"
     config.model.size = "nano"
@@ -28,4 +32,4 @@ def get_config():
     config.eval.cfg_scale = 1.0
     config.eval.features = "pixels"
     config.eval.metrics = ("fid", "neighbours")
-    return config
+    return base.set_variant(config, variant, VARIANTS)

@@ -3,15 +3,15 @@
     python train.py --config configs/meanflow_imagenet_latent.py:b4 \\
         --config.data.source=latents:<folder> --workdir runs/meanflow_b4
 
-After the colon: b4 (80 epochs, the paper's ablation), b2, l2, xl2 (240 epochs). The folder holds
-`train_moments.npy` (or `train_latents.npy`) and `train_labels.npy`, see the README. FID of the
-paper with one step (Geng et al., arXiv:2505.13447, tables 1 and 2): B/4 15.53, B/2 6.17, L/2 3.84,
-XL/2 3.43.
+A job for a GPU. Variants: b4 (80 epochs, the paper's ablation), b2, l2, xl2 (240 epochs). The
+folder holds `train_moments.npy` (or `train_latents.npy`) and `train_labels.npy`, see the README.
+The paper's FIDs with one step (Geng et al., arXiv:2505.13447, tables 1 and 2): B/4 15.53, B/2 6.17,
+L/2 3.84, XL/2 3.43.
 """
 
 from configs import base
 
-# size, patch, epochs, guidance omega, kappa and the end of its window
+# Size, patch size, epochs; guidance: omega, kappa, and the time at which its window ends.
 VARIANTS = {
     "b4": ("B", 4, 80.0, 1.0, 0.5, 1.0),
     "b2": ("B", 2, 240.0, 1.0, 0.5, 1.0),
@@ -21,9 +21,7 @@ VARIANTS = {
 
 
 def get_config(variant="b4"):
-    if variant not in VARIANTS:
-        raise ValueError(f"{variant!r} is not one of {', '.join(VARIANTS)}")
-    size, patch, epochs, omega, kappa, end = VARIANTS[variant]
+    size, patch, epochs, omega, kappa, end = VARIANTS[base.require_variant(variant, VARIANTS)]
     config = base.of("meanflow", "dit")
     config.data.source = "latents:data/imagenet_latents"
     config.data.image_size = 32

@@ -1,21 +1,35 @@
 """MeanFlow in the plane, for one step: eight normal distributions around a circle.
 
-python train.py --config configs/meanflow_toy2d.py
-python scripts/animate.py --workdir runs/meanflow_toy2d
+    python train.py --config configs/meanflow_toy2d.py
+    python train.py --config configs/meanflow_toy2d.py:flow
+    python scripts/animate.py --workdir runs/meanflow_toy2d
+
+Two CPU cores: 1 min 43 s. The energy distance of samples to data is 1.8 times that of two draws of
+data with one step, 1.2 times with 50. The variant `flow` is flow matching, without mean velocities:
+1 min 41 s, and as close to the data as another draw of them with its 50 steps.
 """
 
 from configs import base
 
+VARIANTS = {
+    "flow": {
+        "method.share_r_neq_t": 0.0,
+        "method.norm_power": 0.0,
+        "method.sampler": "euler",
+        "method.sampling_steps": 50,
+    },
+}
 
-def get_config():
+
+def get_config(variant=None):
     config = base.of("meanflow", "mlp")
     config.data.source = "toy2d:gaussians"
     config.method.batch_size = 512
     config.method.share_r_neq_t = 0.5
-    # Its target varies less than the paper's, which ends farther from the data in these steps.
+    # Its target varies less than the paper's, which ends farther from the data after these steps.
     config.method.loss = "improved"
-    # More (0.5) bends the velocity towards the median: the flow's 50 steps then end at twice the
-    # distance. Less (0) lets the few points at the borders between modes rule the single step.
+    # A larger power (0.5) bends the velocity towards the median: 50 steps along the flow then end
+    # twice as far away. With 0 the few points at borders between modes dominate the single step.
     config.method.norm_power = 0.2
     config.method.times_mean = 0.0
     config.method.times_std = 2.0  # often near r = 0 and t = 1, which a single step joins
@@ -35,4 +49,4 @@ def get_config():
     config.eval.batch_size = 1000
     config.eval.features = "pixels"
     config.eval.metrics = ("energy",)
-    return config
+    return base.set_variant(config, variant, VARIANTS)

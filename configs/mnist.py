@@ -1,6 +1,8 @@
 """Class-conditional MNIST at 32x32, in pixel space.
 
-python train.py --config configs/mnist.py
+    python train.py --config configs/mnist.py
+
+A job for a GPU: 9.0 M parameters (DriftDiT-Tiny), 100 epochs.
 """
 
 from configs import base

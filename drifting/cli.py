@@ -13,9 +13,9 @@ from drifting.core.errors import UserError, did_you_mean
 
 
 def run(main: Callable) -> None:
-    """Parses flags and calls main; errors of use are printed without a traceback.
+    """Parses the flags and calls `main`; a user's mistake is printed without a traceback.
 
-    `--config` keys that do not exist arrive as an AttributeError that names the nearest one.
+    An unknown `--config` key arrives as an AttributeError that names the nearest key.
     """
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
 
@@ -25,19 +25,21 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (UserError, flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
-        _fail(f"{_innermost(error)} (flags: {' '.join(argv[1:])})")
+        _fail(f"{_message(error)} (flags: {' '.join(argv[1:])})")
 
 
-def _innermost(error: BaseException) -> str:
-    """The text itself: ml_collections wraps a KeyError, whose str() is quoted, in others."""
+def _message(error: BaseException) -> str:
+    """The text of the innermost error: ml_collections wraps a KeyError in others."""
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
-    text = str(error.args[0] if error.args else error)
-    return f"no such key {text}" if isinstance(error, KeyError) else text
+    text = str(error.args[0] if error.args else error)  # str() of a KeyError is quoted
+    if "get_config() takes 0 positional arguments" in text:
+        return "this config file has no variants; leave out the colon and what follows it"
+    return f"unknown key {text}" if isinstance(error, KeyError) else text
 
 
 def _log_to_stderr() -> None:
-    """The project's own messages as plain lines; libraries only where they warn."""
+    """Logs the project's own messages as plain lines, and of libraries only errors."""
     absl.logging.set_verbosity(absl.logging.ERROR)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -51,7 +53,7 @@ def numbers(name: str, values: list[str] | None, kind: Callable) -> list | None:
     """The values of the list flag `name` as ints or floats; None where it was not given.
 
     Raises:
-      flags.IllegalFlagValueError: one of them is no such number.
+      flags.IllegalFlagValueError: one of them is not such a number.
     """
     try:
         return values and [kind(v) for v in values]
@@ -62,17 +64,17 @@ def numbers(name: str, values: list[str] | None, kind: Callable) -> list | None:
 
 
 def require_file(path: str) -> None:
-    """Refuses a config file that does not exist, naming those that are near.
+    """Checks that a config file exists; the config flag would check it only when first read.
 
     Raises:
-      flags.IllegalFlagValueError: the config flag itself would report it only when first read.
+      flags.IllegalFlagValueError: it does not; the nearest name in its folder is suggested.
     """
     file = pathlib.Path(path.partition(":")[0])
     if file.is_file():
         return
     others = sorted(str(p) for p in file.parent.glob("*.py"))
     hint = did_you_mean(file, others)
-    raise flags.IllegalFlagValueError(f"--config {file}: there is no such file{hint}")
+    raise flags.IllegalFlagValueError(f"--config {file}: no such file{hint}")
 
 
 def _guarded(main: Callable, argv: list[str]) -> None:

@@ -160,6 +160,8 @@ def test_an_evaluation_killed_half_way_is_taken_up(start, whole, tmp_path):
             '"learning_rate"',
         ),
         ("train.py", ["--config", "configs/digit.py"], "did you mean 'configs/digits.py'"),
+        ("train.py", ["--config", "configs/cifar10.py:shrt"], "variants: ldf, ldf_no_proj, "),
+        ("train.py", ["--config", "configs/mnist.py:large"], "config file has no variants"),
         ("evaluate.py", ["--workdir", "{empty}"], "this is not the workdir of a run"),
         ("sample.py", ["--workdir", "{empty}", "--labels", "three"], "--labels"),
         ("evaluate.py", [], "give either --workdir, or --real and --fake"),

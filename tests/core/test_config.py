@@ -11,7 +11,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, digits, meanflow_imagenet_latent
+from configs import base, cifar10, digits, meanflow_imagenet_latent
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core import durations
@@ -43,7 +43,34 @@ def test_every_config_builds_its_method(name):
         assert durations.to_steps(config.train, duration, 320, 50_000) >= 1
 
 
-def test_values_of_the_original_runs():
+ALIASES = {
+    "digits_ldf": "digits:ldf",
+    "flow_cifar10": "meanflow_cifar10:flow",
+    "flow_toy2d": "meanflow_toy2d:flow",
+} | {f"cifar10_{variant}": f"cifar10:{variant}" for variant in cifar10.VARIANTS}
+
+
+def test_a_variant_has_the_same_values_under_both_of_its_names():
+    for alias, name in ALIASES.items():
+        module, variant = name.split(":")
+        module = importlib.import_module(f"configs.{module}")
+        assert alias in NAMES and variant in module.VARIANTS
+        flat = config_lib.flatten(module.get_config(variant))
+        assert flat == config_lib.flatten(importlib.import_module(f"configs.{alias}").get_config())
+        assert flat != config_lib.flatten(module.get_config())
+
+
+@pytest.mark.parametrize(
+    "name", ["cifar10:shrt", "classifier_cifar100:resnet19", "mae_cifar10:mae_nan", "digits:lfd",
+             "cifar10_features_nano:pixel", "meanflow_imagenet_latent:xl"],
+)  # fmt: skip
+def test_an_unknown_variant_is_refused_with_the_nearest_one(name):
+    module, variant = name.split(":")
+    with pytest.raises(ConfigError, match=f"variant '{variant}'.*known variants: .*did you mean"):
+        importlib.import_module(f"configs.{module}").get_config(variant)
+
+
+def test_values_of_the_drifting_runs():
     for name, warmup, steps in (
         ("mnist", 1000, None),
         ("cifar10", 2000, 78_000),

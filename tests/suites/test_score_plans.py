@@ -49,7 +49,7 @@ def changed_run(name, **overrides):
             "'kernel' needs train.total_steps and train.checkpoint_steps",
         ),
         ({"encoder": "configs/nothing.py"}, "the config of 'encoder' is"),
-        ({"encoder": "configs/digits.py:what"}, "configs/digits.py:what: TypeError: "),
+        ({"encoder": "configs/digits.py:what"}, "configs/digits.py:what: ConfigError: "),
     ],
 )
 def test_bad_suites_are_refused(write, tmp_path, changed, message):
