@@ -1,5 +1,6 @@
-"""The story of a training run."""
+"""Training a config in a workdir, from its first check to the test of its best checkpoint."""
 
+import functools
 import json
 import logging
 import pathlib
@@ -37,14 +38,13 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
     parts = build(config)
     score = evaluate.in_training(workdir, parts)
     test_images = _test_images(parts)
-    # 3. What is being done is written down before it is begun.
+    # 3. The split is written down, or compared with the one that the run began with.
     if parts.held_out is not None:
         given = parts.config.data.num_val, parts.config.data.split_seed
         splits.load_or_make(workdir / "split.json", parts.whole, *given)
-    record(workdir, parts)
-    # 4. The training, from the newest checkpoint on.
-    loop.train(parts, workdir, score)
-    # 5. The best checkpoint meets images that no decision was made on.
+    # 4. Training from the newest checkpoint; config.json is written once that is restored.
+    loop.train(parts, workdir, score, functools.partial(record, workdir, parts))
+    # 5. The best checkpoint is tested on images that no decision was based on.
     if test_images is not None:
         _test(workdir, test_images, parts.schedule.total)
 

@@ -30,7 +30,7 @@ from drifting.training.writers import Writers
 
 log = logging.getLogger(__name__)
 
-# (state, step, metrics) -> None: what is done with every checkpoint.
+# (state, step, metrics) -> None, called with every checkpoint.
 Score = Callable[[TrainState, int, dict[str, float]], None]
 
 
@@ -59,12 +59,13 @@ class Trainer:
         self.last_row: dict[str, float] = {}
         self.saved_step = -1
 
-    # Starting, in this order, whether fresh or resumed:
+    # A run starts in this order, whether it is fresh or resumed:
     #   1. shapes, then shardings: a replicated state is never built and then moved;
     #   2. the newest usable checkpoint, or a state made in place by the jitted init;
-    #   3. the program, compiled ahead of time so that nothing can recompile in the loop;
-    #   4. a fresh run samples and saves at step 0, so that curves have their beginning.
-    def start(self) -> None:
+    #   3. the record of the run, which a refused checkpoint leaves as it was;
+    #   4. the program, compiled ahead of time so that nothing can recompile in the loop;
+    #   5. a fresh run samples and saves at step 0, so that its curves begin there.
+    def start(self, record: Callable[[], None] | None = None) -> None:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
         shapes = jax.eval_shape(self.method.init, init_key)
@@ -76,6 +77,8 @@ class Trainer:
         )
         self._restore_or_init(placed, jax.jit(self.method.init, out_shardings=self.shardings),
                               init_key)  # fmt: skip
+        if record:
+            record()
         self.feed = self.parts.data.feed(
             self.everywhere,
             lambda rows: mesh_lib.batch_over(self.mesh, rows),
@@ -251,11 +254,18 @@ class Trainer:
         self.checkpoints.close()
 
 
-def train(parts: Parts, workdir: pathlib.Path, score: Score | None = None) -> None:
-    """Trains to parts.schedule.total steps, going on from the workdir's newest checkpoint.
+def train(
+    parts: Parts,
+    workdir: pathlib.Path,
+    score: Score | None = None,
+    record: Callable[[], None] | None = None,
+) -> None:
+    """Trains to parts.schedule.total steps, from the workdir's newest checkpoint if it has one.
 
-    Each checkpoint is scored on the held-out images, where the method can be. `score` sees the
-    state, the step and the metrics of each checkpoint, where it is given.
+    Args:
+      score: called with each checkpoint. Independently of it, a `Scored` method validates each
+        checkpoint on the held-out images.
+      record: called once the first state is there; not if the checkpoint is refused.
 
     Raises:
       CheckpointError, MeshError, TrainingDiverged: one clear line each.
@@ -263,7 +273,7 @@ def train(parts: Parts, workdir: pathlib.Path, score: Score | None = None) -> No
     trainer = Trainer(parts, workdir, score)
     try:
         with jax.set_mesh(trainer.mesh):
-            trainer.start()
+            trainer.start(record)
             if trainer.step >= parts.schedule.total:
                 log.info("already at step %d of %d", trainer.step, parts.schedule.total)
                 if score:  # a job may have died in it

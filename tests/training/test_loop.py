@@ -1,6 +1,7 @@
 """The loop: events, resume, divergence, no recompilation, no hidden transfer."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from drifting.core.method import Grid, Scatter
 from drifting.runs.build import build
 from drifting.runs.workdir import Run
 from drifting.training import checkpoints, loop, writers
+from drifting.training.checkpoints import CheckpointError
 from drifting.training.mesh import MeshError
 from drifting.training.schedule import Schedule
 
@@ -78,6 +80,16 @@ def test_going_on_is_the_run_that_never_stopped(train):
     before = (parts / "metrics.jsonl").read_text()
     train("parts")  # nothing left to do
     assert (parts / "metrics.jsonl").read_text() == before
+
+
+def test_config_json_follows_a_resume_and_not_a_refused_one(train):
+    path = train(**{"train.total_steps": 4}) / "config.json"
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        train(**{"optimizer.name": "sgd"})  # which the config alone may change
+    assert path.read_bytes() == before
+    train(**{"train.total_steps": 5})
+    assert json.loads(path.read_text())["config"]["train"]["total_steps"] == 5
 
 
 MESHES = [((2, 4), "kernel"), ((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned")]
