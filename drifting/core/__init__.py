@@ -1,1 +1,1 @@
-"""The ground that the rest shares: errors, files, configs, states, optimisers, method types."""
+"""What all other packages build on: errors, files, configs, states, optimisers, method types."""

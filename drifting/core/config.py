@@ -1,7 +1,8 @@
-"""Configs: built from the dataclasses of those who read them, kept as JSON, compared on resume.
+"""Configs: made from dataclasses, saved as JSON, compared when a run is resumed.
 
-A section of a config is a frozen dataclass next to the code that reads it, and declares its keys
-there alone: names, defaults, meanings. `of` makes the locked ConfigDict that users change.
+Each section of a config is a frozen dataclass next to the code that reads it; its keys, their
+defaults and their meanings are declared only there. `of` makes the locked ConfigDict that users
+change.
 
     from drifting.core import config
 
@@ -30,31 +31,31 @@ from models import registry
 
 T = TypeVar("T")
 
-# Where names are looked up when a config is made; nothing of it is imported before.
+# Where a method's class is found by its name. Imported only when a config is made.
 METHODS = "drifting.methods:find"
-# Sections that every config has, and where their keys are declared.
+# The sections of every config, and the dataclasses that declare their keys.
 SECTIONS = {
     "data": "input_pipeline.sources:Settings",
     "train": "drifting.training.schedule:Settings",
     "mesh": "drifting.training.mesh:Settings",
     "eval": "drifting.evaluation.settings:Settings",
 }
-# A checkpoint is only meaningful with these as they were; other changes are named and allowed.
+# Sections that a resumed run may not change; changes in the others are logged.
 FIXED = ("model", "data")
-FREE = ("data.read_threads",)  # of these sections, what changes nothing
+FREE = ("data.read_threads",)  # keys of these sections that do not affect the results
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The keys of a config that are in no section."""
+    """The keys of a config outside its sections."""
 
-    seed: int = 42  # of the initial weights and of every draw
-    precision: str = "float32"  # or bfloat16: of the computation, parameters stay float32
-    deterministic: bool = False  # bit-reproducible also on GPUs, at some speed (README)
+    seed: int = 42  # of the initial weights and of all random draws
+    precision: str = "float32"  # or bfloat16: of the computation; parameters stay float32
+    deterministic: bool = False  # bit-reproducible on GPUs as well, but slower (README)
     ema_decay: float = 0.999  # of the averaged weights, which are scored; 0: no average
 
     def check(self) -> None:
-        """Raises ConfigError for a value that cannot be; the key is named."""
+        """Raises ConfigError for an invalid value; the message names the key."""
         one_of("precision", self.precision, ("float32", "bfloat16"))
         if not 0.0 <= self.ema_decay < 1.0:
             raise ConfigError(f"config.ema_decay = {self.ema_decay} is not in [0, 1)")
@@ -64,14 +65,14 @@ class Settings:
 
 
 def of(method: str, network: str | None = None) -> ConfigDict:
-    """The locked config of a method with its defaults.
+    """The locked config of a method, with its defaults.
 
     Args:
-      method: a name of drifting/methods.
-      network: a name of models/registry.py; the method's usual one if None.
+      method: a name in drifting/methods/__init__.py.
+      network: a name in models/registry.py; the method's default network if None.
 
     Raises:
-      ConfigError: there is no such method or network; the nearest is named.
+      ConfigError: the method or the network is unknown; the nearest name is suggested.
     """
     kind = find(METHODS)(method)
     config = section(Settings())
@@ -88,16 +89,16 @@ def of(method: str, network: str | None = None) -> ConfigDict:
 
 
 def find(place: str) -> Any:
-    """What a place, as "package.module:name", holds."""
+    """The object at `place`, "package.module:name"."""
     module, _, name = place.partition(":")
     return vars(importlib.import_module(module))[name]
 
 
 def section(settings: Any, name: str | None = None) -> ConfigDict:
-    """The fields of a dataclass as keys, with their types; a `T | None` can be set to None.
+    """The fields of a dataclass as typed keys; only those of type `T | None` can be set to None.
 
     Args:
-      name: is put before them as the key `name`.
+      name: the value of a first key, `name`; left out if None.
     """
     made = ConfigDict({"name": name} if name else {})
     for field in dataclasses.fields(settings):
@@ -121,34 +122,34 @@ def _optimizer_section(settings: Any) -> ConfigDict:
 
 
 def typed(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A section as the dataclass of its keys; one that an older run lacks has its default.
+    """A section as the dataclass of its keys; keys that an older run lacks get their defaults.
 
     Args:
-      where: the section's name, for the message.
+      where: the section's name, for error messages.
 
     Raises:
-      ConfigError: a key that the dataclass does not have, of which the nearest is named; or None
-        where it cannot be.
+      ConfigError: a key is unknown (the nearest one is suggested), or None and must not be.
     """
     known = {field.name: field.type for field in dataclasses.fields(kind)}
     given = {key: value for key, value in values.items() if key != "name"}
     for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"there is no config.{where}.{key}{did_you_mean(key, known)}")
+            raise ConfigError(f"unknown key config.{where}.{key}{did_you_mean(key, known)}")
         if value is None and not isinstance(known[key], types.UnionType):
-            raise ConfigError(f"config.{where}.{key} is None, which it cannot be")
+            raise ConfigError(f"config.{where}.{key} cannot be None; give it a value")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
     """A copy whose sections have the keys of the network and the optimisers that they name.
 
-    Where `model.name` (or an optimiser's `name`) was changed, keys that the new one has as well
-    keep their values, except a `size` that it does not have; the others are its defaults.
+    Where `model.name` (or an optimiser's `name`) was changed, keys that the old and the new one
+    share keep their values, except a `size` that the new one does not have; the other keys get the
+    new one's defaults.
 
     Raises:
-      ConfigError: there is no such network or optimiser, of which the nearest is named; or a key
-        of `Settings` has a value that cannot be.
+      ConfigError: the network or the optimiser is unknown (the nearest name is suggested), or a key
+        of `Settings` has an invalid value.
     """
     common = [field.name for field in dataclasses.fields(Settings)]
     Settings(**{key: config[key] for key in common}).check()
@@ -168,7 +169,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
 
 def _carried_over(old: ConfigDict, new: ConfigDict) -> ConfigDict:
-    """`new` with the values of `old` in keys of both."""
+    """`new`, with the values of `old` for the keys that both have."""
     for key in set(old) & set(new):
         if key != "size" or old.size in registry.sizes(new.name):
             new[key] = old[key]
@@ -179,7 +180,7 @@ def _carried_over(old: ConfigDict, new: ConfigDict) -> ConfigDict:
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Nested values by dotted key; tuples as lists, as JSON has them."""
+    """Nested values by dotted key; tuples become lists, as in JSON."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, dict | ConfigDict):
@@ -190,13 +191,13 @@ def flatten(config: Any) -> dict[str, Any]:
 
 
 def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
-    """What differs outside config.train, as lines `key: saved -> now`, in keys that may.
+    """The allowed changes outside config.train, as lines `key: saved -> now`.
 
-    A key that only one of them has is passed over: it is newer than the run, or older than this
-    version.
+    Keys that only one of the two configs has are ignored: they were added after the run began, or
+    have been removed since.
 
     Raises:
-      ConfigError: keys differ that a checkpoint depends on; they are listed.
+      ConfigError: keys that a checkpoint depends on have changed; they are listed.
     """
     old, new = flatten(saved), flatten(config)
     changed = {
@@ -206,28 +207,28 @@ def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
     }
     fixed = [key for key in changed if key.split(".")[0] in FIXED and key not in FREE]
     if "ema_decay" in changed and not (old["ema_decay"] and new["ema_decay"]):
-        fixed.append("ema_decay")  # a state has averages, or has none
+        fixed.append("ema_decay")  # a state either has averages or does not
     refused = [changed[key] for key in fixed]
     if refused:
         raise ConfigError(
             "the workdir was trained with another model, data or average: "
             + "; ".join(refused)
-            + ". Set these back, or choose another --workdir"
+            + ". Restore these values, or choose another --workdir"
         )
     return [line for key, line in changed.items() if key.split(".")[0] != "train"]
 
 
 def write(path: str | os.PathLike, config: ConfigDict, facts: dict[str, Any]) -> None:
-    """Writes {"config": ..., **facts} as JSON, whole or not at all."""
+    """Writes {"config": ..., **facts} as JSON, atomically."""
     text = json.dumps({"config": config.to_dict(), **facts}, indent=2) + "\n"
     write_atomically(path, text.encode())
 
 
 def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
-    """The config that a run resolved, and the facts that `write` was given.
+    """The config and the facts that `write` saved.
 
     Raises:
-      ConfigError: there is none, or it cannot be read.
+      ConfigError: the file is missing or damaged.
     """
     try:
         values = json.loads(pathlib.Path(path).read_text())

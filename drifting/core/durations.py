@@ -1,4 +1,4 @@
-"""Durations in any unit: steps, epochs or examples (real images seen)."""
+"""Durations in steps, epochs or examples (real images seen)."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ UNITS = ("steps", "epochs", "examples")
 
 
 def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:
-    """A duration given on the command line clears its other units, which the file set.
+    """Sets the other units of each duration given on the command line to None.
 
     Args:
-      overrides: the command line's values by dotted key.
+      overrides: the values given on the command line, by dotted key.
     """
     for name in DURATIONS:
         given = [u for u in UNITS if overrides.get(f"train.{name}_{u}") is not None]
@@ -24,20 +24,20 @@ def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:
 
 
 def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int) -> int:
-    """The duration `name` of config.train in steps; the one place where units are converted.
+    """The duration `name` of config.train in steps. Units are converted only here.
 
     Args:
-      images_per_step: real images that a step sees.
+      images_per_step: real images seen per step.
       num_images: of the data set.
 
     Raises:
-      ConfigError: not exactly one unit is set, or the value is not positive.
+      ConfigError: not exactly one unit is set, or the duration is shorter than one step.
     """
     given = {u: train[f"{name}_{u}"] for u in UNITS if train[f"{name}_{u}"] is not None}
     if len(given) != 1:
         raise ConfigError(
-            f"set exactly one of config.train.{name}_steps, _epochs and _examples (the others to "
-            f"None); set are {given or 'none'}"
+            f"set exactly one of config.train.{name}_steps, _epochs and _examples, and the others "
+            f"to None; now set: {given or 'none'}"
         )
     ((unit, value),) = given.items()
     per_unit = {
@@ -47,10 +47,12 @@ def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int
     }
     steps = round(value * per_unit[unit])
     if steps < 1:
-        raise ConfigError(f"config.train.{name}_{unit} = {value} is less than one step")
+        raise ConfigError(
+            f"config.train.{name}_{unit} = {value} is less than one step; increase it"
+        )
     return steps
 
 
 def steps_per_epoch(train: ConfigDict, images_per_step: int, num_images: int) -> float:
-    """config.train.steps_per_epoch, or the data set's size over the real images of a step."""
+    """config.train.steps_per_epoch or, where that is 0, num_images / images_per_step."""
     return float(train.steps_per_epoch or num_images / images_per_step)

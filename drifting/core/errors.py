@@ -1,33 +1,33 @@
-"""What a user can mend: one base class; entry points print its message instead of a traceback."""
+"""Errors that the user can fix; entry points print their messages instead of a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the user can mend; the message says how, in one line."""
+    """An error that the user can fix; the message says how, in one line."""
 
 
 class ConfigError(UserError):
-    """A config that cannot be used; the message names the keys."""
+    """An invalid config; the message names the keys."""
 
 
 def did_you_mean(name: object, known: Iterable[str], form: str = "{}") -> str:
-    """The end of a message about an unknown name: "; did you mean 'x'?", or nothing.
+    """The end of a message about an unknown name: "; did you mean 'x'?", or "" if none is near.
 
     Args:
-      known: the names that there are.
-      form: of the suggestion, with {} for the nearest name.
+      known: the valid names.
+      form: how the suggestion is written, with {} for the nearest name.
     """
     near = difflib.get_close_matches(str(name), list(known), 1)
     return f"; did you mean {form.format(near[0])!r}?" if near else ""
 
 
 def one_of(key: str, value: str, known: Iterable[str]) -> str:
-    """`value` of config.<key>, which must be one of `known`.
+    """Returns `value`, the value of config.<key>, if it is one of `known`.
 
     Raises:
-      ConfigError: it is not; the key, all known values and the nearest are named.
+      ConfigError: it is not; the message names the key, the known values and the nearest one.
     """
     known = sorted(known)
     if value not in known:

@@ -1,4 +1,4 @@
-"""What is known of training data before any of it is seen."""
+"""What a method knows about its training data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from input_pipeline import space as spaces
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """What a method must know of its training data before it sees any; kept in config.json.
+    """What a method needs to know about its training data; saved in config.json.
 
     Attributes:
       space: what one sample is.
-      class_names: one for each label.
-      class_counts: samples of each class; None for a stream, which is not counted.
+      class_names: one per label.
+      class_counts: samples per class; None for a stream, whose classes are not counted.
       num_samples: of the part that is trained on.
-      mean, std: of each channel, over values as a model sees them.
-      source: as it was asked for.
-      streamed: read as it is trained on.
+      mean, std: per channel, in the range that a model sees.
+      source: config.data.source.
+      streamed: whether the data are read during training, rather than held on the device.
     """
 
     space: spaces.Space
@@ -39,6 +39,6 @@ class DataFacts:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "DataFacts":
-        """What `to_json` wrote; KeyError or TypeError where it is something else."""
+        """The facts that `to_json` wrote; KeyError or TypeError if the values are not such."""
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**values | {"space": spaces.from_json(values["space"])})

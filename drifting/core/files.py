@@ -1,4 +1,4 @@
-"""Files that are whole or not there, locks that end with their process, the one cache folder."""
+"""Atomic writes, locks that end with their process, and the cache folder."""
 
 import contextlib
 import fcntl
@@ -9,16 +9,16 @@ from typing import IO
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes the file whole or not at all: a reader never sees a part of it."""
+    """Writes a file atomically: a reader sees all of it or nothing."""
     with replacing(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """A binary file to write that becomes `path` once it is whole and on the disk.
+    """Yields a binary file that replaces `path` once it is complete and on the disk.
 
-    Where the writing fails, what was at `path` stays.
+    If writing fails, the file at `path` stays as it was.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -33,7 +33,7 @@ def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 
 
 class InUse(OSError):
-    """Another process holds the lock; `holder` is its number, as text."""
+    """Another process holds the lock; `holder` is its process id, as text."""
 
     def __init__(self, path: pathlib.Path, holder: str):
         super().__init__(f"{path} is locked by process {holder}")
@@ -44,21 +44,21 @@ def lock(descriptor: int, wait: bool = True) -> None:
     """Locks an open file until all of its descriptors are closed.
 
     Raises:
-      BlockingIOError: another process has the lock and `wait` is false.
+      BlockingIOError: another process holds the lock and `wait` is false.
     """
     fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[int]:
-    """Holds the lock file `path`, which is made; yields its descriptor.
+    """Holds the lock file `path`, which is created if needed; yields its descriptor.
 
-    The system releases the lock when the last process that has the descriptor is gone, so that of
-    a killed process never stays.
+    The system releases the lock when the last process with the descriptor ends, so a killed process
+    never leaves one behind.
 
     Raises:
-      InUse: another process has it and `wait` is false.
-      OSError: the file cannot be made.
+      InUse: another process holds it and `wait` is false.
+      OSError: the file cannot be created.
     """
     path = pathlib.Path(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -75,7 +75,7 @@ def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[int]:
 
 
 def require_writable(folder: pathlib.Path) -> None:
-    """Makes the folder where it is not there; OSError where files cannot be made in it."""
+    """Creates the folder if needed; raises OSError if files cannot be created in it."""
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".write_test.{os.getpid()}"
     probe.touch()
@@ -83,7 +83,7 @@ def require_writable(folder: pathlib.Path) -> None:
 
 
 def cache_dir() -> pathlib.Path:
-    """The project's one cache folder: DRIFTING_CACHE, or drifting in the user's own."""
+    """The project's cache folder: DRIFTING_CACHE, or `drifting` in the user's cache folder."""
     given = os.environ.get("DRIFTING_CACHE")
     if given:
         return pathlib.Path(given).expanduser()

@@ -1,10 +1,10 @@
-"""What a training method is: small base classes, which are also what the rest asks about it.
+"""What a training method is: small base classes, by which the other packages know it.
 
-A method is a frozen dataclass of what its config says, with pure functions of states. Its class
-says what it can do besides training: generate (`Generator`), encode (`FeatureEncoder`), be scored
-on held-out images (`Scored`), translate (`Translator`), compress (`Autoencoder`).
+A method is a frozen dataclass made from its config, with pure functions of states. Its base classes
+say what it can do besides training: generate (`Generator`), encode (`FeatureEncoder`), be scored on
+held-out images (`Scored`), translate (`Translator`), compress (`Autoencoder`).
 
-A new one is a file or a folder in drifting/methods, a line in drifting/methods/__init__.py and a
+A new method is a file or a folder in drifting/methods, a line in drifting/methods/__init__.py and a
 config.
 """
 
@@ -39,7 +39,7 @@ class Grid(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """Points [N, 2] over the data [M, 2] that they should be like."""
+    """Generated points [N, 2], and the data [M, 2] that they should resemble."""
 
     points: jax.Array
     data: jax.Array
@@ -50,14 +50,14 @@ class Scatter(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Encoder:
-    """A trained network in whose features something is measured.
+    """A trained network whose features are used to compare images.
 
     Attributes:
-      name: as it was asked for.
+      name: the name that it was loaded by.
       image_shape: [H, W, C].
-      parameters: on one device; arguments of a jitted program, never constants in it.
+      parameters: on one device; passed to jitted programs, never constants in them.
       encode: (parameters, images [B, H, W, C] in [-1, 1]) -> Activations.
-      identity: differs wherever the numbers would.
+      identity: a text that differs whenever the features would.
     """
 
     name: str
@@ -72,33 +72,33 @@ class Encoder:
 
 @dataclasses.dataclass(frozen=True)
 class MethodSettings:
-    """The keys of config.method but `name`; a method's own are a dataclass derived from this."""
+    """The keys of config.method except `name`; each method derives a dataclass from this."""
 
     def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError or DataError for values that cannot be, with these data."""
+        """Raises ConfigError or DataError for values that are invalid with these data."""
 
     def completed(self, facts: DataFacts) -> "MethodSettings":
-        """With what the data say where a key leaves it to them."""
+        """These settings, with the keys that were left to the data filled in."""
         del facts
         return self
 
     @property
     def images_per_step(self) -> int:
-        """Real images that a step sees; an epoch is counted in these."""
+        """Real images seen per step; epochs are counted in these."""
         raise NotImplementedError
 
     @property
     def networks(self) -> dict[str, str]:
-        """The networks of `frozen`, by name, and what config.method says of where they are."""
+        """The networks of `frozen`: where to load each one from, by name."""
         return {}
 
     @property
     def needs(self) -> dict[str, str]:
-        """The fields of a Condition that the network must read, and the keys that say so."""
+        """The fields of a Condition that the network must read, and the keys that require them."""
         return {}
 
     def num_labels(self, facts: DataFacts) -> int:
-        """Classes that the network is told apart from the null class."""
+        """Number of classes that the network is conditioned on, without the null class."""
         return facts.num_classes
 
 
@@ -108,26 +108,27 @@ class Method(abc.ABC):
 
     Attributes:
       settings: config.method.
-      facts: of the data.
+      facts: about the data.
       network: the network that is trained, or the main one.
       optimizers: by the names of the networks in a TrainState.
-      schedule: of the main network's learning rate.
-      ema_decay: of the averages; 0: none is kept.
+      schedule: the learning rate of the main network.
+      ema_decay: of the averages; 0: no averages.
       seed: of the order of the data.
       flip: mirror real images at random.
 
     Class attributes:
-      settings_type: of `settings`.
-      family, default_network: of networks (models/registry.py) that it trains.
+      settings_type: the class of `settings`.
+      family: the family of networks that it trains (models/registry.py).
+      default_network: the one that its configs start with.
       network_name: of the main network in a TrainState.
       sections: further sections of its config.
-      default_optimizers: sections of optimisers, the main one as `optimizer`.
+      default_optimizers: the optimiser sections; that of the main network is `optimizer`.
       defaults: values by dotted key that differ from the sections' own.
-      replaceable: networks that a run may start afresh where a checkpoint lacks them, and that are
-        left out where they are not used.
-      streams: whether it trains on data that are read as they are trained on.
-      best_score: the name of the score, as `val_<name>`, whose largest value marks the best
-        checkpoint; None where there is none.
+      replaceable: networks that a run may initialise anew where a checkpoint lacks them, and that
+        are not restored where they are not used.
+      streams: whether it can train on streamed data.
+      best_score: the score, `val_<name>`, whose largest value marks the best checkpoint; None if
+        the method has no such score.
     """
 
     settings: Any
@@ -157,12 +158,12 @@ class Method(abc.ABC):
         """Builds the method.
 
         Args:
-          frozen: the networks that `settings.networks` names; a run that is only sampled can do
-            without.
+          frozen: the networks that `settings.networks` names; not needed for sampling.
 
         Raises:
-          ConfigError, DataError: a value of the config cannot be; the key is named.
+          ConfigError, DataError: a value of the config is invalid; the message names the key.
         """
+        del frozen  # for methods that use them
         settings = cls.read_settings(config, facts)
         total = durations.to_steps(
             config.train, "total", settings.images_per_step, facts.num_samples
@@ -177,36 +178,28 @@ class Method(abc.ABC):
             ema_decay=config.ema_decay,
             seed=config.seed,
             flip=config.data.flip,
-            **cls.extra_fields(config, settings, facts, frozen or {}),
         )
 
     @classmethod
-    def extra_fields(
-        cls, config: Any, settings: Any, facts: DataFacts, frozen: Mapping[str, Encoder]
-    ) -> dict[str, Any]:
-        """Values of the fields that a method adds to those of this class."""
-        del config, settings, facts, frozen
-        return {}
-
-    @classmethod
     def read_settings(cls, config: Any, facts: DataFacts) -> Any:
-        """config.method, checked against the data."""
+        """The settings of config.method, checked against the data."""
         settings = config_lib.typed(cls.settings_type, config.method, "method").completed(facts)
         if facts.streamed and not cls.streams:
             raise ConfigError(
-                f"method {config.method.name!r} does not train on a stream; set "
+                f"method {config.method.name!r} cannot train on streamed data; set "
                 "config.data.streaming=False"
             )
         if config.data.flip and not facts.space.mirrors:
             raise ConfigError(
-                f"config.data.flip mirrors images; {facts.space.noun} have no left and right"
+                f"config.data.flip mirrors images, but {facts.space.noun} have no left and right; "
+                "set config.data.flip=False"
             )
         settings.check(facts)
         return settings
 
     @classmethod
     def make_network(cls, config: Any, facts: DataFacts, settings: Any) -> nn.Module:
-        """The network of config.model; ConfigError where it is not of this method's family."""
+        """The network of config.model; ConfigError if it is not of this method's family."""
         name = one_of("model.name", config.model.name, registry.names(cls.family))
         values = {key: value for key, value in config.model.items() if key != "name"}
         network = registry.create(
@@ -226,27 +219,27 @@ class Method(abc.ABC):
 
     @property
     def images_per_step(self) -> int:
-        """Real images that a step sees; an epoch is counted in these."""
+        """Real images seen per step; epochs are counted in these."""
         return self.settings.images_per_step
 
     @property
     def batch_size(self) -> int:
-        """Rows that go through the network in a step."""
+        """Rows that pass through the network per step."""
         return self.settings.batch_size
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Rows of each part of a batch that devices divide apart."""
+        """Rows of each part of a batch; the devices share each part evenly."""
         return (self.batch_size,)
 
     @property
     def stream_batch(self) -> int:
-        """Rows of a streamed batch."""
+        """Rows per streamed batch."""
         return self.batch_size
 
     @property
     def decays(self) -> dict[str, float]:
-        """Of the averages, by the networks that have one."""
+        """Decays of the averages, by network."""
         return {self.network_name: self.ema_decay}
 
     @abc.abstractmethod
@@ -257,29 +250,29 @@ class Method(abc.ABC):
     def train_step(
         self, state: TrainState, data: Data, key: jax.Array, frozen: Mapping[str, Any]
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One step and its metrics, scalars, `loss` and `grad_norm` among them.
+        """One step and its metrics: scalars, among them `loss` and `grad_norm`.
 
         Args:
-          data: a resident set, or a batch of a stream where the method `streams`.
-          key: this step's own, fold_in(base_key, step).
-          frozen: parameters by name of networks that are not trained; arguments, so never
-            constants of the trace.
+          data: a resident data set or, where the method `streams`, a streamed batch.
+          key: of this step alone, fold_in(base_key, step).
+          frozen: the parameters of networks that are not trained, by name; arguments, so that they
+            are not constants of the trace.
         """
 
     @abc.abstractmethod
     def summaries(
         self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
     ) -> dict[str, Grid | Scatter]:
-        """Pictures worth a look, by name."""
+        """Pictures that show how training goes, by name."""
 
     def diagnostics(self, state: TrainState, key: jax.Array, data: Data) -> dict[str, jax.Array]:
-        """Scalars that say how a run goes and cost too much for every step."""
+        """Scalars that show how training goes but are too costly for every step."""
         del state, key, data
         return {}
 
 
 class Generator(Method):
-    """Makes samples of labels from noise."""
+    """Makes samples of given labels from noise."""
 
     @abc.abstractmethod
     def sample(
@@ -290,32 +283,32 @@ class Generator(Method):
         cfg_scale: float = 1.0,
         ema: bool = True,
     ) -> jax.Array:
-        """A sample [B, *space.shape] of each of `labels` [B], as models see them."""
+        """One sample for each of `labels` [B], in the range that models see, [B, *space.shape]."""
 
     @abc.abstractmethod
     def nfe(self, cfg_scale: float) -> int:
-        """Network evaluations a sample."""
+        """Network evaluations per sample."""
 
     @property
     def sampler_name(self) -> str:
-        """How samples are drawn; "" of a method that has one way only."""
+        """How samples are drawn; "" if the method has only one way."""
         return ""
 
     def with_sampler(self, sampler: str | None, steps: int | None) -> "Generator":
-        """The same method, sampling in another way; None is as it was.
+        """The same method with another sampler; None leaves the sampler or the steps as they are.
 
         Raises:
-          ConfigError: it has one way only, or not this one.
+          ConfigError: the method has only one sampler, or not this one.
         """
         if sampler is None and steps is None:
             return self
         raise ConfigError(
-            "this method samples in one way only; leave out --sampler and --sampling_steps"
+            "this method has only one sampler; leave out --sampler and --sampling_steps"
         )
 
 
 class FlowGenerator(Generator):
-    """Makes samples along a path from noise that can be looked at."""
+    """Makes samples along paths from noise, whose states can be returned."""
 
     @abc.abstractmethod
     def trajectory(
@@ -326,7 +319,7 @@ class FlowGenerator(Generator):
         cfg_scale: float = 1.0,
         ema: bool = True,
     ) -> tuple[jax.Array, jax.Array]:
-        """From noise z [B, ...] to samples, and all states on the way, [steps + 1, B, ...]."""
+        """The samples from noise z [B, ...], and all states on the path, [steps + 1, B, ...]."""
 
 
 class Scored(Method):
@@ -341,7 +334,7 @@ class Scored(Method):
         weight: jax.Array,
         key: jax.Array,
     ) -> dict[str, jax.Array]:
-        """Sums over a batch of images [B, H, W, C] in [-1, 1], by the averaged weights.
+        """Sums over a batch of images [B, H, W, C] in [-1, 1], computed with the averaged weights.
 
         Args:
           weight: [B], 0 for padding.
@@ -353,11 +346,11 @@ class Scored(Method):
 
 
 class FeatureEncoder(Method):
-    """Its network serves as an encoder when it is trained."""
+    """Trains a network that serves as an encoder afterwards."""
 
     @abc.abstractmethod
     def encoder(self, state: TrainState) -> Any:
-        """All that `encode` needs of a state."""
+        """The parameters that `encode` needs, from a state."""
 
     @abc.abstractmethod
     def encode(self, parameters: Any, images: jax.Array) -> Activations:
@@ -365,11 +358,11 @@ class FeatureEncoder(Method):
 
 
 class Translator(Method):
-    """Makes images of one kind into images of another."""
+    """Translates images of one domain into another."""
 
     @abc.abstractmethod
     def translate(self, state: TrainState, images: jax.Array, ema: bool = True) -> jax.Array:
-        """Images [B, H, W, C] in [-1, 1] of the target, from those of the source."""
+        """Images [B, H, W, C] in [-1, 1] of the target domain, from those of the source domain."""
 
 
 class Autoencoder(Method):
@@ -377,12 +370,12 @@ class Autoencoder(Method):
 
     @abc.abstractmethod
     def autoencoder(self, state: TrainState) -> Any:
-        """All that `moments` and `decode` need of a state."""
+        """The parameters that `moments` and `decode` need, from a state."""
 
     @abc.abstractmethod
     def moments(self, parameters: Any, images: jax.Array) -> jax.Array:
-        """Mean and log-variance of each image's latents, [B, h, w, 2c]."""
+        """Mean and log-variance of the latents of each image, [B, h, w, 2c]."""
 
     @abc.abstractmethod
     def decode(self, parameters: Any, latents: jax.Array) -> jax.Array:
-        """Images [B, H, W, C] about in [-1, 1] of latents [B, h, w, c]."""
+        """Images [B, H, W, C], approximately in [-1, 1], of latents [B, h, w, c]."""

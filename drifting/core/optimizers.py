@@ -1,4 +1,4 @@
-"""Optimisers and learning rates, by the keys of a config's optimizer section."""
+"""Optimisers and learning rates from the optimizer section of a config."""
 
 import dataclasses
 from typing import Any
@@ -25,7 +25,7 @@ class AdamW:
 
 @dataclasses.dataclass(frozen=True)
 class SGD:
-    """Nesterov momentum; weight decay is added to the gradient before it, as PyTorch's."""
+    """SGD with Nesterov momentum; weight decay is added to the gradient first, as in PyTorch."""
 
     learning_rate: float = 0.1  # at the end of the warm-up
     schedule: str = "cosine"  # to 0 at the end; or constant after the warm-up
@@ -39,20 +39,20 @@ OPTIMIZERS = {"adamw": AdamW, "sgd": SGD}
 
 
 def name_of(settings: AdamW | SGD) -> str:
-    """The value of a section's `name`."""
+    """The name of an optimiser's settings in OPTIMIZERS."""
     return next(name for name, kind in OPTIMIZERS.items() if type(settings) is kind)
 
 
 def learning_rates(optimizer: Any, total_steps: int, section: str = "optimizer") -> optax.Schedule:
-    """The learning rate at each step (from 0) of a config.optimizer, or of another section.
+    """The learning rate at each step (from 0), from an optimizer section of a config.
 
-    Step k of a linear warm-up over W steps has learning_rate * (k + 1) / W: the first step is
-    neither at 0 nor, as in some references, at the full rate. `constant` stays at learning_rate.
-    `cosine` falls from learning_rate at step W by half a cosine (Loshchilov and Hutter,
-    arXiv:1608.03983) to exactly 0 at step total_steps, which is the first one not taken.
+    Step k of a linear warm-up over W steps has the rate learning_rate * (k + 1) / W: the first step
+    is neither at 0 nor, as in some references, at the full rate. `constant` stays at learning_rate.
+    `cosine` decays from learning_rate at step W along half a cosine (Loshchilov and Hutter,
+    arXiv:1608.03983) to exactly 0 at step total_steps, one after the last.
 
     Raises:
-      ConfigError: an unknown schedule, or a warm-up that takes the whole run.
+      ConfigError: the schedule is unknown, or the warm-up takes the whole run.
     """
     peak, warmup = optimizer.learning_rate, optimizer.warmup_steps
     one_of(f"{section}.schedule", optimizer.schedule, ("constant", "cosine"))
@@ -60,7 +60,7 @@ def learning_rates(optimizer: Any, total_steps: int, section: str = "optimizer")
     if cosine and warmup >= total_steps:
         raise ConfigError(
             f"config.{section}.warmup_steps = {warmup} leaves nothing of the {total_steps} steps "
-            "for the cosine"
+            "for the cosine; shorten the warm-up or train for longer"
         )
 
     def schedule(step: jax.Array) -> jax.Array:
@@ -77,12 +77,12 @@ def learning_rates(optimizer: Any, total_steps: int, section: str = "optimizer")
 def make_optimizer(
     optimizer: Any, total_steps: int, section: str = "optimizer"
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimiser of a config section with a `name` of OPTIMIZERS and its keys, and its rate.
+    """The optimiser that a config section names, and its learning rate.
 
     Gradients are first clipped to the global norm clip_norm.
 
     Raises:
-      ConfigError: an unknown name or schedule.
+      ConfigError: the name or the schedule is unknown.
     """
     one_of(f"{section}.name", optimizer.name, OPTIMIZERS)
     schedule = learning_rates(optimizer, total_steps, section)

@@ -1,4 +1,4 @@
-"""TrainState, and what a step does to it: optimise, average, count; each a function of its own."""
+"""TrainState, and one function for each thing a step does to it: optimize, average, count."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,14 @@ Optimizers = Mapping[str, optax.GradientTransformation]
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a run needs to go on, as one pytree.
+    """Everything that a run needs in order to continue, as one pytree.
 
     Attributes:
       step: int32 scalar, the number of steps taken.
       params: a dict keyed by network (`generator`, `field`, ...).
-      ema_params: the averages of those networks that have one.
+      ema_params: the averaged parameters, of the networks that have an average.
       opt_state: a dict keyed by network.
-      extra: what else a method carries (sample queue, batch statistics).
+      extra: anything else that a method carries (sample queue, batch statistics).
     """
 
     step: jax.Array
@@ -38,10 +38,10 @@ class TrainState:
         decays: Mapping[str, float],
         extra: PyTree | None = None,
     ) -> "TrainState":
-        """A state at step 0 whose averages are the parameters themselves.
+        """A state at step 0 whose averages equal the parameters.
 
         Args:
-          decays: of the averages, by network; one that is not there, or at 0, has none.
+          decays: of the averages, by network; a network without one, or with 0, has no average.
         """
         return cls(
             step=jnp.zeros((), jnp.int32),
@@ -55,12 +55,12 @@ class TrainState:
         )
 
     def weights(self, name: str, ema: bool = True) -> PyTree:
-        """The parameters of a network, averaged where it has an average and `ema` asks for it."""
+        """The parameters of a network: the average if there is one and `ema` is true."""
         return self.ema_params[name] if ema and name in self.ema_params else self.params[name]
 
 
 def with_network(state: TrainState, name: str, other: TrainState) -> TrainState:
-    """`state` with all that another state holds of the network `name`."""
+    """`state`, with the network `name` and its optimiser state taken from `other`."""
     given = {part: vars(other)[part] for part in ("params", "ema_params", "opt_state")}
     return state.replace(
         **{
@@ -72,7 +72,7 @@ def with_network(state: TrainState, name: str, other: TrainState) -> TrainState:
 
 
 def optimize(state: TrainState, grads: Mapping[str, PyTree], optimizers: Optimizers) -> TrainState:
-    """One update of every network in `grads` by its optimiser."""
+    """Updates every network in `grads` once with its optimiser."""
     params, opt_state = dict(state.params), dict(state.opt_state)
     for name, grad in grads.items():
         updates, opt_state[name] = optimizers[name].update(
@@ -83,7 +83,7 @@ def optimize(state: TrainState, grads: Mapping[str, PyTree], optimizers: Optimiz
 
 
 def average(state: TrainState, decays: Mapping[str, float]) -> TrainState:
-    """Moves the average of every network that has one towards its parameters."""
+    """Moves all averages towards the parameters."""
     averages = {
         name: ema_update(mean, state.params[name], decays[name])
         for name, mean in state.ema_params.items()
@@ -92,17 +92,17 @@ def average(state: TrainState, decays: Mapping[str, float]) -> TrainState:
 
 
 def count(state: TrainState) -> TrainState:
-    """One step more, however many optimisers it had."""
+    """Counts one step, however many optimisers it used."""
     return state.replace(step=state.step + 1)
 
 
 def ema_update(mean: PyTree, values: PyTree, decay: float) -> PyTree:
-    """decay * mean + (1 - decay) * values, in the mean's own float32."""
+    """decay * mean + (1 - decay) * values, in the float32 of the mean."""
     return jax.tree.map(lambda m, v: m + (1.0 - decay) * (v - m), mean, values)
 
 
 def shard_batch(x: jax.Array) -> jax.Array:
-    """Spreads the first axis of x over the mesh's axes; as it is where there is no mesh."""
+    """Shards the first axis of x over all axes of the mesh; returns x itself without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x

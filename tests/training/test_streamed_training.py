@@ -200,6 +200,6 @@ def test_latents_are_refused_by_a_queue_of_images(train, moments, tmp_path):
 
 def test_a_classifier_does_not_stream(small_classifier, source, tmp_path):
     changed = {"data.source": source, "data.streaming": True, "data.num_val": 0}
-    with pytest.raises(ConfigError, match="'classifier' does not train on a stream"):
+    with pytest.raises(ConfigError, match="'classifier' cannot train on streamed data"):
         drifting.train(small_classifier(**changed), tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
