@@ -6,20 +6,20 @@ import drifting
 from drifting import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run", required=True)
-NUM = flags.DEFINE_integer("num", 64, "How many images", lower_bound=1)
+NUM = flags.DEFINE_integer("num", 64, "Number of samples", lower_bound=1)
 OUT = flags.DEFINE_string(
     "out", None, "X.png: a grid, or a scatter plot of points; X.npz: arrays images (or points) and "
-    "labels; else a folder of PNGs (or points.npz). <workdir>/samples.png if not given"
+    "labels; else a folder of PNGs (or points.npz). Default: <workdir>/samples.png"
 )  # fmt: skip
-LABELS = flags.DEFINE_list("labels", None, "Classes in turn, as 0,3,7; all, balanced, if not given")
-CFG_SCALE = flags.DEFINE_float("cfg_scale", None, "Guidance; the config's if not given")
+LABELS = flags.DEFINE_list("labels", None, "Classes in turn, e.g. 0,3,7. Default: all, balanced")
+CFG_SCALE = flags.DEFINE_float("cfg_scale", None, "Guidance scale. Default: the config's")
 SAMPLER = flags.DEFINE_string(
-    "sampler", None, "meanflow, euler, heun or rk4, of a flow; the config's if not given"
+    "sampler", None, "For flows: meanflow, euler, heun or rk4. Default: the config's"
 )
-SAMPLING_STEPS = flags.DEFINE_integer("sampling_steps", None, "Of the sampler", lower_bound=1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images a batch; the config's if not given")
-SEED = flags.DEFINE_integer("seed", 42, "Seed of the samples")
-NOEMA = flags.DEFINE_bool("noema", False, "Raw weights instead of their average")
+SAMPLING_STEPS = flags.DEFINE_integer("sampling_steps", None, "Steps of the sampler", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images per batch. Default: the config's")
+SEED = flags.DEFINE_integer("seed", 42, "Random seed")
+NOEMA = flags.DEFINE_bool("noema", False, "Use the raw weights instead of their average")
 
 
 def main(_):

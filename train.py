@@ -9,9 +9,9 @@ import drifting
 from drifting import cli
 
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment file; its keys are flags: --config.train.total_steps=3"
+    "config", None, "Config file; its keys are flags: --config.train.total_steps=3"
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; runs/<config name> if not given")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/<config name>")
 
 
 def main(_):

@@ -2,12 +2,12 @@
 
     import drifting
 
-    config = drifting.of("meanflow", "dit")             # a config; change what you like
+    config = drifting.of("meanflow", "dit")    # the default config, for you to change
     drifting.train(config, "runs/mine")
     drifting.evaluate("runs/mine", "all")
     images = drifting.load("runs/mine").sample(labels=range(10), seed=0)    # uint8 [10, H, W, C]
 
-Everything is loaded when it is first used; importing this package imports neither JAX nor
+Everything is imported when it is first used; importing this package imports neither JAX nor
 TensorFlow.
 """
 

@@ -1,4 +1,4 @@
-"""Runs an entry point so that a user's mistake ends in one clear line and exit code 2."""
+"""Runs an entry point, so that a user's mistake ends in one clear line and exit code 2."""
 
 import logging
 import pathlib

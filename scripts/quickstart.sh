@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, trains a generator of digits, scores all its checkpoints: a few minutes on two CPU cores.
+# Installs, trains a generator of digits and scores its checkpoints: minutes on two CPU cores.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 python train.py --config configs/digits.py --workdir runs/digits

@@ -1,10 +1,10 @@
-# Sourced by quickstart.sh and test.sh: a virtual environment in .venv with everything installed.
-# An environment that is active, or one in .venv, is used as it is where it already has the project.
+# Sourced by quickstart.sh and test.sh: activates an environment with everything installed.
+# An active environment is used, or else .venv, which is created if needed.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ -z "${VIRTUAL_ENV:-}" ]; then
     if [ ! -x .venv/bin/python ]; then
         python="$(command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)"
-        echo "making .venv with $python"
+        echo "creating .venv with $python"
         "$python" -m venv .venv
     fi
     source .venv/bin/activate
@@ -13,7 +13,7 @@ constraints=()
 if python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then
     constraints=(-c constraints.txt)  # pinned for Python 3.11
 fi
-# Installed again only when what is asked for has changed.
+# Installs again only when the requirements have changed.
 stamp="$VIRTUAL_ENV/.drifting-installed"
 wanted="$(cat pyproject.toml constraints.txt | sha256sum)"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up as quickstart.sh does, then lints and runs the tests, two at a
-# time. Arguments go to pytest.
+# Sets up as quickstart.sh does, checks style and format, and runs the tests, two at a time.
+# Arguments are passed to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 ruff check .

@@ -1,7 +1,9 @@
-"""Runs: a config becomes parts, parts become a workdir, and each verb of the command line a story.
+"""Runs: from a config to its parts, from parts to a workdir, and one module per command.
 
-build      from a config to the parts of a run
-frozen     the networks that a step uses and does not train
-workdir    the folder of a run: claimed, recorded, opened
-train, evaluate, sample    one readable story each
+    build      builds the parts of a run from its config
+    frozen     loads the networks that a step uses but does not train
+    workdir    the folder of a run: claimed, recorded, opened
+    train, evaluate, sample    the command of that name, from beginning to end
+
+The entry points and `drifting.train`, ... call these.
 """

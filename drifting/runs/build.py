@@ -1,4 +1,4 @@
-"""From a config to the parts of a run: data, what they are, frozen networks, method, schedule."""
+"""Builds the parts of a run from its config: data, frozen networks, method, schedule, mesh."""
 
 import logging
 from typing import Any
@@ -20,7 +20,7 @@ def build(config: Any) -> Parts:
     """The parts of a config; nothing is written.
 
     Raises:
-      UserError: something that the config names cannot be, or is not there.
+      UserError: the config is invalid, or something that it names is missing.
     """
     config = config_lib.resolve(config)
     config_lib.typed(sources.Settings, config.data, "data").check()
@@ -43,7 +43,7 @@ def build(config: Any) -> Parts:
 
 
 def load_images(config: Any, split: str | None = None) -> ImageSet:
-    """A split of config.data.source in the config's shape; that of the training if None."""
+    """A split of config.data.source in the shape of the config; the training split if None."""
     data = config.data
     return sources.load(
         data.source,
@@ -56,7 +56,7 @@ def load_images(config: Any, split: str | None = None) -> ImageSet:
 
 
 def open_stream(config: Any) -> Stream:
-    """config.data.source read as it is trained on."""
+    """config.data.source as a stream, which is read during training."""
     data = config.data
     return sources.open_stream(
         data.source,
@@ -72,9 +72,9 @@ def open_stream(config: Any) -> Stream:
 
 
 def facts_of(data: ImageSet | Stream) -> DataFacts:
-    """What a method must know of the data that it is trained on.
+    """The facts about the training data that a method needs.
 
-    Mean and deviation of a stream are those of its first records in stored order.
+    The mean and the standard deviation of a stream are those of its first records in stored order.
     """
     mean, std = splits.channel_statistics(data.representative())
     return DataFacts(
@@ -90,7 +90,7 @@ def facts_of(data: ImageSet | Stream) -> DataFacts:
 
 
 def _divide(config: Any, whole: ImageSet | Stream) -> tuple[ImageSet | Stream, ImageSet | None]:
-    """The part to train on, and the part kept out of it to validate on, if any."""
+    """The part to train on, and the part held out for validation, if any."""
     if not config.data.num_val:
         return whole, None
     return splits.make(whole, config.data.num_val, config.data.split_seed).apply(whole)

@@ -1,4 +1,4 @@
-"""The networks that a step uses and does not train, by name, from what a config says of them."""
+"""Loads the networks that a step uses but does not train, as a config names them."""
 
 import logging
 import pathlib
@@ -15,10 +15,13 @@ log = logging.getLogger(__name__)
 
 
 def load(config: Any, shape: tuple[int, ...]) -> dict[str, Encoder]:
-    """The networks that config.method names, for samples of a shape.
+    """The networks that config.method names, by their names in `frozen`.
+
+    Args:
+      shape: of one sample.
 
     Raises:
-      UserError: one of them is not there, or is for other samples.
+      UserError: one of them is missing, or is for samples of another shape.
     """
     kind = methods.find(config.method.name).settings_type
     named = config_lib.typed(kind, config.method, "method").networks
@@ -29,17 +32,18 @@ def load(config: Any, shape: tuple[int, ...]) -> dict[str, Encoder]:
 
 
 def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") -> Encoder:
-    """The encoder called `name` for images [H, W, C] = shape.
+    """The encoder `name`, for images of shape [H, W, C].
 
     Args:
-      name: a workdir, of which the best checkpoint is taken (the newest where none is scored), or
+      name: a workdir, whose best checkpoint is used (the newest if none is scored), or
         `torch:<network>:<file>` with torchvision's ImageNet weights, .pth or .safetensors.
-      precision: `float32` or `bfloat16`, of the computation.
+      precision: of the computation, `float32` or `bfloat16`.
 
     Raises:
-      ConfigError: there is no such run, or it is for other images or has no encoder.
+      ConfigError: the workdir is not that of a run, or its method has no encoder, or its images
+        have another shape.
       CheckpointError: its checkpoint is damaged.
-      WeightsError: the file is missing or of another network.
+      WeightsError: the file is missing, or of another network.
     """
     if name.startswith(encoders.PREFIX):
         return encoders.from_torchvision(name, shape, precision)
@@ -48,18 +52,19 @@ def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") 
         raise ConfigError(
             f"no encoder at {workdir}: it has no config.json. Train one with `python train.py "
             f"--config configs/classifier_cifar10.py:resnet18 --workdir {name}`, name another "
-            "workdir, or set config.method.encoder='' for a run on pixels"
+            "workdir, or set config.method.encoder='' to work on pixels"
         )
     run = Run(workdir, precision=precision)
     if run.facts.space.shape != tuple(shape):
         raise ConfigError(
-            f"the encoder {workdir} was trained on images {run.facts.space.shape}, the data set's "
-            f"are {tuple(shape)}"
+            f"the encoder {workdir} was trained on images of shape {run.facts.space.shape}, but "
+            f"those of the data set have {tuple(shape)}; change config.data.image_size and "
+            "config.data.channels, or name another encoder"
         )
     if not isinstance(run.method, FeatureEncoder):
         raise ConfigError(
-            f"{workdir} is a run of method {run.config.method.name!r}, which is no encoder; name "
-            "that of a classifier or a masked autoencoder"
+            f"{workdir} is a run of method {run.config.method.name!r}, which is not an encoder; "
+            "name the workdir of a classifier or a masked autoencoder"
         )
     step = run.best_step()
     parameters = run.method.encoder(run.restore(step)[0])

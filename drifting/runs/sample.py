@@ -1,4 +1,4 @@
-"""The story of sampling: a run's newest checkpoint to a picture, an npz or a folder."""
+"""Sampling from the newest checkpoint of a run, to a picture, an npz file or a folder."""
 
 import logging
 import pathlib
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def load(workdir: str | pathlib.Path) -> Run:
-    """The run of a workdir, to sample from: `load("runs/digits").sample(range(10), seed=0)`.
+    """Opens a workdir to sample from: `load("runs/digits").sample(range(10), seed=0)`.
 
-    Neither its training set nor its encoder has to be there.
+    Neither the training set nor the encoder of the run is needed.
 
     Raises:
       UserError: the workdir is not that of a run.
@@ -39,25 +39,28 @@ def sample(
     sampler: str | None = None,
     sampling_steps: int | None = None,
 ) -> pathlib.Path:
-    """Writes `num` samples of a run's newest checkpoint as a picture, an npz or a folder.
+    """Writes `num` samples of a run's newest checkpoint as a picture, an npz file or a folder.
 
     Args:
-      out: its form, see `pictures.save_samples`; <workdir>/samples.png if None.
-      labels: classes in turn; all of them, balanced, if None.
-      sampler, sampling_steps: of a flow; None is the config's.
+      out: where to write; its suffix decides the form, see `pictures.save_samples`.
+        <workdir>/samples.png if None.
+      labels: classes, which are repeated in this order; all classes if None.
+      cfg_scale, batch_size: those of config.eval if None.
+      ema: whether to use the averaged weights.
+      sampler, sampling_steps: of a flow; those of the config if None.
 
     Returns:
-      Where they are.
+      Where the samples were written.
 
     Raises:
-      UserError: something cannot be; nothing is generated.
+      UserError: an argument is invalid, or `out` cannot be written; nothing is generated.
     """
     run = Run(workdir)
     run.require_generator()
     run.use_sampler(sampler, sampling_steps)
     out = pathlib.Path(out).expanduser() if out else run.workdir / "samples.png"
     _check_out(out)
-    # In turn, so every class is there as often, or once more.
+    # Repeated in order, so that the numbers of samples per class differ by one at most.
     chosen = np.resize(np.asarray(labels or range(run.facts.num_classes), np.int32), num)
     samples = run.sample(
         chosen, seed, cfg_scale=cfg_scale, ema=ema, batch_size=batch_size, progress=True
@@ -68,22 +71,24 @@ def sample(
 
 
 def _real_points(run: Run) -> np.ndarray | None:
-    """What samples of the plane are drawn over, where the data are there."""
+    """The data that samples in the plane are drawn over; None for images or without the data."""
     if not isinstance(run.facts.space, Points):
         return None
     try:
         return load_images(run.config).images
     except DataError as error:
-        log.warning("samples are drawn without the data: %s", error)
+        log.warning("the samples are drawn without the data: %s", error)
         return None
 
 
 def _check_out(out: pathlib.Path) -> None:
-    """Refuses, before the work, a place that cannot be written or would mix two sets of samples."""
+    """Checks, before anything is generated, that `out` can be written and mixes no samples."""
     is_folder = out.suffix not in (".png", ".npz")
     try:
         files.require_writable(out if is_folder else out.parent)
     except OSError as error:
-        raise WorkdirError(f"cannot write --out {out}: {error.strerror}") from error
+        raise WorkdirError(
+            f"cannot write --out {out}: {error.strerror}; choose another place"
+        ) from error
     if is_folder and any(out.iterdir()):
-        raise WorkdirError(f"--out {out} holds files already; empty it or choose another folder")
+        raise WorkdirError(f"--out {out} is not empty; empty it or choose another folder")

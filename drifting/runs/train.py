@@ -26,15 +26,17 @@ log = logging.getLogger(__name__)
 
 
 def train(config: Any, workdir: str | pathlib.Path) -> None:
-    """Trains a config in a workdir, fresh or resumed, and scores what can be on its test split.
+    """Trains a config in a workdir, which may hold an earlier part of the run.
+
+    A method that can be scored is tested on the test split at the end.
 
     Raises:
-      UserError: something cannot be; nothing is written for a run that cannot start.
+      UserError: something is invalid or missing; a run that cannot start writes nothing.
     """
     workdir = pathlib.Path(workdir).expanduser()
-    # 1. The folder is ours, and what is in it is a run of this model and these data.
+    # 1. The folder can be written, and any run in it has the same model and data.
     claim(workdir, config_lib.resolve(config))
-    # 2. Everything that the config names is there and fits; the checks are in the making.
+    # 2. Everything that the config names exists and fits; building it checks that.
     parts = build(config)
     score = evaluate.in_training(workdir, parts)
     test_images = _test_images(parts)
@@ -50,7 +52,7 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
 
 
 def _test_images(parts: Parts) -> ImageSet | None:
-    """Before the training, so that their absence is not news at its end."""
+    """The test images, loaded before training so that missing ones are reported at once."""
     if not isinstance(parts.method, Scored):
         return None
     try:
@@ -61,13 +63,13 @@ def _test_images(parts: Parts) -> ImageSet | None:
 
 
 def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
-    """Scores the best checkpoint on test images: test.json, and confusion.png of a classifier.
+    """Scores the best checkpoint on the test images: test.json, and a classifier's confusion.png.
 
-    Done again where a job died in it, and where the run went on since.
+    Does nothing if the run was already scored at this length.
     """
     path = workdir / "test.json"
     if path.exists() and json.loads(path.read_text())["trained_steps"] == total_steps:
-        log.info("scored already: %s", path)
+        log.info("already tested: %s", path)
         return
     run = Run(workdir)
     step = run.best_step()

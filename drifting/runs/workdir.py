@@ -1,4 +1,4 @@
-"""The folder of a run: claimed and recorded by who trains in it, opened by everybody else."""
+"""The folder of a run: claimed and recorded by training, opened read-only by everything else."""
 
 import functools
 import logging
@@ -26,18 +26,18 @@ log = logging.getLogger(__name__)
 
 
 class WorkdirError(UserError):
-    """A workdir that cannot be written or understood."""
+    """A workdir that cannot be written or read."""
 
 
 # --- training in it ------------------------------------------------------------------------------
 
 
 def claim(workdir: pathlib.Path, config: Any) -> None:
-    """Makes the folder of a fresh run; names what has changed of one that goes on.
+    """Creates the folder of a fresh run, or logs the changed config keys of a resumed one.
 
     Raises:
-      WorkdirError: it cannot be written, or holds files and nothing to go on from.
-      ConfigError: it is the run of another model or data set.
+      WorkdirError: the folder cannot be written, or holds files but no checkpoint.
+      ConfigError: the run in it has another model or data set.
     """
     try:
         files.require_writable(workdir)
@@ -58,7 +58,7 @@ def claim(workdir: pathlib.Path, config: Any) -> None:
 
 
 def record(workdir: pathlib.Path, parts: Parts) -> None:
-    """Writes config.json: what repeats the run, and what opens it without its data."""
+    """Writes config.json: all that is needed to repeat the run, or to open it without its data."""
     import importlib.metadata
 
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -87,27 +87,26 @@ def _git_commit() -> str | None:
 
 
 def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
-    """What config.json says of the data that a run was trained on.
+    """The facts in config.json about the data that a run was trained on.
+
+    Args:
+      values: the contents of config.json besides the config.
 
     Raises:
-      ConfigError: another version wrote it.
+      ConfigError: an earlier version wrote the file.
     """
     try:
         return DataFacts.from_json(values["data"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"{workdir}/config.json was written by an earlier version, which did not say what the "
-            "data are; run its `python train.py` again, which writes it anew and goes on from the "
-            "checkpoints where they still fit"
+            f"{workdir}/config.json was written by an earlier version, without a description of "
+            "the data; run its `python train.py` command again, which updates the file and "
+            "continues from the checkpoints if they still fit"
         ) from error
 
 
 class Sampled:
-    """What scoring and sampling need of a run, beside its states (scorer.Scorable).
-
-    Args:
-      method: as the run's config says.
-    """
+    """What scoring and sampling need of a run, except its states (scorer.Scorable)."""
 
     def __init__(self, workdir: pathlib.Path, config: Any, method: Method):
         self.workdir, self.config, self.method = workdir, config, method
@@ -117,11 +116,11 @@ class Sampled:
         return self.method.facts
 
     def steps(self) -> list[int]:
-        """Steps of the finished checkpoints, read anew."""
+        """Steps of the finished checkpoints that are now in the folder."""
         return checkpoints.valid_steps(self.workdir / "checkpoints")
 
     def sampler(self, cfg_scale: float, ema: bool) -> Callable:
-        """(state, key, labels) -> samples, for a SampleProgram."""
+        """The function (state, key, labels) -> samples, for a SampleProgram."""
 
         def generate(state, key, labels):
             return self.method.sample(state, key, labels, cfg_scale, ema)
@@ -129,20 +128,20 @@ class Sampled:
         return generate
 
     def use_sampler(self, name: str | None, steps: int | None) -> None:
-        """Samples in another way than the config's; ConfigError where there is no such way."""
+        """Replaces the config's sampler or steps; ConfigError if the method cannot."""
         self.method = self.method.with_sampler(name, steps)
 
     @property
     def sampler_name(self) -> str:
-        """How samples are drawn; "" of a generator that has one way only."""
+        """How samples are drawn; "" if the generator has only one way."""
         return self.method.sampler_name
 
     def nfe(self, cfg_scale: float) -> int:
-        """Network evaluations a sample."""
+        """Network evaluations per sample."""
         return self.method.nfe(cfg_scale)
 
     def require_generator(self) -> None:
-        """Raises WorkdirError for a run that has no samples to look at."""
+        """Raises WorkdirError for a run that cannot make samples that people can look at."""
         if not isinstance(self.method, Generator):
             raise WorkdirError(
                 f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
@@ -151,21 +150,21 @@ class Sampled:
         if isinstance(self.facts.space, Latents) and self.facts.space.decoder is None:
             raise WorkdirError(
                 f"the run was trained on {self.facts.source}: sampling and scoring latents needs "
-                "the autoencoder's decoder, which cannot be given yet; train on images to score "
-                "them"
+                "the decoder of their autoencoder, which is not supported yet; train on images "
+                "instead"
             )
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        """How a batch of samples is spread over the devices."""
+        """How a batch of samples is sharded over the devices."""
         return mesh.batch_sharding(batch_size)
 
 
 class InTraining(Sampled):
-    """A run that is being trained: its one state is the loop's own, given before each score."""
+    """A run that is being trained; the loop gives it the state to score with `hold`."""
 
     def __init__(self, workdir: pathlib.Path, parts: Parts):
         super().__init__(workdir, parts.config, parts.method)
-        self._mesh = parts.mesh  # a program has one mesh
+        self._mesh = parts.mesh  # a program cannot mix meshes
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
         return mesh.batch_over(self._mesh, batch_size)
@@ -182,9 +181,9 @@ class Run(Sampled):
     """A trained run, opened read-only and without its data.
 
     Args:
-      frozen: the networks of its steps, for who needs the run as in training; without them the
-        state has no network of `method.replaceable`.
-      precision: of the computation; the config's if None.
+      frozen: the frozen networks, for use as in training; without them the networks of
+        `method.replaceable` are not restored.
+      precision: of the computation; that of the config if None.
 
     Raises:
       UserError: the workdir is not that of a run.
@@ -216,29 +215,32 @@ class Run(Sampled):
         )
 
     def best_step(self) -> int:
-        """The step with the best held-out score; the last one where nothing was scored."""
+        """The step with the best validation score; the last step if none was validated."""
         best = None
         if self.method.best_score:
             best = checkpoints.best_step(self.workdir / "checkpoints", self.method.best_score)
         return self.steps()[-1] if best is None else best
 
     def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
-        """The state at `step` on one device, and the metrics saved beside it."""
+        """The state at `step`, on one device, and the metrics saved with it."""
         folder = self.workdir / "checkpoints"
         return checkpoints.restore(folder, step, self._shapes, self._left_out)
 
     def restore_last(self) -> tuple[TrainState, int]:
-        """The newest usable state and its step; a damaged newer one is named and passed over."""
+        """The newest usable state and its step; damaged newer ones are logged and skipped."""
         for step in reversed(self.steps()):
             try:
                 return self.restore(step)[0], step
             except checkpoints.CheckpointError as error:
                 log.warning("%s; trying the one before", error)
-        raise WorkdirError(f"no checkpoint in {self.workdir} can be used")
+        raise WorkdirError(
+            f"no checkpoint in {self.workdir} can be used; the warnings above say why. Restore one "
+            "from a copy, or train in another --workdir"
+        )
 
     @functools.cached_property
     def last(self) -> tuple[TrainState, int]:
-        """`restore_last`, once."""
+        """The result of `restore_last`, kept."""
         return self.restore_last()
 
     def sample(
@@ -251,26 +253,27 @@ class Run(Sampled):
         batch_size: int | None = None,
         progress: bool = False,
     ) -> np.ndarray:
-        """One sample of each label by the newest checkpoint.
+        """One sample for each label, from the newest checkpoint.
 
         Args:
           labels: integers [N], classes of the training data.
           cfg_scale, batch_size: those of config.eval if None.
-          ema: by the averaged weights.
-          progress: shows a bar.
+          ema: whether to use the averaged weights.
+          progress: whether to show a progress bar.
 
         Returns:
           uint8 [N, H, W, C], or float32 [N, D] of a run on points.
 
         Raises:
-          WorkdirError: the run makes no samples, or has no such class.
+          WorkdirError: the run makes no samples, or a label is out of range.
         """
         self.require_generator()
         labels = np.asarray(list(labels), np.int32)
         unknown = sorted({int(k) for k in labels if not 0 <= k < self.facts.num_classes})
         if unknown:
             raise WorkdirError(
-                f"labels {unknown}: the run has {self.facts.num_classes} classes, from 0 on"
+                f"labels {unknown}: the run has {self.facts.num_classes} classes; use 0 to "
+                f"{self.facts.num_classes - 1}"
             )
         cfg_scale = self.config.eval.cfg_scale if cfg_scale is None else cfg_scale
         program = generation.SampleProgram(self.sampler(cfg_scale, ema), self.facts.space)

@@ -1,1 +1,1 @@
-"""Loop, sharding, checkpoints and metric writers; knows no method by name."""
+"""The training loop, sharding, checkpoints and metric writers, for any method."""

@@ -1,4 +1,4 @@
-"""Settings of JAX that must be made before it starts."""
+"""JAX settings that must be made before it starts."""
 
 import os
 
@@ -6,17 +6,16 @@ import jax
 
 from drifting.core.files import cache_dir
 
-# Run-to-run identical GPU programs: no atomics in scatters and reductions, and no autotuning,
-# which may pick another kernel (another order of sums) in another process.
+# For GPU programs that are identical from run to run: no atomics in scatters and reductions, and no
+# autotuning, which may pick another kernel (another order of sums) in another process.
 DETERMINISTIC_GPU = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_autotune_level=0")
 
 
 def configure(deterministic: bool = False) -> None:
-    """Turns on the persistent compilation cache, and `config.deterministic` where asked.
+    """Turns on the persistent compilation cache and, if asked, deterministic GPU programs.
 
-    On CPUs and TPUs programs are deterministic as they are, so nothing is set there. On GPUs XLA
-    gets the two flags above. The cache is the user's own: a cache that others can write runs
-    their code.
+    CPU and TPU programs are deterministic anyway. The cache folder is readable by its owner alone,
+    because a cache that others can write to runs their code.
     """
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "").split()

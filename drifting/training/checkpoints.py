@@ -1,8 +1,8 @@
-"""Checkpoints through Orbax, with a manifest of content hashes and fallback to older ones.
+"""Checkpoints through Orbax, with content hashes and fallback to older checkpoints.
 
-Orbax commits a step by renaming its folder, so a killed save leaves nothing that looks finished.
-It has no checksum: a truncated file fails to restore and a flipped bit does not even fail. Here a
-manifest of SHA-256 hashes is written last; a step without a matching one is not restored.
+Orbax commits a step by renaming its folder, so an interrupted save never looks finished. The
+manifest of hashes (integrity.py) is written after that; a step without a matching manifest is not
+restored.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointError(UserError):
-    """No checkpoint can be used; the message says why and what to do."""
+    """A checkpoint cannot be used; the message says why."""
 
 
 def valid_steps(folder: str | os.PathLike) -> list[int]:
-    """Steps of all finished checkpoints in `folder`, in order. Contents are not read."""
+    """The steps of all finished checkpoints in `folder`, in order; their contents are not read."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         return []
@@ -41,9 +41,9 @@ def valid_steps(folder: str | os.PathLike) -> list[int]:
 
 
 def best_step(folder: str | os.PathLike, score: str) -> int | None:
-    """The finished checkpoint with the largest `score` beside it, the latest of equal ones.
+    """The step of the finished checkpoint with the largest `score`, the latest of equal ones.
 
-    None where no checkpoint has that score.
+    None if no checkpoint was saved with that score.
     """
     folder = pathlib.Path(folder)
     scored = [(_saved_metrics(folder / str(s)).get(score), s) for s in valid_steps(folder)]
@@ -61,18 +61,18 @@ def _saved_metrics(step_folder: pathlib.Path) -> dict[str, float]:
 def restore(
     folder: str | os.PathLike, step: int, shapes: Any, optional: Sequence[str] = ()
 ) -> tuple[Any, dict[str, float]]:
-    """The state at `step`, placed as the shardings of `shapes` say, and its last metrics.
+    """The state at `step`, sharded as `shapes` says, and the metrics saved with it.
 
-    Nothing is written, so a running job is not disturbed.
+    Nothing is written, so this is safe while a job trains in the folder.
 
     Args:
       folder: `<workdir>/checkpoints`.
-      optional: networks of a TrainState on which checkpoint and `shapes` need not agree. One that
-        only the checkpoint has stays there; one that it lacks, or has in other shapes, is not in
-        the state that is returned.
+      optional: networks of a TrainState that the checkpoint and `shapes` need not agree on. One
+        that only the checkpoint has is not read; one that it lacks, or has in other shapes, is
+        left out of the returned state.
 
     Raises:
-      CheckpointError: it is damaged, or is of another model.
+      CheckpointError: the checkpoint is damaged, or of another model.
     """
     path = pathlib.Path(folder).absolute() / str(step)
     damage = find_damage(path)
@@ -91,15 +91,15 @@ def restore(
 
 def _read(path: pathlib.Path, shapes: Any, optional: Sequence[str]) -> Any:
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        unasked = False
+        has_more = False
         if optional:
             saved = reader.metadata(path / "state").item_metadata.tree["params"]
-            shapes = _without(shapes, _lost(saved, shapes.params, optional))
-            unasked = any(n in optional for n in saved.keys() - shapes.params.keys())
+            shapes = _without(shapes, _missing(saved, shapes.params, optional))
+            has_more = any(n in optional for n in saved.keys() - shapes.params.keys())
         args = ocp.args.PyTreeRestore(
             item=shapes,
             restore_args=ocp.checkpoint_utils.construct_restore_args(shapes),
-            partial_restore=unasked,  # else everything has to be there, and nothing more
+            partial_restore=has_more,  # otherwise both must have exactly the same leaves
         )
         state = reader.restore(path / "state", args=args)
     _check_types(path, shapes, state)
@@ -108,10 +108,10 @@ def _read(path: pathlib.Path, shapes: Any, optional: Sequence[str]) -> Any:
 
 @dataclasses.dataclass
 class _Best(checkpoint_managers.PreservationPolicy):
-    """Keeps the step that `best_step` names.
+    """Keeps the step that `best_step` returns.
 
-    Orbax's own BestN knows only what it saved with a metric of its kind. This reads what is on the
-    disk, so a resumed run has the same best.
+    Orbax's own BestN knows only the checkpoints that it saved itself, with its own kind of metrics.
+    This policy reads the folder, so the best checkpoint survives a resume.
     """
 
     folder: pathlib.Path
@@ -124,13 +124,13 @@ class _Best(checkpoint_managers.PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir, for the one process that trains there; others `restore`.
+    """The checkpoints of a workdir, for the one process that trains there; others use `restore`.
 
     Args:
       folder: `<workdir>/checkpoints`.
-      keep: how many of the newest stay.
-      keep_every: multiples of this stay as well; 0 for none.
-      best_score: a metric saved beside checkpoints; the one where it is largest stays as well.
+      keep: how many of the newest checkpoints are kept.
+      keep_every: steps that are multiples of this are kept as well; 0: none.
+      best_score: the checkpoint saved with the largest value of this metric is kept as well.
     """
 
     def __init__(
@@ -149,40 +149,42 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies)
         )
-        self._seal: threading.Thread | None = None
+        self._manifest_writer: threading.Thread | None = None
         self._saved = threading.Event()
-        self._set_unfinished_aside()
+        self._move_unfinished()
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
-    def _set_unfinished_aside(self) -> None:
-        """A step without a manifest died between commit and hashes; it is not to be trusted."""
+    def _move_unfinished(self) -> None:
+        """Moves away steps without a manifest: the job was killed before it was written."""
         if not self.folder.is_dir():
             return
         for step in self.folder.iterdir():
             if step.name.isdigit() and not (step / MANIFEST).is_file():
-                self._set_aside(step, "it was not finished")
+                self._move_away(step, "it was not finished")
 
-    def _set_aside(self, step: pathlib.Path, reason: str) -> None:
+    def _move_away(self, step: pathlib.Path, reason: str) -> None:
         aside = self.folder.parent / "damaged_checkpoints" / f"{step.name}_{time.time_ns()}"
         aside.parent.mkdir(exist_ok=True)
         shutil.move(step, aside)
         log.warning("checkpoint %s cannot be used: %s; moved to %s", step, reason, aside)
 
     def save(self, state: Any, step: int, metrics: dict[str, float]) -> None:
-        """Starts saving; returns once the state is copied from the device."""
+        """Starts saving; returns once the state has been copied from the device."""
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), metrics=ocp.args.JsonSave(metrics)
         )
         self.wait()
         self._saved.clear()
         self._manager.save(step, args=args, force=True)
-        self._seal = threading.Thread(target=self._seal_when_committed, args=(step,))
-        self._seal.start()
+        self._manifest_writer = threading.Thread(
+            target=self._write_manifest_when_committed, args=(step,)
+        )
+        self._manifest_writer.start()
 
-    def _seal_when_committed(self, step: int) -> None:
+    def _write_manifest_when_committed(self, step: int) -> None:
         """Writes the manifest once Orbax has renamed the step's folder into place.
 
-        Orbax has no callback after the rename, so this thread looks for it.
+        Orbax has no callback after the rename, so this thread polls for it.
         """
         folder = self.folder / str(step)
         while not folder.is_dir() and not self._saved.wait(0.05):
@@ -193,13 +195,13 @@ class Checkpoints:
     def restore_newest(
         self, shapes: Any, optional: Sequence[str] = ()
     ) -> tuple[Any, int, dict[str, float]] | None:
-        """The newest usable state, its step and metrics; None where no step exists.
+        """The newest usable state, its step and its metrics; None if there is no checkpoint.
 
-        Damaged newer ones are named and moved out of the way, never deleted. `optional` as in
-        `restore`.
+        Damaged newer checkpoints are logged and moved out of the way, never deleted. `optional` is
+        that of `restore`.
 
         Raises:
-          CheckpointError: there are steps, but none that can be used.
+          CheckpointError: all checkpoints are damaged, or the newest usable one does not fit.
         """
         steps = valid_steps(self.folder)
         damaged = []
@@ -207,7 +209,7 @@ class Checkpoints:
             damage = find_damage(self.folder / str(step))
             if not damage:
                 for newer, reason in damaged:
-                    self._set_aside(self.folder / str(newer), reason)
+                    self._move_away(self.folder / str(newer), reason)
                 if damaged:
                     log.warning("falling back to the checkpoint of step %d", step)
                     self._manager.reload()
@@ -216,37 +218,40 @@ class Checkpoints:
             damaged.append((step, damage))
         if damaged:
             listed = "; ".join(f"step {s}: {reason}" for s, reason in damaged)
-            raise CheckpointError(f"no usable checkpoint in {self.folder} ({listed})")
+            raise CheckpointError(
+                f"no usable checkpoint in {self.folder} ({listed}); restore one from a copy, or "
+                "train in another --workdir"
+            )
         return None
 
     def wait(self) -> None:
-        """Until everything saved is on disk, manifest included."""
+        """Waits until everything that was saved is on disk, including the manifest."""
         try:
             self._manager.wait_until_finished()
         finally:
             self._saved.set()
-            if self._seal is not None:
-                self._seal.join()
+            if self._manifest_writer is not None:
+                self._manifest_writer.join()
 
     def close(self) -> None:
         self.wait()
         self._manager.close()
 
 
-def _lost(saved: dict[str, Any], wanted: dict[str, Any], optional: Sequence[str]) -> list[str]:
-    """The networks of `optional` that are wanted, but not there in the same shapes."""
+def _missing(saved: dict[str, Any], wanted: dict[str, Any], optional: Sequence[str]) -> list[str]:
+    """The networks of `optional` that are wanted but not saved in the same shapes."""
     names = set(optional) & wanted.keys()
     return [n for n in names if _shapes(saved.get(n, {})) != _shapes(wanted[n])]
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each leaf by its path; leaves are arrays or Orbax's metadata of them."""
+    """The shape of each leaf, by its path; leaves are arrays or Orbax's metadata of arrays."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
     return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _without(state: TrainState, names: Iterable[str]) -> TrainState:
-    """The state without some of its networks."""
+    """The state without the networks `names`."""
     parts = ("params", "ema_params", "opt_state")
     return state.replace(
         **{part: {k: v for k, v in vars(state)[part].items() if k not in names} for part in parts}
@@ -254,17 +259,20 @@ def _without(state: TrainState, names: Iterable[str]) -> TrainState:
 
 
 def _check_types(folder: pathlib.Path, shapes: Any, state: Any) -> None:
-    """Orbax casts silently where a type differs from the one asked for; nothing here should.
+    """Refuses a restored state of other shapes or types: Orbax would cast it silently.
 
-    A part that a partial restore did not find comes back as the shape that was asked for.
+    A leaf that a partial restore did not find comes back as the shape that was asked for.
     """
     leaves = jax.tree_util.tree_leaves_with_path(state)
     for want, (path, got) in zip(jax.tree.leaves(shapes), leaves, strict=True):
         if isinstance(got, jax.ShapeDtypeStruct):
             where = jax.tree_util.keystr(path)
-            raise CheckpointError(f"checkpoint {folder} does not fit this model: it lacks {where}")
+            raise CheckpointError(
+                f"checkpoint {folder} does not fit this model: it lacks {where}; train in another "
+                "--workdir"
+            )
         if want.shape != got.shape or want.dtype != got.dtype:
             raise CheckpointError(
-                f"checkpoint {folder} does not fit this model: {got.dtype}{got.shape} where "
-                f"{want.dtype}{want.shape} is expected"
+                f"checkpoint {folder} does not fit this model: it has {got.dtype}{got.shape} where "
+                f"{want.dtype}{want.shape} is expected; train in another --workdir"
             )

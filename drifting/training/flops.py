@@ -1,4 +1,8 @@
-"""Matrix products and convolutions of a traced function: how many operations, and whether any."""
+"""The operations of a traced function's matrix products and convolutions.
+
+JAX's own `cost_analysis()` counts the body of a loop once, however often it runs, and adds
+elementwise operations.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,19 +13,20 @@ from jax.extend import core
 
 
 def count(function: Callable, *args: Any) -> int:
-    """Operations (a multiply-add is two) of one call: matrix products and convolutions alone.
+    """Operations of the matrix products and convolutions in one call; a multiply-add is two.
 
-    Counted in the traced program, so a derivative's products are there and what a compiler merges
-    or repeats is not. A scan counts as often as it runs, of a cond the costliest branch.
+    They are counted in the traced program, so derivatives are included, and what the compiler
+    merges or repeats is not. The body of a scan counts for each iteration; of a cond, only the
+    costliest branch counts.
 
     Raises:
-      ValueError: a while loop holds products; how often it runs is not known.
+      ValueError: a while loop contains products, and its number of iterations is unknown.
     """
     return _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def convolves(jaxpr: core.Jaxpr) -> bool:
-    """Whether a traced program holds a convolution, at any depth."""
+    """Whether a traced program contains a convolution, at any depth."""
     return any(
         equation.primitive.name == "conv_general_dilated"
         or any(convolves(inner) for inner in _sub_jaxprs(equation.params))
@@ -41,7 +46,9 @@ def _of_equation(equation: core.JaxprEqn) -> int:
         return _convolution(equation)
     inner = [_of_jaxpr(j) for j in _sub_jaxprs(equation.params)]
     if name == "while" and sum(inner):
-        raise ValueError("a while loop holds matrix products, so they cannot be counted")
+        raise ValueError(
+            "a while loop contains matrix products, which cannot be counted; use scan instead"
+        )
     if name == "scan":
         return equation.params["length"] * sum(inner)
     return max(inner) if name == "cond" else sum(inner)
@@ -66,7 +73,7 @@ def _dot_general(equation: core.JaxprEqn) -> int:
 
 
 def _convolution(equation: core.JaxprEqn) -> int:
-    """Every output value is a sum over the kernel's window and its input channels."""
+    """Each output value is a sum over the kernel's window and the input channels."""
     kernel = equation.invars[1].aval.shape
     output_channels = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
     return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // output_channels

@@ -1,4 +1,7 @@
-"""Whether a checkpoint is as it was written: a manifest of SHA-256 hashes, written last."""
+"""Detects damaged checkpoints by a manifest of SHA-256 hashes, which is written last.
+
+Orbax has no checksum of its own: a flipped bit in one of its files is restored without an error.
+"""
 
 import hashlib
 import json
@@ -10,7 +13,7 @@ MANIFEST = "manifest.json"
 
 
 def find_damage(step_folder: pathlib.Path) -> str | None:
-    """What is wrong with a checkpoint against its manifest, or None."""
+    """How a checkpoint differs from its manifest; None if it does not."""
     try:
         hashes = json.loads((step_folder / MANIFEST).read_text())
     except FileNotFoundError:
@@ -31,8 +34,8 @@ def _sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(step: pathlib.Path) -> None:
-    """Seals the folder of a finished checkpoint."""
-    files = sorted(f for f in step.rglob("*") if f.is_file())
-    hashes = {str(f.relative_to(step)): _sha256(f) for f in files}
-    write_atomically(step / MANIFEST, json.dumps(hashes).encode())
+def write_manifest(step_folder: pathlib.Path) -> None:
+    """Writes the manifest of a finished checkpoint."""
+    files = sorted(f for f in step_folder.rglob("*") if f.is_file())
+    hashes = {str(f.relative_to(step_folder)): _sha256(f) for f in files}
+    write_atomically(step_folder / MANIFEST, json.dumps(hashes).encode())

@@ -1,6 +1,6 @@
-"""The training loop: many steps a dispatch, asynchronous metrics, exact resume.
+"""The training loop: many steps per dispatch, asynchronous metrics, exact resume.
 
-It is handed a method object and calls its pure functions; it never touches a loss.
+It is given a method and calls its pure functions; it never computes a loss itself.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class TrainingDiverged(UserError):
 
 
 class Trainer:
-    """One run; see `train`."""
+    """One training run; see `train`."""
 
     def __init__(self, parts: Parts, workdir: pathlib.Path, score: Score | None = None):
         self.parts, self.workdir, self.score = parts, workdir, score
@@ -102,7 +102,7 @@ class Trainer:
         log.info("resumed %s at step %d", self.workdir, self.step)
         for name in placed.params.keys() - self.state.params.keys():
             log.warning(
-                "the checkpoint of step %d holds no %s of this shape: a fresh one is started",
+                "the checkpoint of step %d has no %s of this shape; it is initialised anew",
                 self.step, name,
             )  # fmt: skip
             self.state = state_lib.with_network(self.state, name, init(key))
@@ -123,7 +123,7 @@ class Trainer:
         """Trains to the end.
 
         Raises:
-          TrainingDiverged: nothing of the bad window is saved.
+          TrainingDiverged: the loss became non-finite; nothing since the last log is saved.
           SystemExit(143): after SIGTERM, once the state is saved.
         """
         self.writers = writers
@@ -131,7 +131,7 @@ class Trainer:
             if self.step == 0:
                 self._sample()
                 self._save()
-            elif self.score:  # a job may have died in it
+            elif self.score:  # the job may have been killed while scoring
                 self.score(self.state, self.step, self.last_row)
             self.window.reset()
             while self.step < self.schedule.total:
@@ -155,10 +155,10 @@ class Trainer:
         )
 
     def _dispatch(self, bar: tqdm) -> None:
-        """Starts the next call; waits only for the one before the last, to stay near the device."""
+        """Starts the next call, and waits for the one before it, so as not to run far ahead."""
         count = self.schedule.next_stop(self.step) - self.step
         data = self.feed.next()
-        # Explicit transfers alone: a hidden one would cost a host round trip each call.
+        # Only explicit transfers: a hidden one would cost a host round trip per call.
         with jax.transfer_guard("disallow"):
             self.state, report = self.program(
                 self.state, data, self.key, self._count(count), self.frozen
@@ -170,7 +170,7 @@ class Trainer:
         bar.update(count)
 
     def _collect(self) -> None:
-        """Fetches the reports in flight and refuses non-finite ones."""
+        """Fetches the reports in flight; raises TrainingDiverged if one is not finite."""
         for count, after, report in self.pending:
             report = jax.device_get(report)
             if report["bad_step"] > 0:
@@ -214,16 +214,14 @@ class Trainer:
         if numbers:
             row = {"epoch": self.step / self.schedule.per_epoch}
             self.writers.scalars(self.step, row | {k: float(v) for k, v in numbers.items()})
-        self.window.began += time.perf_counter() - began  # rates are the train step's own
+        self.window.began += time.perf_counter() - began  # rates are those of train steps alone
 
     def _save(self) -> None:
         began = time.perf_counter()
-        self._collect()  # a state is saved only once its losses are known to be finite
-        row = (
-            self.last_row
-            if not self.window.steps
-            else {"epoch": self.step / self.schedule.per_epoch, **self.window.means()}
-        )
+        self._collect()  # only a state whose losses are known to be finite is saved
+        row = self.last_row
+        if self.window.steps:
+            row = {"epoch": self.step / self.schedule.per_epoch, **self.window.means()}
         if self.saved_step != self.step:
             self.checkpoints.save(self.state, self.step, row | self._validate())
             self.saved_step = self.step
@@ -232,7 +230,7 @@ class Trainer:
         self.window.began += time.perf_counter() - began
 
     def _validate(self) -> dict[str, float]:
-        """Scores of the held-out images as val_<name>, which stay with the checkpoint."""
+        """Scores on the held-out images as val_<name>, which are saved with the checkpoint."""
         if self.validation is None:
             return {}
         scores = self.validation.scores(self.state)
@@ -276,7 +274,7 @@ def train(
             trainer.start(record)
             if trainer.step >= parts.schedule.total:
                 log.info("already at step %d of %d", trainer.step, parts.schedule.total)
-                if score:  # a job may have died in it
+                if score:  # the job may have been killed while scoring
                     score(trainer.state, trainer.step, trainer.last_row)
                 return
             tensorboard, hparams = parts.config.train.tensorboard, config_lib.flatten(parts.config)

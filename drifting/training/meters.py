@@ -1,9 +1,9 @@
-"""What is logged of many steps: means since the last log, and rates."""
+"""Metrics of many steps: their means since the last log, and rates."""
 
 import time
 from typing import Any
 
-LAST_VALUE = ("lr",)  # metrics that are settings: logged as they are, not averaged
+NOT_AVERAGED = ("lr",)  # metrics that are settings: their last value is logged
 
 
 class Window:
@@ -23,7 +23,7 @@ class Window:
 
     def means(self) -> dict[str, float]:
         means = {name: total / self.steps for name, total in self.sums.items()}
-        return means | {n: float(self.last[n]) for n in LAST_VALUE if n in means}
+        return means | {n: float(self.last[n]) for n in NOT_AVERAGED if n in means}
 
     def rates(self, images_per_step: int, steps_per_epoch: float) -> dict[str, float]:
         seconds = (time.perf_counter() - self.began) / self.steps

@@ -1,4 +1,4 @@
-"""What a run is made of: its config, built once."""
+"""The parts of a run, which are built from its config once."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from input_pipeline.streaming import Stream
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """The parts of a run, as runs/build.py makes them of a config.
+    """The parts of a run, as runs/build.py builds them from a config.
 
     Attributes:
-      config: resolved; what else there is was made of it.
+      config: the resolved config, from which the other parts were built.
       whole: the training split.
       data: the part of it to train on.
-      held_out: the part kept out of it to validate on, or None.
-      facts: of `data`.
-      frozen: networks that a step uses and does not train, by name.
+      held_out: the part of it held out for validation, or None.
+      facts: about `data`.
+      frozen: networks that a step uses but does not train, by name.
     """
 
     config: ConfigDict
@@ -39,5 +39,5 @@ class Parts:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Those of the frozen networks, by name: the `frozen` of a train step."""
+        """The parameters of the frozen networks, by name: the `frozen` of a train step."""
         return {name: network.parameters for name, network in self.frozen.items()}

@@ -1,11 +1,11 @@
-"""A job that is told to stop."""
+"""Notices that a job is told to stop."""
 
 import signal
 from typing import Any
 
 
 class Preemption:
-    """Notes a SIGTERM; Orbax's own check is always false in a single process."""
+    """A context in which SIGTERM sets `asked`; Orbax's own check needs several processes."""
 
     def __init__(self):
         self.asked = False

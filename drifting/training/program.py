@@ -1,4 +1,4 @@
-"""The compiled programs of a run: many train steps a call, and the pictures in between."""
+"""The compiled programs of a run: many train steps per call, and the pictures in between."""
 
 import logging
 import time
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 def make_program(method: Method, looped: bool = True) -> Callable:
     """The jittable program (state, data, key, count, frozen) -> (state, report) of `count` steps.
 
-    `count` is a traced number, so one compilation serves every length of a call. The report holds
-    sums and last values of the metrics and the first step (from 1) with a non-finite loss or
-    gradient, or 0. Not `looped`, the program is one step, and the count has to be 1.
+    `count` is traced, so one compilation serves calls of every length. The report holds the sums
+    and last values of the metrics, and the first step (from 1) with a non-finite loss or gradient,
+    or 0. If not `looped`, the program is a single step, and `count` must be 1.
     """
 
     def program(state, data, key, count, frozen):
@@ -52,18 +52,18 @@ def compile_steps(
     """`make_program`, compiled ahead of time so that nothing can recompile in the loop.
 
     Args:
-      arguments: with the shapes and shardings of every call; the state, the first, is donated.
+      arguments: with the shapes and shardings of every call; the first, the state, is donated.
       out_shardings: of the state and of the report.
-      looped: whether a call may be of many steps.
+      looped: whether a call may run many steps.
 
     Returns:
-      the program, and whether its calls may be of many steps after all.
+      The program, and whether its calls may indeed run many steps.
     """
     began = time.perf_counter()
     traced = _trace(method, arguments, out_shardings, looped)
     if looped and jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
-        # Inside a loop XLA's CPU backend leaves the gradients of convolutions to a path that
-        # is ten times slower (github.com/jax-ml/jax/issues/12868).
+        # Inside a loop, XLA's CPU backend computes the gradients of convolutions by a path that is
+        # ten times slower (github.com/jax-ml/jax/issues/12868).
         looped = False
         traced = _trace(method, arguments, out_shardings, looped)
     compiled = traced.lower().compile()

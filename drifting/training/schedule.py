@@ -1,4 +1,4 @@
-"""When a run does what, in steps, from the durations of config.train."""
+"""The schedule of a run in steps, from the durations of config.train."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from drifting.core.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The keys of config.train. Of the units of a duration one is set, the others are None."""
+    """The keys of config.train. Exactly one unit of each duration is set; the others are None."""
 
     total_steps: int | None = 50_000  # the run's length
     total_epochs: float | None = None
@@ -23,12 +23,12 @@ class Settings:
     checkpoint_steps: int | None = 2000  # between checkpoints
     checkpoint_epochs: float | None = None
     checkpoint_examples: int | None = None
-    steps_per_epoch: int = 0  # 0: images of the data set / real images a step
-    steps_per_call: int = 10  # steps a dispatch; the host looks in between
-    keep_checkpoints: int = 3  # the newest that stay; the best of a scored method stays too
-    keep_every_steps: int = 0  # checkpoints at multiples of this stay as well; 0: none
+    steps_per_epoch: int = 0  # 0: images of the data set / real images per step
+    steps_per_call: int = 10  # steps per dispatch; the host does nothing in between
+    keep_checkpoints: int = 3  # how many of the newest are kept, besides the best validated one
+    keep_every_steps: int = 0  # checkpoints at multiples of this are kept as well; 0: none
     tensorboard: bool = True  # write event files
-    evaluate: bool = False  # score every checkpoint by config.eval, as it is made
+    evaluate: bool = False  # score each checkpoint as it is saved, by config.eval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Schedule:
     """When the loop does what, in steps.
 
     Attributes:
-      total: the run's length.
+      total: the length of the run.
       log, sample, checkpoint: intervals.
-      per_call: steps a dispatch at most.
+      per_call: maximum steps per dispatch.
       per_epoch: for the epoch in the logs.
     """
 
@@ -50,7 +50,7 @@ class Schedule:
     per_epoch: float
 
     def next_stop(self, step: int) -> int:
-        """The step at which the next call ends: at an event, or after per_call steps."""
+        """The step at which the next call ends: the next event, or after per_call steps."""
         events = [(step // n + 1) * n for n in (self.log, self.sample, self.checkpoint)]
         return min(step + self.per_call, self.total, *events)
 
@@ -62,15 +62,16 @@ def make(train: Any, images_per_step: int, num_images: int) -> Schedule:
     """The schedule of config.train.
 
     Args:
-      images_per_step: real images that a step sees.
+      images_per_step: real images seen per step.
       num_images: of the data set.
 
     Raises:
-      ConfigError: a duration that is not one of at least a step.
+      ConfigError: a duration does not have exactly one unit, or is shorter than one step.
     """
     if train.steps_per_call < 1:
         raise ConfigError(
-            f"config.train.steps_per_call = {train.steps_per_call} is less than one step"
+            f"config.train.steps_per_call = {train.steps_per_call} is less than one step; set 1 or "
+            "more"
         )
     steps = {
         name: durations.to_steps(train, name, images_per_step, num_images)

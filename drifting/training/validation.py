@@ -1,4 +1,4 @@
-"""Scores of a whole held-out set in one compiled program; the method says what is summed."""
+"""Scores on a whole held-out set in one compiled program; the method defines the sums."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,11 @@ from input_pipeline.sources import ImageSet
 
 
 class Validation:
-    """A held-out set on the device and the program that runs over it.
+    """A held-out set on the device, and the program that scores it.
 
     Args:
-      method: has `tally` and `scores`.
-      batch_size: images at once; what it is changes nothing but rounding.
-      placement: of whole arrays; the program spreads each batch over the devices itself.
+      batch_size: images per batch; it affects nothing but rounding.
+      placement: of whole arrays; the program itself shards each batch over the devices.
     """
 
     def __init__(
@@ -29,11 +28,11 @@ class Validation:
     ):
         self._method, self._placement = method, placement
         self._data = image_set.to_device(placement)
-        self._key = jax.device_put(jax.random.key(0), placement)  # the same masks each time
+        self._key = jax.device_put(jax.random.key(0), placement)  # the same draws each time
         self._sums = jax.jit(_make_program(method, min(batch_size, len(image_set))))
 
     def sums(self, state: Any) -> Any:
-        """What the method's `tally` sums, over the whole set, on the host."""
+        """The sums of the method's `tally` over the whole set, on the host."""
         return jax.device_get(self._sums(state, self._data, self._key))
 
     def scores(self, state: Any) -> dict[str, float]:

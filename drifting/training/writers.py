@@ -1,4 +1,4 @@
-"""metrics.jsonl, TensorBoard events, curves and sample grids of a run."""
+"""The metrics.jsonl, TensorBoard events, curves and sample grids of a run."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a line that a killed process left torn is passed over."""
+    """The rows of a metrics.jsonl, without a last line that a killed process left incomplete."""
     path = pathlib.Path(path)
     if not path.exists():
         return []
@@ -30,15 +30,15 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 class Writers:
-    """Everything that a run writes beside its checkpoints.
+    """Writes everything in a workdir that a run produces, except its checkpoints and config.json.
 
-    metrics.jsonl is the durable record and is always written; TensorBoard events need TensorFlow,
-    whose absence is said once.
+    metrics.jsonl is the durable record and is always written. TensorBoard events need TensorFlow;
+    without it, one warning is logged.
 
     Args:
-      workdir: exists and can be written.
-      start_step: rows of later steps are dropped: a resumed run makes them again.
-      tensorboard: write events.
+      workdir: an existing, writable folder.
+      start_step: rows of later steps are dropped, as a resumed run writes them again.
+      tensorboard: whether to write events.
       hparams: for TensorBoard's table of runs.
     """
 
@@ -57,16 +57,16 @@ class Writers:
             self._board.write_hparams(simple)
 
     def scalars(self, step: int, row: dict[str, float]) -> None:
-        """One object a logged step."""
+        """Writes one row of metrics."""
         self._file.write(json.dumps({"step": step, **row}) + "\n")
         if self._board:
             self._board.write_scalars(step, row)
 
     def picture(self, step: int, name: str, shown: Grid | Scatter) -> None:
-        """As samples/step_XXXXXXX.png, named after what is shown unless that is samples.
+        """Writes samples/step_XXXXXXX.png, or step_XXXXXXX_<name>.png if it shows no samples.
 
         Args:
-          shown: with uint8 images.
+          shown: points, or uint8 images.
         """
         suffix = "" if name in ("samples", "points") else f"_{name}"
         folder = self._workdir / "samples"
@@ -79,12 +79,12 @@ class Writers:
         pictures.save_grid(images, path)
         if self._board:
             rows, columns, height, width, channels = images.shape
-            sheet = images.transpose(0, 2, 1, 3, 4)
+            sheet = images.transpose(0, 2, 1, 3, 4)  # [rows, H, columns, W, C]
             sheet = sheet.reshape(1, rows * height, columns * width, channels)
             self._board.write_images(step, {name: sheet})
 
     def close(self) -> None:
-        """Ends the files and draws curves.png of all that was logged."""
+        """Closes the files and draws curves.png from everything that was logged."""
         self._file.close()
         curves = _curves(read_metrics(self._workdir / "metrics.jsonl"))
         if curves:
@@ -95,7 +95,7 @@ class Writers:
 
 
 def _curves(rows: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
-    """(steps, values) of each metric over the rows that have it."""
+    """(steps, values) of each metric, by name, over the rows that have it."""
     names = dict.fromkeys(name for row in rows for name in row if name not in NOT_DRAWN)
     having = {name: [row for row in rows if name in row] for name in names}
     return {n: ([r["step"] for r in rs], [r[n] for r in rs]) for n, rs in having.items()}

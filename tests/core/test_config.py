@@ -131,7 +131,7 @@ def test_an_epoch_may_be_given_in_steps():
     assert durations.to_steps(train, "total", 320, 50_000) == 390
 
 
-def test_durations_that_cannot_be():
+def test_invalid_durations_are_refused():
     train = base.of("drifting").train
     train.total_epochs = 2.0
     with pytest.raises(ConfigError, match="exactly one of config.train.total_steps"):
@@ -192,7 +192,7 @@ def test_an_average_is_neither_started_nor_dropped_on_resume(before, now):
         config_lib.check_resume(saved, config)
 
 
-def test_a_run_of_before_a_key_was_there_goes_on():
+def test_a_run_from_before_a_key_was_added_resumes():
     config = digits.get_config()
     saved = ConfigDict(config.to_dict())
     del saved.data["streaming"], saved.method["queue_push"]
@@ -205,7 +205,7 @@ def test_flatten_of_nested_values():
     assert flat == {"a.b": [1, 2], "c": None}
 
 
-# --- sections from the dataclasses of their readers ----------------------------------------------
+# --- sections from dataclasses -------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +229,9 @@ def test_a_section_is_typed_and_some_values_may_be_none():
 
 
 def test_a_section_read_back_is_its_dataclass():
-    from_json = ConfigDict({"name": "some", "taps": [3.0], "place": "here"})  # size, rate are newer
+    from_json = ConfigDict(
+        {"name": "some", "taps": [3.0], "place": "here"}
+    )  # size and rate are newer
     assert config_lib.typed(Keys, from_json, "keys") == Keys(place="here", taps=(3.0,))
     with pytest.raises(ConfigError, match=r"unknown key config.keys.plaec; did you mean 'place'"):
         config_lib.typed(Keys, {"plaec": "there"}, "keys")
@@ -257,7 +259,7 @@ def test_a_method_brings_its_sections_and_defaults():
     [({"precision": "bfloat61"}, "precision = 'bfloat61'.*did you mean 'bfloat16'"),
      ({"ema_decay": 1.0}, r"ema_decay = 1.0 is not in \[0, 1\)")],
 )  # fmt: skip
-def test_what_is_in_no_section_is_checked_too(changed, message):
+def test_keys_outside_sections_are_checked_too(changed, message):
     config = digits.get_config()
     config.update(changed)
     with pytest.raises(ConfigError, match=message):
@@ -277,6 +279,6 @@ def test_another_network_or_optimiser_by_name_alone():
     config.model.name = "unte"
     with pytest.raises(ConfigError, match=r"config.model.name = 'unte' .*did you mean 'unet'"):
         config_lib.resolve(config)
-    large = base.of("drifting")  # its size, tiny, is none of the U-Net's
+    large = base.of("drifting")  # its size, tiny, is not one of the U-Net's
     large.model.name = "unet"
     assert config_lib.resolve(large).model.size == "ncsnpp"

@@ -47,7 +47,7 @@ def test_the_cosine_ends_where_it_should():
     assert schedule(110) == 0.0 and schedule(1000) == 0.0
 
 
-def test_a_schedule_that_cannot_be_is_named():
+def test_an_invalid_schedule_is_refused():
     with pytest.raises(ConfigError, match=r"optimizer.schedule = 'cosin' .*'cosine'"):
         rates(schedule="cosin")
     with pytest.raises(ConfigError, match="warmup_steps = 100 leaves nothing of the 100 steps"):
@@ -112,7 +112,7 @@ def test_weight_decay_is_decoupled(decay, expected):
 
 
 def test_two_optimisers_in_one_step_are_one_step():
-    """And an average is kept of the network alone that asks for one."""
+    """And only the network that asks for an average has one."""
     params = {name: {"w": jnp.ones(1)} for name in ("generator", "discriminator")}
     nets = {name: adamw() for name in params}
     state = state_lib.TrainState.create(params, nets, {"generator": 0.9, "discriminator": 0.0})

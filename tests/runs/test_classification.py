@@ -226,7 +226,7 @@ def test_encoders_that_are_not_there(name, message):
 def test_encoders_that_do_not_fit(encoder, train):
     with pytest.raises(ConfigError, match="trained on images"):
         frozen.load_encoder(str(encoder), (32, 32, 3))
-    with pytest.raises(ConfigError, match="which is no encoder"):
+    with pytest.raises(ConfigError, match="which is not an encoder"):
         frozen.load_encoder(str(train()), (8, 8, 1))
     with pytest.raises(WorkdirError, match=r"generates no images; its scores are in test.json"):
         drifting.evaluate(encoder, num_samples=80)

@@ -146,7 +146,7 @@ def test_losses_do_not_depend_on_the_mesh(tmp_path):
 
 def test_a_part_that_devices_do_not_divide(tmp_path):
     config = few_steps(**{"mesh.data": 8, "method.share_r_neq_t": 0.125})
-    with pytest.raises(MeshError, match="4 images a step do not divide over 8 x 1"):
+    with pytest.raises(MeshError, match="4 images per step do not divide over 8 x 1"):
         drifting.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
 
@@ -206,6 +206,6 @@ def test_images_by_every_network(network, tmp_path):
 def test_other_methods_have_one_way_to_sample(small_config, tmp_path):
     config = small_config()
     run = Sampled(tmp_path, config, drifting.build(config).method)
-    with pytest.raises(ConfigError, match="in one way only"):
+    with pytest.raises(ConfigError, match="only one sampler"):
         run.use_sampler("euler", None)
     assert (run.sampler_name, run.nfe(1.5)) == ("", 1)

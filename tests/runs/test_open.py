@@ -47,7 +47,7 @@ def test_a_run_of_an_earlier_version_is_refused_in_a_line(train):
     workdir = train(**{"train.total_steps": 4})
     text = (workdir / "config.json").read_text()
     (workdir / "config.json").write_text(text.replace('"space"', '"image_shape"'))
-    with pytest.raises(ConfigError, match=r"earlier version.*goes on from the checkpoints"):
+    with pytest.raises(ConfigError, match=r"earlier version.*continues from the checkpoints"):
         drifting.load(workdir)
     train(**{"train.total_steps": 4})
     assert drifting.load(workdir).sample([0]).shape == (1, 8, 8, 1)

@@ -348,7 +348,7 @@ def test_samples_that_cannot_be_made(train, tmp_path):
         sample(workdir, 4, tmp_path / "x.png", labels=[3, 10])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "000000_3.png").touch()
-    with pytest.raises(WorkdirError, match="holds files already"):
+    with pytest.raises(WorkdirError, match="is not empty"):
         sample(workdir, 4, tmp_path / "full")
     with pytest.raises(WorkdirError, match="cannot write --out"):
         sample(workdir, 4, tmp_path / "full" / "000000_3.png" / "x.npz")

@@ -127,9 +127,9 @@ def networks(**sizes):
     ("saved_sizes", "wanted_sizes", "restored"),
     [
         (dict(generator=4, field=2), dict(generator=4, field=2), {"generator", "field"}),
-        (dict(generator=4), dict(generator=4, field=2), {"generator"}),  # it is lacking
-        (dict(generator=4, field=5), dict(generator=4, field=2), {"generator"}),  # another shape
-        (dict(generator=4, field=2), dict(generator=4), {"generator"}),  # it is not wanted
+        (dict(generator=4), dict(generator=4, field=2), {"generator"}),  # not saved
+        (dict(generator=4, field=5), dict(generator=4, field=2), {"generator"}),  # other shapes
+        (dict(generator=4, field=2), dict(generator=4), {"generator"}),  # not wanted
     ],
 )
 def test_an_optional_network_need_not_agree(tmp_path, saved_sizes, wanted_sizes, restored):
@@ -144,7 +144,7 @@ def test_an_optional_network_need_not_agree(tmp_path, saved_sizes, wanted_sizes,
     np.testing.assert_array_equal(state.params["generator"]["kernel"], np.full((4, 3), 4.0))
     jax.tree.map(np.testing.assert_array_equal, state.opt_state["generator"],
                  networks(generator=4).opt_state["generator"])  # fmt: skip
-    if saved_sizes != wanted_sizes:  # no word of it, and it is an error
+    if saved_sizes != wanted_sizes:  # not declared optional, the difference is an error
         with pytest.raises(CheckpointError, match="does not fit"):
             restore(folder, 0, shapes)
 

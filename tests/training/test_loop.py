@@ -71,7 +71,7 @@ def test_means_over_a_window(train):
     np.testing.assert_allclose(losses(coarse), means, rtol=1e-5)
 
 
-def test_going_on_is_the_run_that_never_stopped(train):
+def test_a_resumed_run_equals_one_that_never_stopped(train):
     whole = train("whole")
     train("parts", **{"train.total_steps": 5})
     parts = train("parts")
@@ -82,11 +82,11 @@ def test_going_on_is_the_run_that_never_stopped(train):
     assert (parts / "metrics.jsonl").read_text() == before
 
 
-def test_config_json_follows_a_resume_and_not_a_refused_one(train):
+def test_a_resume_updates_config_json_unless_it_is_refused(train):
     path = train(**{"train.total_steps": 4}) / "config.json"
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match="does not fit this model"):
-        train(**{"optimizer.name": "sgd"})  # which the config alone may change
+        train(**{"optimizer.name": "sgd"})  # which only the checkpoint can refuse
     assert path.read_bytes() == before
     train(**{"train.total_steps": 5})
     assert json.loads(path.read_text())["config"]["train"]["total_steps"] == 5
@@ -120,7 +120,7 @@ def test_parameters_are_split_over_fsdp(small_config, tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_refused(train):
-    with pytest.raises(MeshError, match="40 images a step do not divide over 3 x 1"):
+    with pytest.raises(MeshError, match="40 images per step do not divide over 3 x 1"):
         train(**{"mesh.data": 3})
     with pytest.raises(MeshError, match="asks for 16 x 1 = 16 devices, there are 8"):
         train("other", **{"mesh.data": 16})
@@ -245,7 +245,7 @@ def test_tensorboard_events_are_written(tmp_path):
     assert events.stat().st_size > 200
 
 
-def test_a_picture_is_named_after_its_step_and_what_is_no_samples(tmp_path):
+def test_a_picture_is_named_after_its_step_and_its_content(tmp_path):
     output = writers.Writers(tmp_path, 0, False, {})
     points = np.random.default_rng(0).standard_normal((5, 2))
     output.picture(3, "points", Scatter(points, points))

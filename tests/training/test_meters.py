@@ -1,4 +1,4 @@
-"""The window of metrics: means over steps, settings as they are, rates of its own time."""
+"""The window of metrics: means over its steps, the last value of settings, rates over its time."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_means_are_over_steps_and_a_setting_is_its_last_value():
 def test_rates_are_of_the_time_since_the_window_began():
     window = Window()
     window.add({"sum": {"loss": 1.0}, "last": {"loss": 1.0}}, 4)
-    window.began -= 8.0  # as if it had begun so many seconds ago: 2 a step
+    window.began -= 8.0  # as if it had begun so many seconds ago: 2 per step
     rates = window.rates(images_per_step=10, steps_per_epoch=3.0)
     assert rates["step_ms"] == pytest.approx(2000.0, rel=0.01)
     assert rates["images_per_second"] == pytest.approx(5.0, rel=0.01)

@@ -1,4 +1,4 @@
-"""When the loop does what."""
+"""The schedule of a run: events, units, invalid values."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_a_schedule_of_every_unit(train):
     assert (made.total, made.per_epoch) == (60, 30.0)
 
 
-def test_a_schedule_that_cannot_be(train):
+def test_an_invalid_schedule_is_refused(train):
     train.sample_steps = 10
     with pytest.raises(ConfigError, match="exactly one of config.train.sample_steps"):
         schedule.make(train, 32, 1600)

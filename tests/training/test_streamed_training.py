@@ -51,7 +51,7 @@ def losses(workdir):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_the_one_that_never_stopped_and_is_scored(train, source):
+def test_a_resumed_run_equals_one_that_never_stopped_and_is_scored(train, source):
     given = STREAMED | {"data.source": source}
     whole = train("whole", **given)
     assert checkpoints.valid_steps(whole / "checkpoints") == [0, 4, 8, 12]

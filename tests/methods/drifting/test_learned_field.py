@@ -177,7 +177,7 @@ def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
     with caplog.at_level("WARNING", logger="drifting"):
         workdir = train(**LEARNED | {"train.total_steps": 8})
     assert "config.method.field: 'kernel' -> 'learned'" in caplog.text
-    assert "holds no field of this shape: a fresh one is started" in caplog.text
+    assert "has no field of this shape; it is initialised anew" in caplog.text
     state, _ = Run(workdir, frozen={}).restore(8)
     assert state.params.keys() == {"generator", "field"}
     caplog.clear()
