@@ -2,7 +2,7 @@
 
 The result is locked: an unknown key, in a file or on the command line, is an error that names the
 nearest one. A key is declared once, next to the code that reads it: `Settings` in drifting/methods,
-in input_pipeline/sources.py, drifting/training/schedule.py, drifting/evaluation/settings.py, ...;
+in input_pipeline/sources, drifting/training/schedule.py, drifting/evaluation/settings.py, ...;
 attributes of networks in models/.
 
 Durations come in three units, of which one is set and the others are None: *_steps, *_epochs,

@@ -10,9 +10,7 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
     return jnp.where(mirrored[..., None, None, None], jnp.flip(images, axis=-2), images)
 
 
-def random_crop(
-    key: jax.Array, images: jax.Array, padding: int, fill: float = -1.0
-) -> jax.Array:
+def random_crop(key: jax.Array, images: jax.Array, padding: int, fill: float = -1.0) -> jax.Array:
     """A random window of the original size of each of [..., H, W, C], padded on all four sides.
 
     All (2 * padding + 1)^2 windows of an image are equally likely, independently of the others.

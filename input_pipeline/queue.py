@@ -55,9 +55,7 @@ class SampleQueue:
             counts=jnp.minimum(self.counts + added, self.size),
         )
 
-    def sample(
-        self, key: jax.Array, classes: jax.Array, n: int
-    ) -> tuple[jax.Array, jax.Array]:
+    def sample(self, key: jax.Array, classes: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """n distinct images of each of `classes` [C].
 
         Returns:

@@ -188,9 +188,7 @@ def to_devices(batches: Iterator[Batch], sharding: jax.sharding.Sharding) -> Ite
     """
 
     def put(batch: Batch) -> Batch:
-        return jax.tree.map(
-            lambda x: jax.make_array_from_process_local_data(sharding, x), batch
-        )
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
     ahead = None
     for batch in batches:

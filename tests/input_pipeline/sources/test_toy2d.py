@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial import KDTree
 from sklearn.datasets import make_moons
 
-from input_pipeline import sources, splits, toy2d
-from input_pipeline.sources import DataError
+from input_pipeline import sources, splits
+from input_pipeline.sources import DataError, toy2d
 
 NUM = 100_000
 
@@ -25,8 +25,7 @@ def raw(name, num=NUM, seed=5):
 
 
 @pytest.mark.parametrize("name", toy2d.TARGETS)
-def test_splits_are_fixed_and_apart(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path / "cache"))
+def test_splits_are_fixed_and_apart(name, tmp_path):
     train, test = load(name), load(name, "test")
     assert train.images.shape == (50_000, 2) and test.images.shape == (10_000, 2)
     assert train.images.dtype == np.float32 and train.labels.dtype == np.int32
@@ -109,7 +108,7 @@ def test_unknown_points_are_told_the_nearest():
         load("moon")
     with pytest.raises(DataError, match="no split 'val'; it has train, test"):
         load("moons", "val")
-    with pytest.raises(DataError, match="toy2d:moons is no normal mixture; these are: gauss"):
+    with pytest.raises(DataError, match="toy2d:moons is not a normal mixture; choose gauss"):
         toy2d.mixture("moons")
 
 
