@@ -26,3 +26,26 @@ def test_arrays_of_objects_are_refused(tmp_path):
     (tmp_path / "objects").write_bytes(pickle.dumps({"data": np.asarray([{}, []], object)}))
     with pytest.raises(DataError, match="objects cannot be read .*arrays of '.O8' are not read"):
         plain_pickle.read(tmp_path / "objects")
+
+
+class Lying:
+    """A structured dtype whose field holds objects, with the flags of plain numbers."""
+
+    def __reduce__(self):
+        state = (3, "|", None, ("field",), {"field": (np.dtype(object), 0)}, 8, 1, 0)
+        return np.dtype, ("V8", False, True), state
+
+
+def test_a_dtype_that_hides_its_objects_never_reaches_numpy(tmp_path):
+    make, (kind, _, _), (version, shape, *_) = np.zeros(1).__reduce__()
+
+    class Array:
+        def __reduce__(self):
+            return make, (kind, (0,), b"b"), (version, shape, Lying(), False, bytes(8))
+
+    path = tmp_path / "lying"
+    path.write_bytes(pickle.dumps({"data": Array()}, 2))
+    trusted = pickle.loads(path.read_bytes())["data"].dtype
+    assert trusted["field"].kind == "O" and not trusted.hasobject  # bytes taken for pointers
+    with pytest.raises(DataError, match="lying cannot be read .*arrays of '.V8' are not read"):
+        plain_pickle.read(path)
