@@ -78,11 +78,11 @@ def test_a_batch_gives_its_records_as_they_came(space):
 def test_a_batch_refuses_what_it_does_not_hold():
     data, key = streamed(SPACES[0]), jax.random.key(0)
     for n in (COUNT - 1, COUNT + 1):
-        with pytest.raises(ValueError, match=f"batch of 12 records is no batch of {n}"):
+        with pytest.raises(ValueError, match=f"batch has 12 records, not {n}"):
             jax.eval_shape(lambda n=n: data.next_batch(key, jnp.int32(0), n))
-    with pytest.raises(ValueError, match="batch of 12 records has no 13 to draw"):
+    with pytest.raises(ValueError, match="cannot draw 13 records from a streamed batch of 12"):
         jax.eval_shape(lambda: data.draw(key, COUNT + 1))
-    with pytest.raises(TypeError, match="no class whole; draw positives from a SampleQueue"):
+    with pytest.raises(TypeError, match="no whole class; draw positives from a SampleQueue"):
         jax.eval_shape(lambda: data.positives(key, jnp.arange(2), 1))
 
 

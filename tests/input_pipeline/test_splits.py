@@ -148,7 +148,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     values = json.loads(path.read_bytes())
     damage(values)
     path.write_text(json.dumps(values))
-    with pytest.raises(DataError, match="split.json is damaged.* Remove it to have it made again"):
+    with pytest.raises(DataError, match="split.json is damaged.* Remove it to make a new split"):
         splits.load_or_make(path, image_set, 10)
 
 

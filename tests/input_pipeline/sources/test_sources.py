@@ -59,7 +59,7 @@ def test_every_source_says_what_its_samples_are(folder, tmp_path, source, size, 
 def test_values_of_another_space_are_refused():
     digits = load("digits", "test", image_size=8, channels=1)
     for space in (Points((2,)), Latents((8, 8, 1)), Pixels((8, 8, 3))):
-        with pytest.raises(ValueError, match=f"digits: values are uint8 .*and {space.noun} are"):
+        with pytest.raises(ValueError, match=f"digits: values are uint8 .*but {space.noun} are"):
             dataclasses.replace(digits, space=space)
 
 
