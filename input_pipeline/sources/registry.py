@@ -8,7 +8,7 @@ import importlib
 from drifting.core.errors import did_you_mean
 from input_pipeline.decoding import DataError, Source
 
-_FILES = (
+FILES = (
     "cifar",
     "digits",
     "folder",
@@ -20,7 +20,7 @@ _FILES = (
     "tiny_imagenet",
     "toy2d",
 )
-_MODULES = [importlib.import_module(f"input_pipeline.sources.{name}") for name in _FILES]
+_MODULES = [importlib.import_module(f"input_pipeline.sources.{name}") for name in FILES]
 SOURCES = {source.scheme: source for module in _MODULES for source in module.SOURCES}
 
 

@@ -1,4 +1,4 @@
-"""The cache of decoded arrays: used once, by many, changed and damaged."""
+"""The cache of decoded arrays: decoding once, concurrent use, changed and damaged files."""
 
 import time
 from concurrent import futures
@@ -28,7 +28,7 @@ def test_decoded_once_and_again_when_a_file_changes(folder, monkeypatch):
     assert third.images[2, 0, 0].tolist() == [1, 2, 3]
 
 
-def test_of_those_who_start_together_one_decodes():
+def test_concurrent_users_decode_once():
     calls = []
 
     def decode():
@@ -42,7 +42,7 @@ def test_of_those_who_start_together_one_decodes():
     assert all(images.sum() == 4 for images, _ in found)
 
 
-def test_a_damaged_cache_file_is_made_again(folder, tmp_path):
+def test_a_damaged_cache_file_is_replaced(folder, tmp_path):
     first = load(f"folder:{folder}", image_size=8, channels=3)
     (cached,) = (tmp_path / "cache" / "decoded").glob("*.npz")
     cached.write_bytes(cached.read_bytes()[:100])

@@ -1,4 +1,4 @@
-"""Pickles of plain values and arrays; hostile ones are tested with sources/cifar.py, too."""
+"""Pickles of plain values and arrays, old and hostile ones; see also sources/test_cifar.py."""
 
 import pickle
 
@@ -10,7 +10,7 @@ from input_pipeline.decoding import DataError
 
 
 def test_a_pickle_of_python_2(tmp_path):
-    # Written by hand as Python 2 and its NumPy did: bytes are strings, modules have old names.
+    # Written by hand as by Python 2 and its NumPy: bytes are strings, modules have old names.
     raw = bytes(range(250, 256))
     content = (
         b"\x80\x02}U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85"

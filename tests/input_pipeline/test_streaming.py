@@ -1,4 +1,4 @@
-"""Streams: every record once an epoch, resumable, shared by processes; and what is refused."""
+"""Streams: every record once per epoch, resumable, shared by processes; and refused input."""
 
 import itertools
 
@@ -13,7 +13,7 @@ COUNT = 11
 
 @pytest.fixture
 def npy(tmp_path):
-    """11 images whose pixels and labels are their row."""
+    """11 images whose pixels and labels are their row number."""
     images = np.tile(np.arange(COUNT, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 3))
     np.save(tmp_path / "train_images.npy", images)
     np.save(tmp_path / "train_labels.npy", np.arange(COUNT))
@@ -25,7 +25,7 @@ def opened(npy, **options):
 
 
 def rows_of(batches):
-    """[steps, B]; each image is that of its label."""
+    """Row numbers [steps, B]; each image must match its label."""
     found = []
     for batch in batches:
         assert batch.images.dtype == np.uint8 and batch.labels.dtype == np.int32
@@ -35,7 +35,7 @@ def rows_of(batches):
 
 
 @pytest.mark.parametrize("size", [3, 4, 25])
-def test_every_epoch_holds_every_record_once_in_an_order_of_its_own(npy, size):
+def test_every_epoch_has_every_record_once_in_its_own_order(npy, size):
     stream = opened(npy)
     steps = -(-5 * COUNT // size)
     rows = rows_of(stream.batches(size, 0, steps)).ravel()[: 5 * COUNT]
@@ -52,9 +52,9 @@ def test_orders_differ_by_seed_and_no_seed_is_another_one_later(npy):
     assert all(a.isdisjoint(b) for a, b in itertools.combinations(first, 2))
 
 
-def test_a_stream_that_is_opened_at_a_step_goes_on_there(npy):
+def test_a_stream_opened_at_a_step_continues_there(npy):
     whole = rows_of(opened(npy).batches(4, 0, 12))
-    assert whole.shape == (12, 4)  # it ends where it is told to
+    assert whole.shape == (12, 4)  # it ends at `stop`
     for step in (1, 5, 11):
         np.testing.assert_array_equal(rows_of(opened(npy).batches(4, step, 12)), whole[step:])
 
@@ -76,7 +76,7 @@ def test_the_head_is_in_stored_order(npy):
     assert len(opened(npy).head(100)) == COUNT
 
 
-def test_streamed_images_are_those_that_are_loaded(tmp_path):
+def test_streamed_images_equal_loaded_ones(tmp_path):
     rng = np.random.default_rng(0)
     for label, sizes in {"cat": [(20, 30), (8, 8)], "dog": [(9, 9)] * 3}.items():
         (tmp_path / "set" / label).mkdir(parents=True)
@@ -91,13 +91,13 @@ def test_streamed_images_are_those_that_are_loaded(tmp_path):
     assert (stream.fingerprint, stream.class_names) == (loaded.fingerprint, ("cat", "dog"))
     (tmp_path / "set" / "dog" / "1.png").write_bytes(b"\x89PNG not really")
     with pytest.raises(DataError, match="cannot read image .*dog/1.png.* Remove it"):
-        list(open_stream(**given).batches(5, 0, 1))  # met by a reader thread, raised here
+        list(open_stream(**given).batches(5, 0, 1))  # found by a reader thread, raised here
 
 
-# --- what is refused -----------------------------------------------------------------------------
+# --- refused input -------------------------------------------------------------------------------
 
 
-def test_a_record_that_is_not_as_announced_is_named(npy):
+def test_a_record_of_another_shape_or_label_is_named(npy):
     stream = opened(npy)
     whole = stream.records.read
 

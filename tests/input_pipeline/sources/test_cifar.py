@@ -7,7 +7,7 @@ import pytest
 
 from input_pipeline.sources import DataError, load
 
-COUNT = 6  # images of a file
+COUNT = 6  # images per file
 
 
 def drawn(seed, num_classes):
@@ -17,7 +17,7 @@ def drawn(seed, num_classes):
 
 
 def planes(images):
-    """Red, then green, then blue, each row by row: [N, 3072]."""
+    """Red, green and blue planes, each row by row: [N, 3072]."""
     return np.concatenate([images[..., c].reshape(len(images), -1) for c in range(3)], axis=1)
 
 
@@ -33,7 +33,7 @@ CLASSES = {"cifar10": 10, "cifar100": 100}
 
 
 def expected(source, split):
-    """The images and labels that `build` put into the files of a split."""
+    """The images and labels that `build` writes for a split."""
     names = [n for s in ("train", "test") for n in FILES[source][s]]
     parts = [drawn(names.index(n), CLASSES[source]) for n in FILES[source][split]]
     images, labels = zip(*parts, strict=True)
@@ -41,13 +41,13 @@ def expected(source, split):
 
 
 def build(root, source, form, protocol=2, numpy_labels=False):
-    """The official folder `form` ("binary" or "pickled") of a source below `root`."""
+    """Writes the official folder of a source, "binary" or "pickled", below `root`."""
     folder = root / FOLDERS[source][form == "pickled"]
     folder.mkdir()
     names = [n for s in ("train", "test") for n in FILES[source][s]]
     for seed, name in enumerate(names):
         images, labels = drawn(seed, CLASSES[source])
-        coarse = labels[::-1] // 5 % 20  # unlike the fine labels
+        coarse = labels[::-1] // 5 % 20  # different from the fine labels
         if form == "binary":
             columns = [labels] if source == "cifar10" else [coarse, labels]
             head = np.stack(columns, axis=1).astype(np.uint8)
@@ -127,13 +127,13 @@ class Touch:
 
 @pytest.mark.parametrize("how,named", [("eval", "eval"), ("system", "system"), ("get", "getattr")])
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_a_malicious_pickle_does_not_run(tmp_path, how, named, protocol):
+def test_code_in_a_malicious_pickle_does_not_run(tmp_path, how, named, protocol):
     folder = build(tmp_path, "cifar10", "pickled")
     marker = tmp_path / "owned"
     malicious = pickle.dumps({"data": Touch(marker, how), "labels": []}, protocol)
     if how != "get":
         pickle.loads(malicious)
-        assert marker.exists()  # the attack works where pickles are trusted
+        assert marker.exists()  # the attack works if pickles are trusted
         marker.unlink()
     for name in ("data_batch_3", "batches.meta"):
         kept = (folder / name).read_bytes()

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: their split, padded and resized."""
+"""scikit-learn's digits: split, padding and resizing."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from input_pipeline.sources import DataError, load
 
 
-def test_digits_are_real_and_split_by_class():
+def test_digits_are_split_by_class():
     train = load("digits", "train", image_size=8, channels=1)
     test = load("digits", "test", image_size=8, channels=1)
     assert train.images.shape == (1497, 8, 8, 1) and test.images.shape == (300, 8, 8, 1)

@@ -1,4 +1,4 @@
-"""Latents as they are stored and latents drawn from moments, streamed and loaded."""
+"""Stored latents and latents drawn from moments, streamed and loaded."""
 
 import os
 
@@ -18,7 +18,7 @@ def streamed(source, **options):
     return open_stream(source, image_size=2, channels=3, threads=2, **options)
 
 
-def test_latents_are_taken_as_they_are(tmp_path):
+def test_stored_latents_are_unchanged(tmp_path):
     values = np.random.default_rng(0).standard_normal((4, 2, 2, 3)).astype(np.float16)
     source = save(tmp_path, "latents", values)
     head, loaded = streamed(source).head(4), load(source, image_size=2, channels=3)
@@ -42,7 +42,7 @@ def test_a_draw_has_the_mean_and_deviation_of_its_moments(tmp_path):
     assert np.abs(np.corrcoef(residue.T) - np.eye(3)).max() < 5 / n**0.5
 
 
-def test_a_draw_depends_on_seed_and_position_alone(tmp_path):
+def test_a_draw_depends_only_on_seed_and_position(tmp_path):
     source = save(tmp_path, "moments", np.zeros((3, 2, 2, 6), np.float32))
 
     def drawn(size, first, stop, **options):
@@ -51,11 +51,11 @@ def test_a_draw_depends_on_seed_and_position_alone(tmp_path):
 
     whole = drawn(2, 0, 9)
     np.testing.assert_array_equal(drawn(6, 1, 3), whole[6:])
-    assert len(np.unique(whole)) == whole.size  # every visit of a record is a draw of its own
+    assert len(np.unique(whole)) == whole.size  # every visit of a record is a new draw
     assert np.intersect1d(drawn(2, 0, 9, seed=1), whole).size == 0
 
 
-def test_an_encoder_that_is_sure_draws_its_mean():
+def test_a_posterior_without_variance_draws_its_mean():
     moments = np.concatenate([np.full((1, 1, 2), 3.0), np.full((1, 1, 2), -100.0)], axis=-1)
     drawn = latents.draw_latent(moments.astype(np.float32), np.random.default_rng(0))
     np.testing.assert_allclose(drawn, 3.0, atol=1e-5)
@@ -79,7 +79,7 @@ def test_unusable_latents(tmp_path, kind, values, message):
         streamed(source)
 
 
-def test_missing_or_doubtful_latents(tmp_path):
+def test_missing_or_ambiguous_latents(tmp_path):
     with pytest.raises(DataError, match="no file .*train_latents.npy; .*_moments.npy"):
         streamed(f"latents:{tmp_path}")
     source = save(tmp_path, "latents", np.zeros((3, 2, 2, 3), np.float32))

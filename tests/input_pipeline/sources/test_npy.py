@@ -14,7 +14,7 @@ def npy(tmp_path):
     return tmp_path
 
 
-def test_npy_stays_on_disk_where_it_fits(npy):
+def test_npy_of_the_right_size_stays_on_disk(npy):
     found = load(f"npy:{npy}", "test", image_size=4, channels=3)
     np.testing.assert_array_equal(found.images, np.load(npy / "test_images.npy"))
     assert found.labels.tolist() == [2, 0, 1] and found.labels.dtype == np.int32

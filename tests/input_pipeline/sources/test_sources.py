@@ -1,12 +1,14 @@
 """What all sources have in common: their names, the space of their samples, and config.data."""
 
 import dataclasses
+import pkgutil
 
 import numpy as np
 import pytest
 
 from drifting.core.errors import ConfigError
-from input_pipeline.sources import SOURCES, DataError, Settings, load, open_stream
+from input_pipeline import sources
+from input_pipeline.sources import SOURCES, DataError, Settings, load, open_stream, registry
 from input_pipeline.space import Latents, Pixels, Points
 
 
@@ -23,7 +25,15 @@ def test_unknown_or_missing_source(source, message):
         load(source, image_size=8, channels=1)
 
 
-# --- what a sample is ----------------------------------------------------------------------------
+# --- registry and spaces -------------------------------------------------------------------------
+
+
+def test_every_file_is_registered_and_every_name_is_its_own():
+    modules = [module.name for module in pkgutil.iter_modules(sources.__path__)]
+    assert sorted(modules) == sorted([*registry.FILES, "registry"])
+    records = [record for name in registry.FILES for record in getattr(sources, name).SOURCES]
+    assert len(records) == len(SOURCES)
+    assert all(SOURCES[record.scheme] is record for record in records)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +49,7 @@ def test_unknown_or_missing_source(source, message):
         ("toy2d:moons", 8, 1, Points((2,))),
     ],
 )
-def test_every_source_says_what_its_samples_are(folder, tmp_path, source, size, channels, space):
+def test_samples_have_the_space_of_their_source(folder, tmp_path, source, size, channels, space):
     images, labels = np.zeros((3, 4, 4, 3), np.uint8), np.arange(3)
     np.savez(tmp_path / "set.npz", images=images, labels=labels)
     for name, values in {
@@ -76,7 +86,7 @@ def test_values_of_another_space_are_refused():
         dict(num_val=100, on_corrupt="skip", fit="pad"),
     ],
 )
-def test_settings_that_can_be_used_need_no_data_to_be_checked(keys):
+def test_valid_settings_pass_the_check_without_data(keys):
     Settings(**keys).check()
 
 
@@ -93,6 +103,6 @@ def test_settings_that_can_be_used_need_no_data_to_be_checked(keys):
         (dict(streaming=True, on_corrupt="skip"), DataError, "every position has its record"),
     ],
 )
-def test_settings_that_cannot_be_used_are_named(keys, error, message):
+def test_invalid_settings_are_named(keys, error, message):
     with pytest.raises(error, match=message):
         Settings(**keys).check()

@@ -13,7 +13,7 @@ VAL = {"val_0.JPEG": "n02", "val_1.JPEG": "n03", "val_2.JPEG": "n01", "val_10.JP
 
 @pytest.fixture
 def tiny(tmp_path):
-    """Three classes of two images of one grey each: 10, 20, 30 by wnid; val is one lighter."""
+    """Three classes of two grey images, of level 10, 20 or 30 by wnid; val is one level lighter."""
     root = tmp_path / "tiny-imagenet-200"
     grey = {"n01": 10, "n02": 20, "n03": 30}
     for wnid, value in grey.items():
