@@ -82,12 +82,14 @@ class Source:
       find: (what follows the colon, split, options) -> the split, not yet decoded.
       kind: the space of its samples. Images are brought to one shape (`Decoding`).
       streams: whether it can be read record by record.
+      splits: their names; None: they depend on the data, and `find` checks them.
     """
 
     usage: str
     find: Callable[[str, str, Decoding], Found]
     kind: type[Space] = Pixels
     streams: bool = False
+    splits: tuple[str, ...] | None = None
 
     @property
     def scheme(self) -> str:

@@ -1,9 +1,11 @@
 """Image files as records, and whole folders of them in their own size."""
 
+import contextlib
 import os
 import pathlib
 import re
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -46,14 +48,11 @@ def load_unresized(path: str | os.PathLike) -> ImageSet:
     if not root.is_dir():
         raise DataError(f"no folder {root}; name a folder of images")
     folders = [root, *folders_in(root)]
-    files = required(root, [file for folder in folders for file in images_in(folder)])
+    files = require_images(root, [file for folder in folders for file in images_in(folder)])
     images = []
     for file in progress(files, f"reading {root.name}"):
-        try:
-            with Image.open(file) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"cannot read image {file}: {error}; remove it") from error
+        with _opened(file, "Remove it") as image:
+            images.append(np.asarray(image.convert("RGB")))
         if images[-1].shape != images[0].shape:
             raise DataError(
                 f"{files[0]} is {_size(images[0])}, {file} is {_size(images[-1])}: bring all "
@@ -75,7 +74,7 @@ def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted((d for d in folder.iterdir() if d.is_dir()), key=_natural)
 
 
-def required(root: pathlib.Path, files: list[pathlib.Path]) -> list[pathlib.Path]:
+def require_images(root: pathlib.Path, files: list[pathlib.Path]) -> list[pathlib.Path]:
     """The files; DataError if there are none."""
     if not files:
         known = ", ".join(sorted(EXTENSIONS))
@@ -97,15 +96,23 @@ def _natural(path: pathlib.Path) -> list:
     return [int(p) if p.isdigit() else p.lower() for p in re.split(r"(\d+)", path.name)]
 
 
-def _read(path: pathlib.Path, options: Decoding) -> np.ndarray:
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, advice: str) -> Iterator[Image.Image]:
+    """The image in a file; what cannot be read or converted is a DataError with the advice."""
     try:
         with Image.open(path) as image:
-            return fit.fit_image(image, options.size, options.channels, options.fit)
+            yield image
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"cannot read image {path}: {error}. Remove it, or, unless the data are streamed, set "
-            "config.data.on_corrupt='skip' to leave such images out"
-        ) from error
+        raise DataError(f"cannot read image {path}: {error}. {advice}") from error
+
+
+def _read(path: pathlib.Path, options: Decoding) -> np.ndarray:
+    advice = (
+        "Remove it, or, unless the data are streamed, set config.data.on_corrupt='skip' to leave "
+        "such images out"
+    )
+    with _opened(path, advice) as image:
+        return fit.fit_image(image, options.size, options.channels, options.fit)
 
 
 def _decode(

@@ -1,4 +1,8 @@
-"""Fixed stratified splits of a training set, and the statistics of its training part."""
+"""Fixed stratified splits of a training set, and the statistics of its training part.
+
+scikit-learn's splitters are not used because their rows depend on a random generator, which other
+versions need not reproduce; these depend on SHA-256.
+"""
 
 import dataclasses
 import hashlib

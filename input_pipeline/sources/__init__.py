@@ -10,7 +10,7 @@ import numpy as np
 from drifting.core.errors import ConfigError
 from input_pipeline import cache
 from input_pipeline import fit as fitting
-from input_pipeline.decoding import DataError, Decoding, Found
+from input_pipeline.decoding import DataError, Decoding, Found, require_split
 from input_pipeline.image_files import load_unresized
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.sources import registry
@@ -146,7 +146,10 @@ def space_of(source: str, image_size: int, channels: int) -> Space:
 def _find(source: str, split: str, options: Decoding) -> tuple[Found, str]:
     """The split, not yet decoded, and its fingerprint."""
     _check_options(source, options.fit, options.on_corrupt, options.channels)
-    found = registry.find(source).find(source.partition(":")[2], split, options)
+    kind = registry.find(source)
+    if kind.splits:
+        require_split(source, split, kind.splits)
+    found = kind.find(source.partition(":")[2], split, options)
     return found, cache.digest([source, split, options.identity, found.identity])
 
 

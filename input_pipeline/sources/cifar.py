@@ -11,17 +11,11 @@ import pathlib
 import numpy as np
 
 from input_pipeline import cache, plain_pickle
-from input_pipeline.decoding import (
-    DataError,
-    Decoding,
-    Found,
-    Source,
-    numbered_classes,
-    require_split,
-)
+from input_pipeline.decoding import DataError, Decoding, Found, Source, numbered_classes
 
 SHAPE = (32, 32, 3)
 PIXELS = 3072
+SPLITS = ("train", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +68,6 @@ _CIFAR100 = Archive(
 
 def _find(archive: Archive, rest: str, split: str, options: Decoding) -> Found:
     """The split in one of archive.folders, or in the folder that holds one of them."""
-    require_split(archive.source, split, ("train", "test"))
     folder, suffix = _locate(archive, pathlib.Path(rest).expanduser())
     files = [folder / f"{name}{suffix}" for name in archive.files[split]]
     for file in files:
@@ -178,6 +171,6 @@ def _class_names(archive: Archive, folder: pathlib.Path, binary: bool) -> tuple[
 
 # The official folders, binary or pickled, with the fine labels of CIFAR-100.
 SOURCES = (
-    Source("cifar10:<folder>", functools.partial(_find, _CIFAR10)),
-    Source("cifar100:<folder>", functools.partial(_find, _CIFAR100)),
+    Source("cifar10:<folder>", functools.partial(_find, _CIFAR10), splits=SPLITS),
+    Source("cifar100:<folder>", functools.partial(_find, _CIFAR100), splits=SPLITS),
 )

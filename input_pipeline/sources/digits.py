@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from input_pipeline.decoding import Decoding, Found, Source, numbered_classes, require_split
+from input_pipeline.decoding import Decoding, Found, Source, numbered_classes
 
 NUM_TEST = 300
 SPLIT_SEED = 42
@@ -10,7 +10,6 @@ SPLIT_SEED = 42
 
 def find(rest: str, split: str, options: Decoding) -> Found:
     """A fixed stratified split into 1,497 training and 300 test images."""
-    require_split("digits", split, ("train", "test"))
 
     def decode():
         from sklearn.datasets import load_digits
@@ -31,4 +30,4 @@ def find(rest: str, split: str, options: Decoding) -> Found:
 
 
 # 1,797 real 8x8 digits of scikit-learn.
-SOURCES = (Source("digits", find),)
+SOURCES = (Source("digits", find, splits=("train", "test")),)

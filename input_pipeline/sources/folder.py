@@ -20,7 +20,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
         )
     classes = [(d.name, image_files.images_in(d)) for d in image_files.folders_in(root)]
     classes = [(name, paths) for name, paths in classes if paths]
-    classes = classes or [("all", image_files.required(root, image_files.images_in(root)))]
+    classes = classes or [("all", image_files.require_images(root, image_files.images_in(root)))]
     files = [(path, label) for label, (_, paths) in enumerate(classes) for path in paths]
     names = tuple(name for name, _ in classes)
     return image_files.of_files(root, files, names, options)

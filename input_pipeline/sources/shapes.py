@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from input_pipeline.decoding import DataError, Decoding, Found, Source, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, Source
 
 CLASSES = ("circle", "square", "triangle", "cross", "ring")
 SIZES = {"train": 5000, "test": 1000}
@@ -28,7 +28,6 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     """5,000 training and 1,000 test images; the class of image i is i modulo 5."""
     if rest:
         raise DataError(f"shapes:{rest} is not a source; set config.data.source = 'shapes'")
-    require_split("shapes", split, tuple(SIZES))
     num = SIZES[split]
 
     def decode():
@@ -42,7 +41,6 @@ def find_overfit(rest: str, split: str, options: Decoding) -> Found:
 
     Any generator can memorise them, so one that does not has a fault.
     """
-    require_split(f"overfit:{rest}", split, tuple(SIZES))
     most = SIZES["train"]
     if not rest.isdecimal() or not 1 <= int(rest) <= most:
         raise DataError(
@@ -144,7 +142,7 @@ DISTANCES = (_circle, _square, _triangle, _cross, _ring)  # in the order of CLAS
 
 SOURCES = (
     # The first n of the shapes, each its own class.
-    Source("overfit:<n>", find_overfit),
+    Source("overfit:<n>", find_overfit, splits=tuple(SIZES)),
     # Five drawn shapes in colour.
-    Source("shapes", find),
+    Source("shapes", find, splits=tuple(SIZES)),
 )

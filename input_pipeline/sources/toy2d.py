@@ -12,14 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from drifting.core.errors import did_you_mean
-from input_pipeline.decoding import (
-    DataError,
-    Decoding,
-    Found,
-    Source,
-    numbered_classes,
-    require_split,
-)
+from input_pipeline.decoding import DataError, Decoding, Found, Source, numbered_classes
 from input_pipeline.space import Points
 
 SIZES = {"train": 50_000, "test": 10_000}
@@ -82,7 +75,6 @@ class Target:
 def find(rest: str, split: str, options: Decoding) -> Found:
     """Points of the target `rest`, float32 [N, 2]; no option applies to points."""
     del options
-    require_split(f"toy2d:{rest}", split, tuple(SIZES))
     names = target(rest).class_names
     identity = ["toy2d", rest, SIZES[split], SEEDS[split]]
 
@@ -220,4 +212,4 @@ TARGETS: dict[str, Callable[[], Target]] = {
 
 
 # float32 points [N, 2] of variance 1: gaussians, blobs, moons, rings or checkerboard.
-SOURCES = (Source("toy2d:<name>", find, kind=Points),)
+SOURCES = (Source("toy2d:<name>", find, kind=Points, splits=tuple(SIZES)),)
