@@ -1,6 +1,6 @@
 """Points in the plane from known distributions, on which a method can be checked in seconds.
 
-Every target is standardised to mean 0 and variance 1, the mean over both coordinates, by its exact
+Every target is standardised to mean 0 and a mean variance of 1 over both coordinates, by its exact
 moments and not by those of a draw, so all draws of a target have the same scale.
 """
 
@@ -90,10 +90,10 @@ def draw(name: str, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       DataError: an unknown target; the nearest is named.
     """
-    of = target(name)
+    exact = target(name)
     generator = np.random.default_rng(seed)
-    labels = generator.choice(len(of.weights), num, p=of.weights).astype(np.int32)
-    points = (of.draw(generator, labels) - of.mean) / math.sqrt(of.variance)
+    labels = generator.choice(len(exact.weights), num, p=exact.weights).astype(np.int32)
+    points = (exact.draw(generator, labels) - exact.mean) / math.sqrt(exact.variance)
     return points.astype(np.float32), labels
 
 
@@ -105,9 +105,9 @@ def mixture(name: str) -> Mixture:
     """
     if name not in MIXTURES:
         raise DataError(f"toy2d:{name} is not a normal mixture; choose {' or '.join(MIXTURES)}")
-    raw, of = MIXTURES[name](), target(name)
-    scale = math.sqrt(of.variance)
-    return Mixture((raw.centres - of.mean) / scale, raw.deviations / scale, raw.weights)
+    raw, exact = MIXTURES[name](), target(name)
+    scale = math.sqrt(exact.variance)
+    return Mixture((raw.centres - exact.mean) / scale, raw.deviations / scale, raw.weights)
 
 
 def target(name: str) -> Target:

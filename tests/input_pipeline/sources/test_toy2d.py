@@ -47,9 +47,7 @@ def test_the_exact_moments_standardise_every_draw(name):
         weights = toy2d.target(name).weights
         np.testing.assert_allclose(np.bincount(labels) / NUM, weights, atol=5 / np.sqrt(4 * NUM))
     np.testing.assert_allclose(variances, 1.0, atol=0.015)
-    assert variances[0] != pytest.approx(
-        variances[1], abs=1e-9
-    )  # draws are not rescaled to 1
+    assert variances[0] != pytest.approx(variances[1], abs=1e-9)  # draws are not rescaled to 1
 
 
 @pytest.mark.parametrize("name", toy2d.MIXTURES)
