@@ -2,7 +2,7 @@
 
 The result is locked: an unknown key, in a file or on the command line, is an error that names the
 nearest one. Each key is declared once, next to the code that reads it: `Settings` in
-drifting/methods, input_pipeline/sources.py, drifting/training/schedule.py,
+drifting/methods, input_pipeline/sources, drifting/training/schedule.py,
 drifting/evaluation/settings.py, ...; the keys of `model` are attributes of the networks in models/.
 
 Durations come in three units, of which exactly one is set and the others are None: *_steps,

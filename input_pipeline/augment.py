@@ -11,16 +11,16 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def random_crop(key: jax.Array, images: jax.Array, padding: int, fill: float = -1.0) -> jax.Array:
-    """A random window of the original size of each of [..., H, W, C], padded on all four sides.
+    """Pads each image of [..., H, W, C] on all four sides and crops it to its size at random.
 
-    All (2 * padding + 1)^2 windows of an image are equally likely, independently of the others.
+    All (2 * padding + 1)^2 windows are equally likely, independently for each image.
 
     Args:
-      fill: what is padded with, in the images' own scale: -1 is the black that torchvision's
-        RandomCrop pads raw pixels with. (Padding after normalisation, as some code does, is 0.)
+      fill: the padding value, in the images' own scale. -1 is black, with which torchvision's
+        RandomCrop pads raw pixels. (Code that pads after normalisation pads with 0.)
     """
     height, width, channels = images.shape[-3:]
-    flat = images.reshape(-1, height, width, channels)
+    flat = images.reshape(-1, height, width, channels)  # [N, H, W, C]
     sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = jnp.pad(flat, sides, constant_values=fill)
     corners = jax.random.randint(key, (len(flat), 2), 0, 2 * padding + 1)

@@ -1,4 +1,7 @@
-"""Decoded arrays on disk, so that a data set is decoded once."""
+"""A cache of decoded arrays on disk, so that a data set is decoded once.
+
+joblib.Memory is not used because it has no lock: all processes of a run would decode at the start.
+"""
 
 import contextlib
 import hashlib
@@ -22,16 +25,16 @@ def digest(values: object) -> str:
 
 
 def stamp(path: pathlib.Path) -> tuple[int, int]:
-    """A file's size and time of change, to identify it without reading it."""
+    """A file's size and modification time, which identify it without reading it."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def decoded(key: str, decode: Decode) -> tuple[np.ndarray, np.ndarray]:
-    """The (images, labels) that `decode` makes, from the cache if `key` is there.
+    """The (images, labels) that `decode` returns, from the cache if it has the key.
 
-    A damaged file is made again. Of processes that start together one decodes, the others wait for
-    it. A folder that cannot be written costs a warning, not the run.
+    A damaged file is replaced. If several processes start together, one decodes and the others
+    wait for it. If the folder cannot be written, a warning says so and nothing is cached.
     """
     path = files.cache_dir() / "decoded" / f"{key}.npz"
     found = _load(path)

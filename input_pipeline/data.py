@@ -1,4 +1,4 @@
-"""Labelled data on the device, which a train step draws from: a whole set or a streamed batch."""
+"""Labelled data on the device that a train step draws from: a whole set or a streamed batch."""
 
 import abc
 
@@ -8,7 +8,7 @@ from input_pipeline.space import Space
 
 
 class Data(abc.ABC):
-    """What `Resident` and `Batch` both answer; all calls can be jitted.
+    """The interface of `Resident` and `Batch`; all calls can be jitted.
 
     Attributes:
       images: stored values [N, *space.shape].
@@ -30,14 +30,14 @@ class Data(abc.ABC):
         """Batch number `step` of an endless stream of epochs, each in its own random order.
 
         Args:
-          key: the same at all steps; the orders of a resident set follow from it.
+          key: the same at all steps; it determines the orders of a resident set.
           step: int32, traced, 0 to 2^31 - 1.
 
         Returns:
           Values as a model sees them, float32 [n, *space.shape], and labels int32 [n].
 
         Raises:
-          ValueError: while tracing, of a streamed batch that has not n rows.
+          ValueError: while tracing, for a streamed batch whose number of rows is not n.
         """
 
     @abc.abstractmethod
@@ -48,8 +48,8 @@ class Data(abc.ABC):
           Values as a model sees them, float32 [n, *space.shape], and labels int32 [n].
 
         Raises:
-          ValueError: while tracing, of a streamed batch that has fewer than n rows. (A resident
-            set then repeats some.)
+          ValueError: while tracing, for a streamed batch with fewer than n rows. (A resident set
+            with fewer repeats some.)
         """
 
     @abc.abstractmethod
@@ -57,13 +57,13 @@ class Data(abc.ABC):
         """n distinct rows of each of `classes` [C], as a model sees them: [C, n, *space.shape].
 
         Raises:
-          TypeError: while tracing, of a streamed batch, which holds no class whole; a SampleQueue
-            of such batches does.
+          TypeError: while tracing, for a streamed batch, which does not hold whole classes. Use a
+            SampleQueue of such batches.
         """
 
     @abc.abstractmethod
     def fresh(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        """What goes into a sample queue at a step: rows as they are stored, and their labels.
+        """Rows to push into a sample queue at a step, as they are stored, and their labels.
 
-        Those that `draw` would give, of a resident set; all that came, of a streamed batch.
+        A resident set returns the n rows that `draw` would, a streamed batch returns all its rows.
         """

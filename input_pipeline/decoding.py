@@ -1,4 +1,4 @@
-"""What a source finds, and how it is asked to decode it."""
+"""What a source is, what it finds, and how it is asked to decode it."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from drifting.core.errors import UserError
 from input_pipeline import fit
+from input_pipeline.space import Pixels, Space
 
 
 class DataError(UserError):
@@ -22,7 +23,7 @@ class Decoding:
     channels: int
     fit: str
     on_corrupt: str
-    latent_scale: float  # of moments (latents.py); images know none
+    latent_scale: float  # for latents drawn from moments only (sources/latents.py)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -34,7 +35,7 @@ class Decoding:
         return {k: getattr(self, k) for k in ("size", "channels", "fit", "on_corrupt")}
 
     def keeps(self, shape: tuple[int, ...]) -> bool:
-        """Whether images of `shape` (H, W, C) stay as they are."""
+        """Whether images of `shape` (H, W, C) are left unchanged."""
         return tuple(shape) == self.shape
 
     def fit_arrays(self, images: np.ndarray, source: str) -> np.ndarray:
@@ -47,13 +48,13 @@ class Decoding:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A split record by record, for what does not fit the device or the memory.
+    """A split read record by record, for data larger than the device or host memory.
 
     Attributes:
       count: N.
-      read: row -> (values, label); several threads call it at once.
+      read: row -> (values, label); called from several threads at once.
       draw: (values read, generator) -> the values of one visit, for records that hold a
-        distribution; None: they are what was read.
+        distribution; None: the values are those read.
     """
 
     count: int
@@ -67,9 +68,32 @@ class Found:
 
     identity: object  # JSON values that change with the data
     class_names: tuple[str, ...]
-    decode: Callable[[], tuple[np.ndarray, np.ndarray]]
+    decode: Callable[[], tuple[np.ndarray, np.ndarray]]  # () -> images, labels
     cached: bool = True  # false where decoding costs no more than reading the cache
     records: Records | None = None  # None where the source is not read record by record
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A kind of source; each file of sources/ ends in its own.
+
+    Attributes:
+      usage: the form of config.data.source, `<scheme>` or `<scheme>:<rest>`.
+      find: (what follows the colon, split, options) -> the split, not yet decoded.
+      kind: the space of its samples. Images are brought to one shape (`Decoding`).
+      streams: whether it can be read record by record.
+      splits: their names; None: they depend on the data, and `find` checks them.
+    """
+
+    usage: str
+    find: Callable[[str, str, Decoding], Found]
+    kind: type[Space] = Pixels
+    streams: bool = False
+    splits: tuple[str, ...] | None = None
+
+    @property
+    def scheme(self) -> str:
+        return self.usage.partition(":")[0]
 
 
 def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
@@ -78,7 +102,12 @@ def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
         raise DataError(f"{source} has no split {split!r}; it has {', '.join(known)}")
 
 
+def numbered_classes(count: int) -> tuple[str, ...]:
+    """Names for classes that have none: "0" to "<count - 1>"."""
+    return tuple(map(str, range(count)))
+
+
 def progress(items, what: str) -> Iterable:
-    """The items, with a bar on the terminal where there are enough to wait for."""
+    """The items, with a progress bar on the terminal if there are many."""
     few = len(items) < 5000
     return tqdm(items, desc=what, unit="img", unit_scale=True, mininterval=2.0, disable=few)

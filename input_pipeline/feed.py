@@ -1,4 +1,4 @@
-"""How a training loop gets its data, step by step."""
+"""The data that a training loop gets, step by step."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from input_pipeline.data import Data
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """The data of one step after another.
+    """The data of successive steps.
 
     Attributes:
-      data: what programs are compiled for and summaries always see: a resident set, or the batch
-        number 0 of a stream.
-      batches: those of the steps to come; None: the data are the same at every step.
+      data: a resident set, or batch number 0 of a stream; programs are compiled for it, and
+        summaries always use it.
+      batches: the batches of the steps to come; None: the data are the same at every step.
     """
 
     data: Data

@@ -1,4 +1,4 @@
-"""Brings images of any size and number of channels to the shape that a config asks for."""
+"""Brings images of any size and number of channels to the shape in the config."""
 
 import numpy as np
 from PIL import Image
@@ -10,8 +10,8 @@ LUMA = np.asarray([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's "L"
 def fit_image(image: Image.Image, size: int, channels: int, mode: str) -> np.ndarray:
     """A Pillow image as uint8 [size, size, channels].
 
-    `resize`: the largest centred square, then Pillow's antialiased bicubic. `pad`: centred on
-    black. An image that already has the size keeps its bytes.
+    `resize` crops the largest centred square and resizes it by Pillow's antialiased bicubic
+    filter; `pad` centres the image on black. An image of the right size keeps its bytes.
 
     Raises:
       ValueError: `pad` with an image larger than `size`.
@@ -23,7 +23,7 @@ def fit_image(image: Image.Image, size: int, channels: int, mode: str) -> np.nda
 
 
 def fit_array(images: np.ndarray, size: int, channels: int, mode: str) -> np.ndarray:
-    """uint8 [N, H, W, C] with C of 1 or 3 as uint8 [N, size, size, channels], as `fit_image`."""
+    """`fit_image` for arrays: uint8 [N, H, W, C], C = 1 or 3, to [N, size, size, channels]."""
     if images.shape[-1] != channels:
         images = _convert(images, channels)
     if images.shape[1:3] == (size, size):
@@ -49,7 +49,10 @@ def _crop_and_resize(image: Image.Image, size: int) -> Image.Image:
 def _pad(image: Image.Image, size: int) -> Image.Image:
     width, height = image.size
     if max(width, height) > size:
-        raise ValueError(f"an image of {width}x{height} cannot be padded to {size}x{size}")
+        raise ValueError(
+            f"an image of {width}x{height} cannot be padded to {size}x{size}; set a larger "
+            "config.data.image_size, or config.data.fit='resize'"
+        )
     canvas = Image.new(image.mode, (size, size))
     canvas.paste(image, ((size - width) // 2, (size - height) // 2))
     return canvas

@@ -1,4 +1,4 @@
-"""Labelled splits of sources on the host: what all of them answer, and those that are decoded."""
+"""Labelled splits of sources on the host: their interface, and the decoded ones."""
 
 import abc
 import dataclasses
@@ -18,10 +18,10 @@ class DataSet(abc.ABC):
 
     Attributes:
       class_names: one for each label.
-      source, split: as they were asked for.
+      source, split: as in the config.
       fingerprint: changes with the data and with how they are decoded.
-      space: what one sample is.
-      streamed: whether it is read as it is trained on.
+      space: the space of one sample.
+      streamed: whether it is read while training.
     """
 
     class_names: tuple[str, ...]
@@ -33,7 +33,7 @@ class DataSet(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Samples of the split."""
+        """The number of samples."""
 
     @property
     def num_classes(self) -> int:
@@ -42,11 +42,11 @@ class DataSet(abc.ABC):
     @property
     @abc.abstractmethod
     def class_counts(self) -> tuple[int, ...] | None:
-        """Samples of each class; None where they are not known before all are read."""
+        """The number of samples of each class; None if not known before all are read."""
 
     @abc.abstractmethod
     def representative(self) -> "ImageSet":
-        """Decoded samples that stand for all."""
+        """Decoded samples that represent the whole split."""
 
     @abc.abstractmethod
     def feed(
@@ -57,25 +57,25 @@ class DataSet(abc.ABC):
         first: int,
         stop: int,
     ) -> Feed:
-        """How a training loop gets the data of steps `first` to `stop` - 1.
+        """The data of steps `first` to `stop` - 1 for a training loop.
 
         Args:
-          placement: of whole arrays.
-          spread: rows -> how a batch of that many is spread over the devices.
-          rows: of a streamed batch, all processes together.
+          placement: the sharding of whole arrays.
+          spread: number of rows -> the sharding of a batch of so many rows.
+          rows: the number of rows of a streamed batch, over all processes.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet(DataSet):
-    """A split of a source, decoded.
+    """A decoded split of a source.
 
     Attributes:
-      images: stored values [N, *space.shape], whatever the space.
+      images: stored values [N, *space.shape], in any space.
       labels: int32 [N].
 
     Raises:
-      ValueError: the values are not of the space.
+      ValueError: dtype or shape of the values is not that of the space.
     """
 
     images: np.ndarray
@@ -92,7 +92,7 @@ class ImageSet(DataSet):
         given = self.images.dtype, self.images.shape[1:]
         if given != (self.space.dtype, self.space.shape):
             raise ValueError(
-                f"{self.source}: values are {given[0]} [N, *{given[1]}], and {self.space.noun} "
+                f"{self.source}: values are {given[0]} [N, *{given[1]}], but {self.space.noun} "
                 f"are {np.dtype(self.space.dtype)} [N, *{self.space.shape}]"
             )
 

@@ -1,4 +1,4 @@
-"""The one 8-bit rule of the project, both ways."""
+"""The project's only conversions between 8-bit images and values in [-1, 1]."""
 
 import jax
 import jax.numpy as jnp
@@ -10,5 +10,5 @@ def to_unit(images: jax.Array) -> jax.Array:
 
 
 def to_uint8(images: jax.Array) -> jax.Array:
-    """clip(round(127.5 x + 127.5), 0, 255) as uint8; NaN must have been refused before."""
+    """clip(round(127.5 x + 127.5), 0, 255) as uint8; NaN must be refused before."""
     return jnp.clip(jnp.round(127.5 * images + 127.5), 0, 255).astype(jnp.uint8)

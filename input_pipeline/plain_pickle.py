@@ -1,7 +1,9 @@
-"""Reads pickles of plain values and numeric arrays, and runs nothing that they name.
+"""Reads pickles of plain values and numeric arrays without running what they name.
 
-A pickle is a program. Here it may name only what NumPy's arrays are pickled with, and even those
-names are bound to the stand-ins below: what arrives at NumPy is a checked dtype, a shape and bytes.
+A pickle is a program. It may name only what NumPy pickles arrays with, and not even these names
+reach NumPy: they are bound to the stand-ins below, and NumPy gets a checked dtype, a shape and
+bytes. To allow NumPy's own classes would not be safe, because dtype.__setstate__ trusts the file:
+a structured dtype with an object field that is flagged as plain makes pointers of its bytes.
 """
 
 import pathlib
@@ -14,14 +16,14 @@ from input_pipeline.decoding import DataError
 
 
 def read(path: pathlib.Path) -> dict:
-    """The dict that a pickle of Python 2 or 3 holds, arrays among its values, keys as text.
+    """The dict in a pickle of Python 2 or 3, with arrays among its values and keys as text.
 
     Raises:
       DataError: a damaged file, anything but plain values and arrays, or no dict.
     """
     try:
         with open(path, "rb") as file:
-            values = _PlainUnpickler(file, encoding="latin1").load()
+            values = _Unpickler(file, encoding="latin1").load()
         if not isinstance(values, dict):
             raise pickle.UnpicklingError(f"it holds a {type(values).__name__}, not a dict")
         return {_text(k): v.array if isinstance(v, _Array) else v for k, v in values.items()}
@@ -53,7 +55,10 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for numpy.ndarray; `array` is the real one."""
+    """Stands in for numpy.ndarray and for the function that makes one before its state is set."""
+
+    def __init__(self, *_):
+        self.array = None
 
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
@@ -63,10 +68,6 @@ class _Array:
         self.array = flat.reshape(shape, order="F" if fortran else "C")
 
 
-def _reconstruct(*_):
-    return _Array()
-
-
 def _from_buffer(data, dtype, shape, order, *_):
     """Arrays of pickle protocol 5."""
     array = _Array()
@@ -74,24 +75,20 @@ def _from_buffer(data, dtype, shape, order, *_):
     return array
 
 
-def _encode(text, encoding):
-    """Python 3 writes bytes so for the protocols of Python 2."""
-    return text.encode("latin1")
-
-
-STAND_INS = {
+_STAND_INS = {
     "numpy.ndarray": _Array,
     "numpy.dtype": _Dtype,
-    "numpy.core.multiarray._reconstruct": _reconstruct,
-    "numpy._core.multiarray._reconstruct": _reconstruct,  # NumPy 2
+    "numpy.core.multiarray._reconstruct": _Array,
     "numpy.core.numeric._frombuffer": _from_buffer,
-    "numpy._core.numeric._frombuffer": _from_buffer,
-    "_codecs.encode": _encode,
+    # Python 3 writes bytes so for the protocols of Python 2.
+    "_codecs.encode": lambda text, encoding: text.encode("latin1"),
 }
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        if f"{module}.{name}" not in STAND_INS:
+        # numpy._core is NumPy 2's name for numpy.core.
+        stand_in = _STAND_INS.get(f"{module}.{name}".replace("numpy._core.", "numpy.core."))
+        if stand_in is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
-        return STAND_INS[f"{module}.{name}"]
+        return stand_in

@@ -18,8 +18,8 @@ class SampleQueue:
 
     Attributes:
       images: uint8 [K, Q, H, W, C].
-      heads: int32 [K], the slot that the class's next image takes.
-      counts: int32 [K], how many slots are filled.
+      heads: int32 [K], the slot of the class's next image.
+      counts: int32 [K], the number of filled slots.
     """
 
     images: jax.Array
@@ -30,7 +30,7 @@ class SampleQueue:
     def create(
         cls, num_classes: int, size: int, image_shape: tuple[int, int, int]
     ) -> "SampleQueue":
-        """An empty queue of `size` images a class."""
+        """An empty queue of `size` images per class."""
         zeros = jnp.zeros((num_classes,), jnp.int32)
         images = jnp.zeros((num_classes, size, *image_shape), jnp.uint8)
         return cls(images=images, heads=zeros, counts=jnp.zeros_like(zeros))
@@ -40,13 +40,13 @@ class SampleQueue:
         return self.images.shape[1]
 
     def push(self, images: jax.Array, labels: jax.Array) -> "SampleQueue":
-        """Enqueues uint8 images [B, H, W, C] of `labels` [B], the first as the oldest."""
+        """Enqueues uint8 images [B, H, W, C] with `labels` [B]; the first is the oldest."""
         member = jax.nn.one_hot(labels, self.heads.shape[0], dtype=jnp.int32)  # [B, K]
         rank = jnp.take_along_axis(jnp.cumsum(member, axis=0), labels[:, None], axis=1)[:, 0] - 1
         added = jnp.sum(member, axis=0)
         slot = (self.heads[labels] + rank) % self.size
-        # Of more than Q images of a class only the last Q stay. The others are sent out of range:
-        # the order of writes to one slot is undefined.
+        # If a class has more than Q new images, only the last Q are kept. The others get a slot out
+        # of range, because the order of writes to one slot is undefined.
         kept = rank >= added[labels] - self.size
         slot = jnp.where(kept, slot, self.size)
         return SampleQueue(
@@ -59,18 +59,18 @@ class SampleQueue:
         """n distinct images of each of `classes` [C].
 
         Returns:
-          float32 [C, n, H, W, C] in [-1, 1], and bool [C]: false where the class holds fewer
-          than n images, whose row is then not to be used.
+          float32 [C, n, H, W, C] in [-1, 1], and bool [C]: false for a class with fewer than n
+          images, whose row must not be used.
         """
         counts = self.counts[classes]
         slots = distinct_integers(key, n, counts)
         return pixels.to_unit(self.images[classes[:, None], slots]), counts >= n
 
     def sample_any(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        """n distinct images of all classes together, each stored one equally likely.
+        """n distinct images of any class, each stored image equally likely.
 
         Returns:
-          float32 [n, H, W, C] in [-1, 1], and a bool that is false where fewer are stored.
+          float32 [n, H, W, C] in [-1, 1], and a bool that is false if fewer than n are stored.
         """
         ends = jnp.cumsum(self.counts)
         number = distinct_integers(key, n, ends[-1])

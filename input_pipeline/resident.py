@@ -1,7 +1,7 @@
 """A whole data set on the accelerator, and jittable draws from it.
 
-Small data sets fit the device as uint8 (CIFAR-10 takes 154 MB), so a batch is a gather inside the
-jitted step: no loader, no queue, no copies.
+Small data sets fit on the device as uint8 (CIFAR-10 takes 154 MB), so a batch is a gather inside
+the jitted step: no loader, no queue, no copies.
 """
 
 import flax.struct
@@ -16,7 +16,7 @@ from input_pipeline.space import Space
 
 @flax.struct.dataclass
 class Resident(Data):
-    """A labelled data set of K classes; its calls are described at `Data`.
+    """A labelled data set of K classes; see `Data` for its calls.
 
     Attributes:
       images: stored values [N, *space.shape].
@@ -36,7 +36,7 @@ class Resident(Data):
     def of(
         cls, images: np.ndarray, labels: np.ndarray, num_classes: int, space: Space
     ) -> "Resident":
-        """The set on the host, its classes indexed."""
+        """The set on the host, with its classes indexed."""
         counts = np.bincount(labels, minlength=num_classes).astype(np.int32)
         index = np.zeros((num_classes, max(counts.max(), 1)), np.int32)
         for label in range(num_classes):
@@ -48,14 +48,14 @@ class Resident(Data):
     def next_batch(self, key: jax.Array, step: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """The stream's positions step * n to step * n + n - 1; position p is in epoch p // N.
 
-        The order of an epoch depends on `key` and the epoch alone. So every row is seen exactly
-        once an epoch, none is dropped at its end, and a run resumed at step k goes on with the same
-        stream. Whatever n and N are, orders repeat after 2^32 epochs.
+        The order of an epoch depends only on `key` and the epoch. So every row is seen exactly once
+        per epoch, none is dropped at its end, and a run resumed at step k continues the same
+        stream. For any n and N, orders repeat after 2^32 epochs.
         """
         size = self.num_rows
         epoch, place = _stream_position(step, n, size)
         ahead = place + jnp.arange(n, dtype=jnp.uint32)
-        # The batch may reach into that many epochs: their keys are drawn once, not for each row.
+        # The batch may reach into so many epochs: their keys are drawn once, not for each row.
         epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
         keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
         rows = shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
@@ -79,11 +79,11 @@ def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
     """n distinct integers below each of `upper` [...], in random order: [..., n].
 
     Every n-subset and every order is equally likely, so parts of a draw are draws themselves.
-    Floyd's algorithm (Bentley and Floyd, CACM 30(9), 1987): n sequential draws, whatever the range,
-    where a permutation would sort all of it. Where n > upper, numbers repeat but stay in range.
+    Floyd's algorithm (Bentley and Floyd, CACM 30(9), 1987) takes n sequential draws for any range,
+    whereas a permutation sorts the whole range. If n > upper, numbers repeat but stay in range.
     """
     key_draws, key_order = jax.random.split(key)
-    # Draw j is uniform on 0..top_j; one that was seen before is replaced by top_j itself.
+    # Draw j is uniform on 0..top_j; a value drawn before is replaced by top_j itself.
     upper = jnp.broadcast_to(upper[..., None], (*upper.shape, n)).astype(jnp.int32)
     position = jnp.broadcast_to(jnp.arange(n, dtype=jnp.int32), upper.shape)
     top = jnp.where(upper >= n, upper - n + position, upper - 1)
@@ -95,15 +95,15 @@ def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
         return chosen.at[..., j].set(value), None
 
     chosen, _ = jax.lax.scan(draw, jnp.full(top.shape, -1, jnp.int32), jnp.arange(n), unroll=8)
-    # The algorithm's set is uniform, its order is not: later draws reach further.
+    # The set is uniform but its order is not: later draws have a larger range.
     return jax.random.permutation(key_order, jnp.maximum(chosen, 0), axis=-1, independent=True)
 
 
 def _stream_position(step: jax.Array, n: int, size: int) -> tuple[jax.Array, jax.Array]:
-    """Epoch and place of position step * n, both uint32; the product may pass 32 bits.
+    """Epoch and place of position step * n, both uint32; the product may exceed 32 bits.
 
-    step is a number of two digits, the lower one to the base `size`; it is multiplied by n bit by
-    bit, and the lower digit stays below 2 * size < 2^32.
+    step is written as two digits in base `size` and multiplied by n bit by bit; the lower digit
+    stays below 2 * size < 2^32.
     """
     base = jnp.uint32(size)
     step = step.astype(jnp.uint32)

@@ -1,6 +1,6 @@
-"""What one sample is: an image, a point or a latent; how it is stored, seen by a model and shown.
+"""The space of one sample (image, point or latent): how it is stored, modelled and shown.
 
-Everything that depends on the kind of data asks the `Space` of the data, which a source names.
+Code that depends on the kind of data asks its `Space`, which the source determines.
 """
 
 import abc
@@ -21,11 +21,11 @@ class Space(abc.ABC):
     """A kind of sample and its shape; hashable, so a static part of jitted programs.
 
     Attributes:
-      shape: of one sample, without the batch.
+      shape: the shape of one sample, without the batch.
       kind: one word for config.json.
-      noun: many samples, for messages.
-      dtype: of stored values.
-      mirrors: whether a sample has a left and a right.
+      noun: the plural noun for messages.
+      dtype: the type of stored values.
+      mirrors: whether samples can be mirrored left to right.
     """
 
     shape: tuple[int, ...]
@@ -37,31 +37,31 @@ class Space(abc.ABC):
 
     @abc.abstractmethod
     def to_model(self, stored: jax.Array) -> jax.Array:
-        """Stored values [..., *shape] as float32 values that a model sees."""
+        """Stored values [..., *shape] as the float32 values that a model sees."""
 
     @abc.abstractmethod
     def to_stored(self, values: jax.Array) -> jax.Array:
-        """The inverse of `to_model`, rounded where stored values are; NaN is refused before."""
+        """The inverse of `to_model`, rounded for integer types; NaN must be refused before."""
 
     @abc.abstractmethod
     def to_picture(self, values: jax.Array, frozen: Mapping[str, Any] | None = None) -> jax.Array:
-        """A model's values as what people look at: images in [-1, 1], or points.
+        """A model's values as images in [-1, 1] or as points, to look at.
 
         Args:
-          frozen: parameters by name of networks that are not trained.
+          frozen: parameters of networks that are not trained, by name.
         """
 
     def to_vectors(self, stored: jax.Array) -> jax.Array:
-        """Stored values [B, *shape] as float32 vectors [B, D] to measure distances between."""
-        return stored.reshape(len(stored), -1).astype(jnp.float32)
+        """Stored values [B, *shape] as float32 vectors [B, D], for distances between them."""
+        return stored.reshape(len(stored), -1).astype(jnp.float32)  # [B, D]
 
     def holds(self, stored: np.ndarray) -> bool:
-        """Whether an array [N, ...] has stored samples of this kind, of whatever size."""
+        """Whether an array [N, ...] has stored samples of this kind, of any size."""
         return stored.dtype == self.dtype and stored.ndim == 1 + len(self.shape)
 
     @property
     def size(self) -> int:
-        """Values of one sample."""
+        """The number of values of one sample."""
         return math.prod(self.shape)
 
     @property
@@ -74,7 +74,7 @@ class Space(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Pixels(Space):
-    """Images [H, W, C]: uint8 at rest, in [-1, 1] for a model."""
+    """Images [H, W, C]: stored as uint8, in [-1, 1] for a model."""
 
     kind = "pixels"
     noun = "images"
@@ -92,13 +92,13 @@ class Pixels(Space):
         return values
 
     def to_vectors(self, stored: jax.Array) -> jax.Array:
-        """With black at 0 and white at 1."""
+        """As in `Space`, with black at 0 and white at 1."""
         return super().to_vectors(stored) / 255.0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Values(Space):
-    """Float32 values that a model sees as they are stored."""
+    """Float32 values that a model sees as stored."""
 
     dtype = np.float32
 
@@ -126,8 +126,8 @@ class Latents(_Values):
     """Latents [H, W, C] of an autoencoder.
 
     Attributes:
-      decoder: (parameters, latents [B, H, W, C]) -> images [B, H', W', 3] in [-1, 1], whose
-        parameters are `frozen["autoencoder"]`; without one, latents are shown in false colours.
+      decoder: (parameters, latents [B, H, W, C]) -> images [B, H', W', 3] in [-1, 1], where the
+        parameters are `frozen["autoencoder"]`; None: latents are shown in false colours.
     """
 
     decoder: Callable[[Any, jax.Array], jax.Array] | None = None
@@ -137,10 +137,10 @@ class Latents(_Values):
     mirrors = True
 
     def to_picture(self, values: jax.Array, frozen: Mapping[str, Any] | None = None) -> jax.Array:
-        """Decoded, or the first three channels, about three deviations each way."""
+        """Decoded images, or the first three channels with -1 and 1 at three deviations."""
         if self.decoder is None:
             return values[..., :3] / 3.0
-        flat = values.reshape(-1, *self.shape)
+        flat = values.reshape(-1, *self.shape)  # [B, H, W, C]
         images = self.decoder(frozen["autoencoder"], flat)
         return images.reshape(*values.shape[:-3], *images.shape[1:])
 
@@ -149,5 +149,5 @@ KINDS = {space.kind: space for space in (Pixels, Points, Latents)}
 
 
 def from_json(values: Mapping[str, Any]) -> Space:
-    """What `to_json` wrote; KeyError or TypeError where it is something else."""
+    """The space that `to_json` wrote; KeyError or TypeError for anything else."""
     return KINDS[values["kind"]](tuple(values["shape"]))

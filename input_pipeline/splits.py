@@ -1,4 +1,8 @@
-"""Fixed stratified splits of a training set, and the statistics of its training part."""
+"""Fixed stratified splits of a training set, and the statistics of its training part.
+
+scikit-learn's splitters are not used because their rows depend on a random generator, which other
+versions need not reproduce; these depend on SHA-256.
+"""
 
 import dataclasses
 import hashlib
@@ -15,22 +19,23 @@ from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Pixels
 
-HISTOGRAM_CHUNK = 1024  # images at a time: a count casts pixels to 8 bytes each
+HISTOGRAM_CHUNK = 1024  # images counted at a time: np.bincount casts each pixel to 8 bytes
 
 
 def apportion(num: int, counts: Sequence[int]) -> np.ndarray:
-    """`num` places shared out in the proportions of `counts` [K], int64 [K].
+    """`num` places divided in proportion to `counts` [K], int64 [K].
 
-    Each class gets its exact share rounded down, and the places left over go to the largest
-    remainders (Hamilton's method; of equal remainders, the lower label's).
+    Each class gets its exact share rounded down, and the remaining places go to the largest
+    remainders (Hamilton's method; among equal remainders, to the lower label).
 
-    Raises ValueError for a negative num, negative counts, or no images at all.
+    Raises:
+      ValueError: num or a count is negative, or all counts are 0.
     """
-    # Python integers: num * count may pass 2^63, and exact remainders make the ties exact.
+    # Python integers, because num * count may exceed 2^63 and ties need exact remainders.
     counts = [int(count) for count in counts]
     total = sum(counts)
     if num < 0 or total == 0 or min(counts) < 0:
-        raise ValueError(f"need num >= 0 and some images to share, got num={num}, counts={counts}")
+        raise ValueError(f"need num >= 0 and counts with a positive sum, got {num} and {counts}")
     shares = np.array([num * count // total for count in counts], np.int64)
     remainders = [num * count % total for count in counts]
     by_remainder = sorted(range(len(counts)), key=lambda label: -remainders[label])
@@ -40,14 +45,14 @@ def apportion(num: int, counts: Sequence[int]) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Which images of a set are held out for validation.
+    """The images of a set that are held out for validation.
 
     Attributes:
-      source, split: of the image set, as they were asked for.
-      content_sha256: of its shape, labels and pixels; the same on every machine.
-      seed: of the order of the rows.
-      num_images: N, of both parts together.
-      val_indices: int64, sorted.
+      source, split: those of the image set.
+      content_sha256: the digest of its shape, labels and pixels; the same on every machine.
+      seed: determines the order of the rows.
+      num_images: N, the size of both parts together.
+      val_indices: sorted rows, int64.
     """
 
     source: str
@@ -62,13 +67,13 @@ class Split:
 
     @property
     def train_indices(self) -> np.ndarray:
-        """The other rows, int64, sorted."""
+        """The other rows, sorted, int64."""
         held_out = np.zeros(self.num_images, bool)
         held_out[self.val_indices] = True
         return np.flatnonzero(~held_out)
 
     def apply(self, image_set: ImageSet) -> tuple[ImageSet, ImageSet]:
-        """The part to train on and the part to validate on, `train[fit]` and `train[val]`.
+        """The part to train on, `train[fit]`, and the part to validate on, `train[val]`.
 
         Raises:
           DataError: the split was made for other data.
@@ -77,7 +82,7 @@ class Split:
         if given != (self.num_images, self.content_sha256):
             raise DataError(
                 f"the split was made for other images or labels than {image_set.source} has now; "
-                "make it again for these"
+                "make a new one"
             )
         digest = hashlib.sha256(_text(self).encode()).hexdigest()
 
@@ -94,7 +99,7 @@ class Split:
 
 
 def content_sha256(image_set: ImageSet) -> str:
-    """SHA-256 of type and shape as text, then labels and values as little-endian numbers."""
+    """SHA-256 of dtype and shape as text, then labels and values as little-endian numbers."""
     images = image_set.images
     digest = hashlib.sha256(f"{images.dtype} {list(map(int, images.shape))}\n".encode())
     digest.update(np.ascontiguousarray(image_set.labels, "<i4"))
@@ -103,10 +108,10 @@ def content_sha256(image_set: ImageSet) -> str:
 
 
 def make(image_set: ImageSet, num_val: int, seed: int = 42) -> Split:
-    """Holds out num_val images, of every class its share to within one image (`apportion`).
+    """Holds out num_val images, from each class its share to within one image (`apportion`).
 
-    The rows of a class stand in the order of SHA-256("<seed> <row>"), and the first are held out:
-    membership depends on seed, rows and labels alone, on no generator and on no pixel.
+    The rows of a class are ordered by SHA-256("<seed> <row>") and the first are held out, so
+    membership depends only on seed, rows and labels, not on a random generator or on pixels.
 
     Raises:
       DataError: num_val is not in 1 to N - 1, or a class has fewer than 2 images.
@@ -122,7 +127,7 @@ def make(image_set: ImageSet, num_val: int, seed: int = 42) -> Split:
     if few:
         raise DataError(
             f"{image_set.source} has classes with fewer than the 2 images that a split needs: "
-            f"{', '.join(few)}. Add images or drop the class"
+            f"{', '.join(few)}. Add images, or remove the class"
         )
     order = np.asarray(sorted(range(len(image_set)), key=lambda row: _place(seed, row)))
     labels = image_set.labels[order]
@@ -146,10 +151,10 @@ def _place(seed: int, row: int) -> bytes:
 def load_or_make(
     path: str | os.PathLike, image_set: ImageSet, num_val: int, seed: int = 42
 ) -> Split:
-    """The split of the file, verified to be the one asked for, or a new one, written there.
+    """The split in the file, checked against the arguments, or a new one, which is written there.
 
     Raises:
-      DataError: as `make`, or the file is damaged or of other data, another seed or another size.
+      DataError: as `make`, or the file is damaged or was made for other arguments.
     """
     made = make(image_set, num_val, seed)
     if not pathlib.Path(path).exists():
@@ -164,16 +169,16 @@ def load_or_make(
         if theirs != ours:
             raise DataError(
                 f"{path} is a split of {what} {theirs}, not {ours}: name another file, or remove "
-                "this one to have it made again"
+                "this one to make a new split"
             )
     rows_agree = np.array_equal(found.val_indices, made.val_indices)
     if found.num_images != made.num_images or not rows_agree:
-        raise DataError(f"{path} is damaged: rows were changed. Remove it to have it made again")
+        raise DataError(f"{path} is damaged: its rows were changed. Remove it to make a new split")
     return found
 
 
 def write(path: str | os.PathLike, split: Split) -> None:
-    """Writes the split as JSON text, whole or not at all; equal splits give equal bytes."""
+    """Writes the split atomically as JSON text; equal splits give equal bytes."""
     path = pathlib.Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,11 +200,11 @@ def read(path: str | os.PathLike) -> Split:
         _check(split)
         return split
     except FileNotFoundError as error:
-        raise DataError(f"no split file {path}; load_or_make makes one") from error
+        raise DataError(f"no split file {path}; make one with load_or_make") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DataError(
-            f"{path} is damaged and cannot be read as a split: {error}. Remove it to have it made "
-            "again"
+            f"{path} is damaged and cannot be read as a split: {error}. Remove it to make a new "
+            "split"
         ) from error
 
 
@@ -216,21 +221,21 @@ def _check(split: Split) -> None:
 
 
 def _text(split: Split) -> str:
-    """The bytes of the file depend on this layout: sorted keys, one row a line."""
+    """The split as JSON. The bytes depend on this layout: sorted keys, one row index per line."""
     values = {f.name: getattr(split, f.name) for f in dataclasses.fields(split)}
     values["val_indices"] = split.val_indices.tolist()
     return json.dumps(values, sort_keys=True, indent=1) + "\n"
 
 
 def channel_statistics(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation of what a model sees, each float64 [C].
+    """Mean and population standard deviation of each channel a model sees, each float64 [C].
 
-    Of images: of the pixels in [-1, 1], exact but for the last rounding (integer sums over 256-bin
-    histograms). Of other values [N, ..., C]: of each of the C. To be called with the training part
-    alone, for the validation images must not shape what the model sees.
+    For images, statistics of the pixels in [-1, 1], exact up to the last rounding (integer sums
+    over 256-bin histograms). Call it with the training part only: validation images must not
+    influence what the model sees.
     """
     if not isinstance(image_set.space, Pixels):
-        values = image_set.images.reshape(-1, image_set.images.shape[-1])
+        values = image_set.images.reshape(-1, image_set.images.shape[-1])  # [M, C]
         return values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     counts = _histograms(image_set.images)  # [C, 256]
     values = range(256)
@@ -240,7 +245,7 @@ def channel_statistics(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
         first = sum(c * v for c, v in zip(row, values, strict=True))
         second = sum(c * v * v for c, v in zip(row, values, strict=True))
         means.append((2 * first - 255 * n) / (255 * n))
-        # Python integers have no overflow, so the variance suffers no cancellation.
+        # Python integers are exact, so the variance suffers no cancellation or overflow.
         deviations.append(((n * second - first * first) / (n * n)) ** 0.5 / 127.5)
     return np.asarray(means), np.asarray(deviations)
 

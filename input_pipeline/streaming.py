@@ -1,7 +1,7 @@
-"""Data that do not fit the device: read by threads ahead of need, resumable at any step.
+"""Data that do not fit on the device: read ahead by threads, resumable at any step.
 
-Nothing of a stream is stored in a checkpoint: what a batch holds follows from the run's seed and
-the number of its step.
+A checkpoint stores nothing of a stream: the contents of a batch follow from the run's seed and the
+step.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ from input_pipeline.feed import Feed
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.space import Space
 
-HEAD = 2048  # records that stand for all of a stream
+HEAD = 2048  # records that represent a whole stream
 
 
 @flax.struct.dataclass
 class Batch(Data):
-    """The B records of one step of a stream, in random order; its calls are described at `Data`.
+    """The B records of one step of a stream, in random order; see `Data` for its calls.
 
     Attributes:
       images: stored values [B, *space.shape].
@@ -35,25 +35,25 @@ class Batch(Data):
     space: Space = flax.struct.field(pytree_node=False)
 
     def next_batch(self, key: jax.Array, step: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        """The records as they came: the stream has seen to their order."""
+        """All records in the order of the stream."""
         del key, step
         if n != self.num_rows:
-            raise ValueError(f"a streamed batch of {self.num_rows} records is no batch of {n}")
+            raise ValueError(f"a streamed batch has {self.num_rows} records, not {n}")
         return self.space.to_model(self.images), self.labels
 
     def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        """The first n."""
+        """The first n records."""
         del key
         if n > self.num_rows:
-            raise ValueError(f"a streamed batch of {self.num_rows} records has no {n} to draw")
+            raise ValueError(f"cannot draw {n} records from a streamed batch of {self.num_rows}")
         return self.space.to_model(self.images[:n]), self.labels[:n]
 
     def positives(self, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
         del key, classes, n
-        raise TypeError("a streamed batch holds no class whole; draw positives from a SampleQueue")
+        raise TypeError("a streamed batch holds no whole class; draw positives from a SampleQueue")
 
     def fresh(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        """All of them, whatever n is."""
+        """All records, for any n."""
         del key, n
         return self.images, self.labels
 
@@ -62,14 +62,15 @@ class Batch(Data):
 class Stream(DataSet):
     """A split of a source as an endless stream of epochs, each in its own random order.
 
-    Position p is in epoch p // N; the order of an epoch depends on `seed` and the epoch alone, and
-    what is drawn for a record on `seed` and p. So every record is seen exactly once an epoch, and
-    none is dropped at its end.
+    Position p is in epoch p // N. The order of an epoch depends only on `seed` and the epoch, and
+    what is drawn for a record only on `seed` and p. So every record is seen exactly once per epoch,
+    and none is dropped at its end.
 
     Attributes:
-      records: how many there are, and how one is read.
-      seed: of the orders and draws.
-      threads: that read; each works on a batch of its own, so as many batches are in memory.
+      records: their number, and how to read one.
+      seed: determines the orders and draws.
+      threads: the number of reading threads. Each reads a batch of its own, so memory holds as many
+        batches.
     """
 
     records: Records
@@ -91,7 +92,7 @@ class Stream(DataSet):
         return None
 
     def representative(self) -> ImageSet:
-        """The first records in the order in which they are stored."""
+        """The first records in stored order."""
         return self.head(HEAD)
 
     def feed(
@@ -115,30 +116,30 @@ class Stream(DataSet):
     def batches(
         self, size: int, first: int, stop: int, process: int = 0, processes: int = 1
     ) -> Iterator[Batch]:
-        """Batches number `first` to `stop` - 1, of the stream's positions step * size and on.
+        """Batches number `first` to `stop` - 1 on the host; batch k starts at position k * size.
 
-        Each of the processes gets its consecutive share of every batch, on the host: size /
-        processes records. Together they are the batch that one process would get.
+        Each process gets a consecutive share of each batch, size / processes records. Together the
+        shares are the batch that a single process would get.
 
         Raises:
-          DataError: as `sources.open_stream`, when the batch that holds the record is asked for.
+          DataError: a record is damaged (see `sources.open_stream`); raised at its batch.
         """
-        import grain  # slow to import, and a resident data set needs none of it
+        import grain  # slow to import, and not needed for a resident data set
 
-        order_of = functools.lru_cache(4)(self._order)  # of epochs that are being read
+        order_of = functools.lru_cache(4)(self._order)  # the epochs being read
 
         def visit(position: int) -> tuple[np.ndarray, np.int32]:
             epoch, place = divmod(position, len(self))
             return self._visit(position, order_of(epoch)[place])
 
-        # Not grain's own shuffle: for a small set it takes 20 ms a record (measured, 0.2.18).
+        # Not grain's own shuffle: for a small set it takes 20 ms per record (measured, 0.2.18).
         shares = grain.MapDataset.range(stop * size).map(visit).batch(size // processes)
         mine = shares[first * processes + process :: processes]
         for images, labels in self._read_ahead(mine):
             yield Batch(images, labels, self.space)
 
     def head(self, count: int) -> ImageSet:
-        """The first `count` records in the order in which they are stored, or all if fewer."""
+        """The first `count` records in stored order, or all if there are fewer."""
         import grain
 
         rows = grain.MapDataset.range(min(count, len(self))).map_with_index(self._visit)
@@ -147,12 +148,12 @@ class Stream(DataSet):
         return ImageSet(images, labels, names, *identity, self.space)
 
     def _order(self, epoch: int) -> np.ndarray:
-        """The rows of an epoch, int64 [N]."""
+        """The rows of an epoch in their order, int64 [N]."""
         return self._generator(0, epoch).permutation(len(self))
 
     def _generator(self, purpose: int, number: int) -> np.random.Generator:
-        """Of an epoch's order (purpose 0) or of what a position draws (1)."""
-        return np.random.default_rng([self.seed % 2**64, purpose, number])  # seeds have no sign
+        """The generator for an epoch's order (purpose 0) or a position's draws (purpose 1)."""
+        return np.random.default_rng([self.seed % 2**64, purpose, number])  # NumPy: no negatives
 
     def _read_ahead(self, dataset) -> Iterator:
         import grain
@@ -161,7 +162,7 @@ class Stream(DataSet):
         return iter(dataset.to_iter_dataset(options))
 
     def _visit(self, position: int, row: int) -> tuple[np.ndarray, np.int32]:
-        """The values and label of a row, with what is drawn for this position."""
+        """The values of a row, drawn for this position if `records.draw` is set, and its label."""
         values, label = self.records.read(int(row))
         if self.records.draw:
             values = self.records.draw(values, self._generator(1, position))
@@ -170,21 +171,21 @@ class Stream(DataSet):
         if given != wanted:
             raise DataError(
                 f"{where}: the record is {values.dtype} {values.shape}, expected "
-                f"{np.dtype(wanted[0])} {wanted[1]}; mend or remove it"
+                f"{np.dtype(wanted[0])} {wanted[1]}; repair or remove it"
             )
         if not 0 <= label < self.num_classes:
             raise DataError(
-                f"{where}: label {label} is not in 0 to {self.num_classes - 1}; mend or remove the "
-                "record, or choose a split with labels"
+                f"{where}: label {label} is not in 0 to {self.num_classes - 1}; repair or remove "
+                "the record, or choose a split with labels"
             )
         return values, np.int32(label)
 
 
 def to_devices(batches: Iterator[Batch], sharding: jax.sharding.Sharding) -> Iterator[Batch]:
-    """The batches spread over the devices, each copied while the one before it is in use.
+    """The batches spread over the devices; each is copied while the previous one is in use.
 
     Args:
-      batches: on the host, this process's share of each.
+      batches: this process's share of each batch, on the host.
     """
 
     def put(batch: Batch) -> Batch:

@@ -19,7 +19,6 @@ unit size, as on the sphere, it would never rest.)
 
 import functools
 import json
-import math
 import pathlib
 
 import jax
@@ -33,7 +32,11 @@ from drifting.core.files import write_atomically
 from drifting.fields import kernel, learned
 from drifting.fields.objectives import energy_distance
 from drifting.pictures import film
+from input_pipeline.sources import toy2d
 
+TARGETS = ("rings", "moons", "gaussians")
+TARGET_SCALE = 0.8  # standard deviation of a coordinate: targets are about 2 wide
+POOL = 50_000  # points of a target to draw from
 TEMPERATURES = (0.3, 1.0)  # of targets about 2 wide
 KERNEL_STEP = 2.0
 DRIFT_STEPS = 24
@@ -49,32 +52,11 @@ LEARNING_RATE = 5e-3
 # --- targets and starts --------------------------------------------------------------------------
 
 
-def ring(key, n):
-    keys = jax.random.split(key)
-    angle = jax.random.uniform(keys[0], (n, 1), maxval=2 * math.pi)
-    radius = 1.1 + 0.06 * jax.random.normal(keys[1], (n, 1))
-    return radius * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=1)
+def draws_of(target):
+    """(key, n) -> n points [n, 2] of a target of sources/toy2d.py."""
+    points = TARGET_SCALE * jnp.asarray(toy2d.draw(target, POOL, seed=0)[0])
+    return lambda key, n: jax.random.choice(key, points, (n,))
 
-
-def moons(key, n):
-    """Two half circles, each about an end of the other."""
-    keys = jax.random.split(key)
-    angle = jax.random.uniform(keys[0], (n, 1), maxval=2 * math.pi)
-    side = jnp.where(angle < math.pi, 1.0, -1.0)
-    centre = side * jnp.array([[0.5, 0.25]])
-    points = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=1) - centre
-    return 1.1 * points + 0.06 * jax.random.normal(keys[1], (n, 2))
-
-
-def gaussians(key, n):
-    """A mixture of six around a circle."""
-    keys = jax.random.split(key)
-    angle = 2 * math.pi / 6 * jax.random.randint(keys[0], (n, 1), 0, 6)
-    centres = 1.2 * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=1)
-    return centres + 0.12 * jax.random.normal(keys[1], (n, 2))
-
-
-TARGETS = {"ring": ring, "moons": moons, "gaussians": gaussians}
 
 # Centre and standard deviation.
 STARTS = {"middle": ((0.0, 0.0), 0.2), "far": ((2.6, 1.9), 0.2), "collapsed": ((-1.4, 1.0), 0.01)}
@@ -178,7 +160,7 @@ def energies(ways, positives, fresh):
 def show(target, steps, seed, out):
     """Trains a field for the target, writes its pictures, and returns the energy distances."""
     keys = jax.random.split(jax.random.key(seed), 4)
-    draw = TARGETS[target]
+    draw = draws_of(target)
     positives, fresh = draw(keys[0], POINTS), draw(keys[1], FRESH_POINTS)
     params = train(keys[2], draw, steps)
     forms = {"kernel": kernel_step, "learned": functools.partial(learned_step, params)}

@@ -23,24 +23,24 @@ def small(monkeypatch):
 @pytest.mark.slow
 def test_both_fields_bring_points_to_the_target(small, tmp_path, capsys):
     out = tmp_path / "runs" / "toy"
-    results = toy_field.run(["ring"], steps=60, seed=0, out=out)
+    results = toy_field.run(["rings"], steps=60, seed=0, out=out)
     assert json.loads((out / "energy.json").read_text()) == results
     assert sorted(path.name for path in out.iterdir()) == [
-        "drift_ring.gif",
+        "drift_rings.gif",
         "energy.json",
-        "field_ring.png",
+        "field_rings.png",
     ]
     for name in ("learned", "kernel"):
-        begun = {begin: e["start"] for begin, e in results["ring"][name].items()}
-        assert begun == {begin: e["start"] for begin, e in results["ring"]["kernel"].items()}
-        for ends in results["ring"][name].values():
+        begun = {begin: e["start"] for begin, e in results["rings"][name].items()}
+        assert begun == {begin: e["start"] for begin, e in results["rings"]["kernel"].items()}
+        for ends in results["rings"][name].values():
             assert ends["end"] < 0.5 * ends["start"]
-    with Image.open(out / "drift_ring.gif") as picture:
+    with Image.open(out / "drift_rings.gif") as picture:
         assert picture.n_frames == 7
-    with Image.open(out / "field_ring.png") as picture:
+    with Image.open(out / "field_rings.png") as picture:
         assert min(picture.size) > 300
-    far = results["ring"]["learned"]["far"]
-    row = f"| ring | learned | far | {far['start']:.4f} | {far['end']:.4f} |"
+    far = results["rings"]["learned"]["far"]
+    row = f"| rings | learned | far | {far['start']:.4f} | {far['end']:.4f} |"
     assert row in capsys.readouterr().out
 
 

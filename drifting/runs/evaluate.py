@@ -92,7 +92,7 @@ def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) ->
     values = {k: v for k, v in given.items() if v is not None}
     settings = config_lib.typed(ScoreSettings, values, "eval")
     require_possible(settings)
-    real, fake = sources.load_as_they_are(real), sources.load_as_they_are(fake)
+    real, fake = sources.load_unresized(real), sources.load_unresized(fake)
     function = feature_function(settings.features, real.space, settings.fid_mode)
     where = mesh.batch_sharding(settings.batch_size)
     return score_folders(real, fake, function, settings, where)

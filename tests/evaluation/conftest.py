@@ -12,7 +12,8 @@ from drifting.evaluation.features import feature_function
 from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
 from drifting.training.mesh import batch_sharding
-from input_pipeline import sources, toy2d
+from input_pipeline import sources
+from input_pipeline.sources import toy2d
 
 
 @dataclasses.dataclass

@@ -80,7 +80,7 @@ def test_frechet_distance_of_two_folders(
 
     monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
     files.write(inception_state, inception.default_path())
-    real, fake = map(sources.load_as_they_are, folders)
+    real, fake = map(sources.load_unresized, folders)
     function = feature_function("inception", real.space, "legacy_pytorch")
     settings = ScoreSettings(batch_size=32, metrics=("fid",))
     row = score_folders(real, fake, function, settings, batch_sharding(1))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from drifting.core.errors import ConfigError
-from input_pipeline import toy2d
+from input_pipeline.sources import toy2d
 
 
 def test_true_points_score_as_real_ones_and_moved_ones_do_not(score, tmp_path):

@@ -1,4 +1,4 @@
-"""Crops and flips against what they may give, image by image."""
+"""Crops and flips against all their possible results, image by image."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def crop():
 
 
 def offsets_of(crops, image, fill):
-    """The one window of the padded image that each crop is; fails where there is none."""
+    """The window of the padded image that equals each crop; fails if there is not exactly one."""
     sides = ((PADDING, PADDING), (PADDING, PADDING), (0, 0))
     padded = np.pad(image, sides, constant_values=fill)
     height, width, _ = image.shape
@@ -44,7 +44,7 @@ def test_each_crop_is_a_window_and_all_are_equally_likely(crop, fill):
     assert chi_square < 51.2  # 24 degrees of freedom, p = 0.001
 
 
-def test_crops_are_of_their_own_image_whatever_the_leading_axes(crop):
+def test_crops_come_from_their_own_image_for_any_leading_axes(crop):
     images = jax.random.uniform(jax.random.key(1), (3, 7, 5, 4, 1))
     crops = crop(jax.random.key(2), images, PADDING, -1.0)
     flat = crop(jax.random.key(2), images.reshape(21, 5, 4, 1), PADDING, -1.0)
@@ -53,7 +53,7 @@ def test_crops_are_of_their_own_image_whatever_the_leading_axes(crop):
         offsets_of(np.asarray(cropped)[None], image, -1.0)
 
 
-def test_the_key_alone_decides_and_no_padding_changes_nothing(crop):
+def test_crops_depend_only_on_the_key_and_zero_padding_changes_nothing(crop):
     images = jax.random.uniform(jax.random.key(1), (64, 5, 4, 1))
     a, b, c = (crop(jax.random.key(k), images, PADDING, -1.0) for k in (0, 0, 1))
     np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""A resident set and a streamed batch answer the same calls."""
+"""A resident set and a streamed batch have the same interface."""
 
 import inspect
 
@@ -19,7 +19,7 @@ COUNT, CLASSES = 12, 3
 
 
 def stored(space):
-    """12 rows; each row's values are its number, its label the number modulo 3."""
+    """12 rows; the values of a row are its number, its label is the number modulo 3."""
     rows = np.arange(COUNT).reshape(COUNT, *(1 for _ in space.shape))
     images = np.broadcast_to(rows, (COUNT, *space.shape)).astype(space.dtype)
     return images, np.arange(COUNT, dtype=np.int32) % CLASSES
@@ -35,7 +35,7 @@ def streamed(space):
 
 
 def rows_of(space, values):
-    """Row numbers of what a model sees, by the rule of each kind, all values of a row alike."""
+    """The row numbers of values that a model sees; all values of a row must be equal."""
     values = np.asarray(values)
     assert values.dtype == np.float32
     numbers = np.round((values + 1) * 127.5) if isinstance(space, Pixels) else values
@@ -46,7 +46,7 @@ def rows_of(space, values):
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("made", [whole, streamed])
-def test_both_answer_the_same_calls(made, space):
+def test_both_have_the_same_calls(made, space):
     @jax.jit
     def draws(data, key, step):
         assert data.num_rows == COUNT and data.space == space  # static
@@ -63,7 +63,7 @@ def test_both_answer_the_same_calls(made, space):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_batch_gives_its_records_as_they_came(space):
+def test_a_batch_returns_its_records_in_order(space):
     data, (images, labels) = streamed(space), stored(space)
     for key in map(jax.random.key, range(2)):
         values, found = data.next_batch(key, jnp.int32(9), COUNT)
@@ -78,16 +78,16 @@ def test_a_batch_gives_its_records_as_they_came(space):
 def test_a_batch_refuses_what_it_does_not_hold():
     data, key = streamed(SPACES[0]), jax.random.key(0)
     for n in (COUNT - 1, COUNT + 1):
-        with pytest.raises(ValueError, match=f"batch of 12 records is no batch of {n}"):
+        with pytest.raises(ValueError, match=f"batch has 12 records, not {n}"):
             jax.eval_shape(lambda n=n: data.next_batch(key, jnp.int32(0), n))
-    with pytest.raises(ValueError, match="batch of 12 records has no 13 to draw"):
+    with pytest.raises(ValueError, match="cannot draw 13 records from a streamed batch of 12"):
         jax.eval_shape(lambda: data.draw(key, COUNT + 1))
-    with pytest.raises(TypeError, match="no class whole; draw positives from a SampleQueue"):
+    with pytest.raises(TypeError, match="no whole class; draw positives from a SampleQueue"):
         jax.eval_shape(lambda: data.positives(key, jnp.arange(2), 1))
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_set_gives_the_same_rows_drawn_and_fresh_by_an_independent_formula(space):
+def test_draw_and_fresh_return_the_rows_of_an_independent_formula(space):
     data, key, (images, labels) = whole(space), jax.random.key(8), stored(space)
     rows = np.asarray(resident.distinct_integers(key, 5, jnp.asarray(COUNT)))
     fresh, found = data.fresh(key, 5)
@@ -103,7 +103,7 @@ def test_a_set_gives_the_same_rows_drawn_and_fresh_by_an_independent_formula(spa
     np.testing.assert_array_equal(rows_of(space, data.positives(key, classes, 3)), expected)
 
 
-# Of twelve numbered images, as every run so far has drawn them: a change is a change of all runs.
+# Draws from twelve numbered images, recorded once: a change here changes the data of all runs.
 GOLDEN = {
     "next_batch": [3, 8, 6, 11, 1, 10, 5],
     "draw": [3, 4, 0, 10, 11, 5, 2],
@@ -111,7 +111,7 @@ GOLDEN = {
 }
 
 
-def test_draws_are_those_of_all_runs_so_far():
+def test_draws_have_not_changed():
     data, key = whole(SPACES[0]), jax.random.key(42)
     batch, drawn = data.next_batch(key, jnp.int32(4), 7)[0], data.draw(key, 7)[0]
     positives = data.positives(key, jnp.asarray([1, 2]), 3)
@@ -120,7 +120,7 @@ def test_draws_are_those_of_all_runs_so_far():
 
 
 @pytest.mark.parametrize("kind", [Resident, Batch])
-def test_calls_have_one_signature(kind):
+def test_calls_have_the_same_signature(kind):
     for name in Data.__abstractmethods__:
         wanted, given = (inspect.signature(getattr(k, name)) for k in (Data, kind))
         assert given == wanted, name

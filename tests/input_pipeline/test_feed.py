@@ -1,4 +1,4 @@
-"""How a training loop gets the data of its steps, of a decoded and of a streamed set."""
+"""The data that a training loop gets, from a decoded and from a streamed set."""
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ GIVEN = dict(image_size=4, channels=3)
 
 @pytest.fixture
 def source(tmp_path):
-    """11 images whose pixels and labels are their row."""
+    """11 images whose pixels and labels are their row number."""
     images = np.tile(np.arange(COUNT, dtype=np.uint8)[:, None, None, None], (1, 4, 4, 3))
     np.save(tmp_path / "train_images.npy", images)
     np.save(tmp_path / "train_labels.npy", np.arange(COUNT) % 3)
@@ -25,7 +25,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def placed():
-    """Where whole arrays go, and how a batch is spread: over four devices."""
+    """The shardings of whole arrays and of batches, over four devices."""
     mesh = Mesh(np.asarray(jax.devices()[:4]), ("data",))
     return NamedSharding(mesh, PartitionSpec()), lambda rows: NamedSharding(
         mesh, PartitionSpec("data" if rows == ROWS else None)
@@ -53,7 +53,7 @@ def test_a_stream_feeds_the_batch_of_each_step(source, placed, first):
         feed.next()
 
 
-def test_both_kinds_of_sets_answer_the_same_calls(source, monkeypatch):
+def test_both_kinds_of_sets_have_the_same_calls(source, monkeypatch):
     loaded, stream = load(source, **GIVEN), open_stream(source, **GIVEN)
     for data in (loaded, stream):
         assert isinstance(data, DataSet)

@@ -40,7 +40,7 @@ def test_like_a_deque_under_random_pushes(seed):
         assert [stored(queue, k) for k in range(CLASSES)] == [list(m) for m in model]
 
 
-def test_draws_are_distinct_and_say_where_there_is_too_little():
+def test_draws_are_distinct_and_flag_classes_with_too_few_images():
     queue = SampleQueue.create(CLASSES, SIZE, (1, 1, 1))
     rows, labels = [10, 11, 12, 13, 20], jnp.asarray([0, 0, 0, 0, 1], jnp.int32)
     queue = queue.push(made(rows), labels)
@@ -52,7 +52,7 @@ def test_draws_are_distinct_and_say_where_there_is_too_little():
         assert valid.tolist() == [True, False, False]
 
 
-def test_draws_of_all_classes_are_uniform_over_what_is_stored():
+def test_draws_of_all_classes_are_uniform_over_stored_images():
     queue = SampleQueue.create(CLASSES, SIZE, (1, 1, 1))
     queue = queue.push(made([1, 2, 3, 40]), jnp.asarray([0, 0, 0, 2], jnp.int32))
     seen = collections.Counter()

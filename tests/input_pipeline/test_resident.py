@@ -1,4 +1,4 @@
-"""Draws from a resident set: distinct, of the class asked, uniform, without a host transfer."""
+"""Draws from a resident set: distinct, of the right class, uniform, without a host transfer."""
 
 import collections
 
@@ -14,7 +14,7 @@ from input_pipeline.space import Pixels
 
 @pytest.fixture
 def image_set():
-    """120 images of 3 classes (20, 40, 60); an image's pixels tell its row."""
+    """120 images of 3 classes (20, 40, 60); an image's pixels encode its row."""
     labels = np.repeat([0, 1, 2], [20, 40, 60]).astype(np.int32)
     labels = np.random.default_rng(0).permutation(labels)
     images = np.tile(np.arange(120, dtype=np.uint8)[:, None, None, None], (1, 2, 2, 1))
@@ -54,7 +54,7 @@ def test_every_subset_is_equally_likely():
 
 
 def test_every_order_is_equally_likely():
-    """So the first part of a draw is a draw: it reaches as far as the last part."""
+    """So the first part of a draw is itself a draw, with the same range as the last part."""
     keys = jax.random.split(jax.random.key(1), 6000)
     draw = jax.jit(jax.vmap(lambda k: resident.distinct_integers(k, 3, jnp.asarray(4))))
     counts = np.bincount(np.asarray(draw(keys)) @ np.asarray([16, 4, 1]), minlength=64)
@@ -63,7 +63,7 @@ def test_every_order_is_equally_likely():
     assert np.sum((counts - 250) ** 2 / 250) < 49.7  # 99.9 % of chi-square, 23 degrees of freedom
 
 
-def test_more_than_there_are_stays_in_range():
+def test_drawing_more_than_exist_stays_in_range():
     for upper in (0, 1, 3):
         drawn = resident.distinct_integers(jax.random.key(1), 6, jnp.asarray([upper]))
         assert drawn.min() >= 0 and drawn.max() <= max(upper - 1, 0)
@@ -109,7 +109,7 @@ def numbered(count):
 
 
 @pytest.mark.parametrize("count,n", [(120, 30), (10, 4), (5, 12), (7, 1), (1, 4)])
-def test_every_epoch_holds_every_image_once_whatever_the_batch(count, n):
+def test_every_epoch_has_every_image_once_for_any_batch_size(count, n):
     traces = []
 
     @jax.jit

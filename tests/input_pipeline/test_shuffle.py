@@ -1,4 +1,4 @@
-"""The permutation without sorting: bijective, different by key, and even-handed."""
+"""The permutation without sorting: bijective, different for each key, and unbiased."""
 
 import functools
 
@@ -48,9 +48,9 @@ def test_the_first_place_is_uniform_over_keys(size):
     assert chi_square < {2: 10.8, 5: 18.5, 20: 43.8}[size]  # p = 0.001
 
 
-def test_neighbours_are_not_sent_to_neighbours():
+def test_neighbours_do_not_stay_neighbours():
     permutation = np.asarray(whole(jax.random.key(2), 45_000)).astype(np.int64)
-    # Of a random order's differences a share of 20/45,000 lies within ten.
+    # In a random order, a share of 20/45,000 of the differences is within ten.
     assert np.mean(np.abs(np.diff(permutation)) <= 10) < 0.002
     ranks = np.corrcoef(np.arange(45_000), permutation)[0, 1]
     assert abs(ranks) < 0.02  # four standard deviations

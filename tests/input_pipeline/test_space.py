@@ -19,7 +19,7 @@ def stored(space, count=5):
 
 
 @pytest.mark.parametrize("space", EVERY)
-def test_what_a_model_sees_comes_back_as_it_was_stored(space):
+def test_to_stored_inverts_to_model(space):
     values = stored(space)
     seen = space.to_model(jnp.asarray(values))
     assert seen.dtype == jnp.float32 and seen.shape == values.shape
@@ -38,7 +38,7 @@ def test_pixels_are_rounded_and_clipped_and_other_values_are_neither():
 
 
 @pytest.mark.parametrize("space", EVERY)
-def test_an_array_is_held_by_its_own_kind_of_whatever_size(space):
+def test_an_array_is_held_by_its_own_kind_of_any_size(space):
     values = stored(space)
     assert [other.holds(values) for other in EVERY] == [other is space for other in EVERY]
     assert space.holds(np.repeat(values, 2, axis=1))
@@ -69,7 +69,7 @@ def test_sizes_and_channels():
 
 
 @pytest.mark.parametrize("space", EVERY)
-def test_vectors_to_measure_distances_between(space):
+def test_vectors_for_distances(space):
     values = stored(space)
     vectors = space.to_vectors(jnp.asarray(values))
     assert vectors.dtype == jnp.float32
@@ -78,7 +78,7 @@ def test_vectors_to_measure_distances_between(space):
 
 
 @pytest.mark.parametrize("space", [PIXELS, POINTS])
-def test_images_and_points_are_shown_as_they_are(space):
+def test_images_and_points_are_shown_unchanged(space):
     values = space.to_model(jnp.asarray(stored(space)))
     assert space.to_picture(values) is values
 

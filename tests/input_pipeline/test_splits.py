@@ -11,8 +11,8 @@ from input_pipeline import splits
 from input_pipeline.sources import DataError, ImageSet, load
 from input_pipeline.space import Pixels
 
-# Of the file of `made(30, 3, 1)` with 7 held out by seed 42. It may change on no machine and with
-# no version of Python or NumPy: a change is a leak between runs.
+# The SHA-256 of the split file of `made(30, 3, 1)` with 7 held out by seed 42. It must be the same
+# on all machines and with all versions of Python and NumPy: a change is a leak between runs.
 FILE_SHA256 = "df05f1cfcb78d28210ad569cf0e7d3a5194c1de06f094303997f6c1f36eee598"
 
 
@@ -57,7 +57,7 @@ def test_parts_are_disjoint_complete_and_exact_by_class(count, classes, num_val,
     assert split.val_indices.tolist() == reference_rows(image_set.labels, num_val, seed)
 
 
-def test_rows_depend_on_seed_and_labels_and_on_no_pixel():
+def test_rows_depend_on_seed_and_labels_but_not_on_pixels():
     image_set = made(200, 4, 0)
     split = splits.make(image_set, 40)
     inverted = ImageSet(**{**vars(image_set), "images": 255 - image_set.images})
@@ -111,7 +111,7 @@ def test_the_file_is_the_same_bytes_everywhere(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]  # nothing half-written is left
 
 
-def test_made_once_then_read_and_verified(tmp_path):
+def test_made_once_then_read_and_checked(tmp_path):
     image_set, path = made(50, 5, 0), tmp_path / "splits" / "made.json"
     split = splits.load_or_make(path, image_set, 10)
     stamp = path.stat().st_mtime_ns
@@ -148,12 +148,12 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     values = json.loads(path.read_bytes())
     damage(values)
     path.write_text(json.dumps(values))
-    with pytest.raises(DataError, match="split.json is damaged.* Remove it to have it made again"):
+    with pytest.raises(DataError, match="split.json is damaged.* Remove it to make a new split"):
         splits.load_or_make(path, image_set, 10)
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2]", b"\xff\x00", b"{"])
-def test_files_that_hold_no_split(tmp_path, content):
+def test_files_without_a_split(tmp_path, content):
     (tmp_path / "split.json").write_bytes(content)
     with pytest.raises(DataError, match="split.json is damaged"):
         splits.read(tmp_path / "split.json")
@@ -162,7 +162,7 @@ def test_files_that_hold_no_split(tmp_path, content):
 
 
 @pytest.mark.parametrize("num_val", [-1, 0, 20, 21])
-def test_sizes_without_two_parts_are_refused(num_val):
+def test_sizes_that_leave_a_part_empty_are_refused(num_val):
     with pytest.raises(DataError, match=f"cannot hold out {num_val} of the 20 .* ask for 1 to 19"):
         splits.make(made(20, 2, 0), num_val)
 
@@ -211,18 +211,18 @@ def test_parts_of_mnist_share_no_row(tfds_data_dir, monkeypatch):
     split = splits.make(train, 1000)
     fit, val = split.apply(train)
     assert not set(split.train_indices.tolist()) & set(split.val_indices.tolist())
-    # An image may be in the set twice, so what is compared is how often each is there.
+    # An image may occur twice in the set, so the counts of each image are compared.
     assert hashes(fit.images) + hashes(val.images) == hashes(train.images)
 
 
-def test_cifar10_is_split_4500_and_500_a_class(tfds_data_dir):
+def test_cifar10_is_split_4500_and_500_per_class(tfds_data_dir):
     import tensorflow_datasets as tfds
 
-    # The SHA-256 of an image's file stands for its pixels: decoding 50,000 would take 15 seconds.
+    # The SHA-256 of an image's file identifies its pixels: decoding 50,000 would take 15 seconds.
     builder = tfds.builder("cifar10", data_dir=tfds_data_dir, file_format="array_record")
     skip = {"image": tfds.decode.SkipDecoding()}
     source = builder.as_data_source("train", decoders=skip)
-    rows = source.__getitems__(range(len(source)))  # all at once is four times as fast
+    rows = source.__getitems__(range(len(source)))  # four times as fast as one by one
     images = np.stack([np.frombuffer(hashlib.sha256(r["image"]).digest(), np.uint8) for r in rows])
     labels = np.asarray([r["label"] for r in rows], np.int32)
     names = tuple(builder.info.features["label"].names)

@@ -13,7 +13,7 @@ from drifting.evaluation import report
 from drifting.runs import build
 from drifting.runs.workdir import Run, Sampled
 from drifting.training.mesh import MeshError
-from input_pipeline import toy2d
+from input_pipeline.sources import toy2d
 
 
 def toy_config(**changed):

@@ -2,8 +2,8 @@
 
 import pathlib
 
-from input_pipeline import folders
-from input_pipeline.decoding import DataError, Decoding, Found
+from input_pipeline import image_files
+from input_pipeline.decoding import DataError, Decoding, Found, Source
 
 FOLDER = "tiny-imagenet-200"
 
@@ -11,20 +11,20 @@ FOLDER = "tiny-imagenet-200"
 def find(rest: str, split: str, options: Decoding) -> Found:
     """tiny-imagenet-200, or the folder that holds it.
 
-    `train` is the official train folder, 500 images a class. `test` is the official val folder,
-    50 a class: the official test folder has no labels. Classes are in the order of their WordNet
-    identifiers, each named by the first synonym of words.txt.
+    `train` is the official train folder, 500 images per class. `test` is the official val folder,
+    50 images per class: the official test folder has no labels. Classes are in the order of their
+    WordNet identifiers; each is named by its first synonym in words.txt.
     """
     root = pathlib.Path(rest).expanduser()
     root = root / FOLDER if (root / FOLDER).is_dir() else root
     if split not in ("train", "test"):
         raise DataError(
-            f"tiny_imagenet has no split {split!r}; it has train, and test, which is the official "
+            f"tiny_imagenet has no split {split!r}; it has train and test; test is the official "
             "val folder (the official test folder has no labels)"
         )
     wnids = sorted(_lines(root / "wnids.txt"))
     files = _train(root, wnids) if split == "train" else _val(root, wnids)
-    return folders.of_files(root, files, _names(root, wnids), options)
+    return image_files.of_files(root, files, _names(root, wnids), options)
 
 
 def _lines(path: pathlib.Path) -> list[str]:
@@ -48,10 +48,10 @@ def _train(root: pathlib.Path, wnids: list[str]) -> list[tuple[pathlib.Path, int
     files = []
     for label, wnid in enumerate(wnids):
         folder = root / "train" / wnid / "images"
-        found = folders.images_in(folder) if folder.is_dir() else []
+        found = image_files.images_in(folder) if folder.is_dir() else []
         if not found:
             raise DataError(
-                f"no images in {folder}, yet {root / 'wnids.txt'} lists {wnid}; unpack the "
+                f"no images in {folder}, but {root / 'wnids.txt'} lists {wnid}; unpack the "
                 "official archive again"
             )
         files += [(file, label) for file in found]
@@ -62,7 +62,7 @@ def _val(root: pathlib.Path, wnids: list[str]) -> list[tuple[pathlib.Path, int]]
     annotations = root / "val" / "val_annotations.txt"
     labels = dict(_annotation(annotations, line, wnids) for line in _lines(annotations))
     folder = root / "val" / "images"
-    files = folders.images_in(folder) if folder.is_dir() else []
+    files = image_files.images_in(folder) if folder.is_dir() else []
     names = {file.name for file in files}
     for name in labels.keys() ^ names:
         where = f"in {folder}" if name not in names else f"listed in {annotations}"
@@ -77,7 +77,11 @@ def _annotation(path: pathlib.Path, line: str, wnids: list[str]) -> tuple[str, i
     fields = line.split("\t")
     if len(fields) < 2 or fields[1].strip() not in wnids:
         raise DataError(
-            f"{path}: {line!r} is not a file and one of the classes of wnids.txt, separated by a "
-            "tab; unpack the official archive again"
+            f"{path}: {line!r} is not a file name and a class of wnids.txt, separated by a tab; "
+            "unpack the official archive again"
         )
     return fields[0], wnids.index(fields[1].strip())
+
+
+# The official folder; its validation images are the split `test`.
+SOURCES = (Source("tiny_imagenet:<folder>", find, streams=True),)

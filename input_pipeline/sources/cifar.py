@@ -5,27 +5,30 @@ https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 import dataclasses
+import functools
 import pathlib
 
 import numpy as np
 
 from input_pipeline import cache, plain_pickle
-from input_pipeline.decoding import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, Source, numbered_classes
 
 SHAPE = (32, 32, 3)
 PIXELS = 3072
+SPLITS = ("train", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """How one of the two data sets is laid out.
+    """The layout of one of the two data sets.
 
     Attributes:
-      folders: of the binary and of the pickled archive.
-      files: by split, without the binary ones' suffix .bin.
-      label_bytes: before the pixels of a binary record; the last of them is the label.
-      label_key: of the labels in a pickle.
-      names_text, names_pickle, names_key: class names of either archive, and their key.
+      folders: names of the binary and of the pickled folder.
+      files: their names by split, without the suffix .bin of binary files.
+      label_bytes: bytes before the pixels of a binary record; the last of them is the label.
+      label_key: the key of the labels in a pickle.
+      names_text, names_pickle: the files of class names in the binary and in the pickled folder.
+      names_key: the key of the class names in names_pickle.
     """
 
     source: str
@@ -39,7 +42,7 @@ class Archive:
     names_key: str
 
 
-CIFAR10 = Archive(
+_CIFAR10 = Archive(
     source="cifar10",
     num_classes=10,
     folders=("cifar-10-batches-bin", "cifar-10-batches-py"),
@@ -50,7 +53,7 @@ CIFAR10 = Archive(
     names_pickle="batches.meta",
     names_key="label_names",
 )
-CIFAR100 = Archive(
+_CIFAR100 = Archive(
     source="cifar100",
     num_classes=100,
     folders=("cifar-100-binary", "cifar-100-python"),
@@ -63,18 +66,8 @@ CIFAR100 = Archive(
 )
 
 
-def find_cifar10(rest: str, split: str, options: Decoding) -> Found:
-    """cifar-10-batches-bin or cifar-10-batches-py, or the folder that holds one of them."""
-    return _find(CIFAR10, rest, split, options)
-
-
-def find_cifar100(rest: str, split: str, options: Decoding) -> Found:
-    """cifar-100-binary or cifar-100-python, or the folder that holds one; fine labels."""
-    return _find(CIFAR100, rest, split, options)
-
-
 def _find(archive: Archive, rest: str, split: str, options: Decoding) -> Found:
-    require_split(archive.source, split, ("train", "test"))
+    """The split in one of archive.folders, or in the folder that holds one of them."""
     folder, suffix = _locate(archive, pathlib.Path(rest).expanduser())
     files = [folder / f"{name}{suffix}" for name in archive.files[split]]
     for file in files:
@@ -94,7 +87,7 @@ def _find(archive: Archive, rest: str, split: str, options: Decoding) -> Found:
 
 
 def _locate(archive: Archive, root: pathlib.Path) -> tuple[pathlib.Path, str]:
-    """The folder that holds the files, and their suffix; the binary ones where there are both."""
+    """The folder that holds the files, and their suffix; binary files are preferred."""
     names = [name for split in archive.files.values() for name in split]
     for suffix in (".bin", ""):
         for folder in (root, *(root / name for name in archive.folders)):
@@ -137,7 +130,7 @@ def _read_pickle(archive: Archive, file: pathlib.Path) -> tuple[np.ndarray, np.n
 def _checked(
     archive: Archive, file: pathlib.Path, pixels: np.ndarray, labels: np.ndarray | list
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Red, green and blue planes [N, 3072] as images [N, 32, 32, 3], and labels in range."""
+    """Images [N, 32, 32, 3] from red, green and blue planes [N, 3072], and labels in range."""
     try:
         labels = np.asarray(labels)
     except ValueError:  # a ragged list
@@ -145,7 +138,7 @@ def _checked(
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu" or len(pixels) == 0:
         raise DataError(
             f"{file} holds {len(pixels)} images and labels {labels.dtype} {labels.shape}, "
-            "expected an integer for each; unpack the official archive again"
+            "expected one integer per image; unpack the official archive again"
         )
     if labels.min() < 0 or labels.max() >= archive.num_classes:
         raise DataError(
@@ -153,14 +146,14 @@ def _checked(
             f"{archive.num_classes - 1}: it is damaged or not of {archive.source}; unpack the "
             "official archive again"
         )
-    return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
+    return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels  # [N, 32, 32, 3]
 
 
 def _class_names(archive: Archive, folder: pathlib.Path, binary: bool) -> tuple[str, ...]:
-    """The archive's own names, or numbers where its file of names is absent."""
+    """The archive's own names, or numbers if its file of names is absent."""
     path = folder / (archive.names_text if binary else archive.names_pickle)
     if not path.is_file():
-        return tuple(map(str, range(archive.num_classes)))
+        return numbered_classes(archive.num_classes)
     if binary:
         lines = path.read_text(errors="replace").splitlines()
         names = [line.strip() for line in lines if line.strip()]
@@ -171,6 +164,13 @@ def _class_names(archive: Archive, folder: pathlib.Path, binary: bool) -> tuple[
     if len(names) != archive.num_classes:
         raise DataError(
             f"{path} has {len(names)} class names, expected {archive.num_classes}; unpack the "
-            "official archive again, or remove the file to go without names"
+            "official archive again, or remove the file to use numbers as names"
         )
     return names
+
+
+# The official folders, binary or pickled, with the fine labels of CIFAR-100.
+SOURCES = (
+    Source("cifar10:<folder>", functools.partial(_find, _CIFAR10), splits=SPLITS),
+    Source("cifar100:<folder>", functools.partial(_find, _CIFAR100), splits=SPLITS),
+)

@@ -1,15 +1,16 @@
 """Latents of a KL autoencoder (Rombach et al., arXiv:2112.10752) as npy files in a folder.
 
-`<split>_latents.npy` holds values that are trained on as they are; `<split>_moments.npy` holds the
-mean and log-variance of each image's posterior, so that every visit draws a latent of its own.
+`<split>_latents.npy` holds values that are trained on unchanged. `<split>_moments.npy` holds the
+mean and log-variance of each image's posterior, from which every visit draws a new latent.
 """
 
 import pathlib
 
 import numpy as np
 
-from input_pipeline import archives, cache
-from input_pipeline.decoding import DataError, Decoding, Found, Records
+from input_pipeline import arrays
+from input_pipeline.decoding import DataError, Decoding, Found, Records, Source
+from input_pipeline.space import Latents
 
 LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussianDistribution
 
@@ -17,12 +18,12 @@ LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussian
 def find(rest: str, split: str, options: Decoding) -> Found:
     """float16 or float32 [N, H, W, C] latents or [N, H, W, 2C] moments, and `<split>_labels.npy`.
 
-    A drawn latent is (mean + exp(log-variance / 2) noise) * options.latent_scale.
+    A latent drawn from moments is multiplied by options.latent_scale.
     """
     path, drawn = _locate(pathlib.Path(rest).expanduser(), split)
     labels_path = path.with_name(f"{split}_labels.npy")
-    labels = archives.mapped_labels(labels_path)
-    values = archives.mapped(path)
+    labels = arrays.mapped_labels(labels_path)
+    values = arrays.mapped(path)
     _check(path, values, labels, options, drawn)
     scale = options.latent_scale
 
@@ -35,15 +36,15 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     def decode() -> tuple[np.ndarray, np.ndarray]:
         if drawn:
             raise DataError(
-                f"{path}: latents are drawn from moments anew at each visit, which a resident data "
-                "set cannot; set config.data.streaming=True"
+                f"{path}: latents are drawn from moments anew at each visit, which needs a stream; "
+                "set config.data.streaming=True"
             )
         return _finite(path, values, 0), labels
 
-    identity = [[str(p.resolve()), *cache.stamp(p)] for p in (path, labels_path)]
+    identity = [arrays.identity(p) for p in (path, labels_path)]
     return Found(
         [*identity, scale] if drawn else identity,
-        archives.numbers(labels),
+        arrays.classes_of(labels),
         decode,
         cached=False,
         records=Records(len(values), read, draw if drawn else None),
@@ -51,7 +52,8 @@ def find(rest: str, split: str, options: Decoding) -> Found:
 
 
 def draw_latent(moments: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A draw of the posterior, float32 [H, W, C], of mean and log-variance [H, W, 2C]."""
+    """A draw from the posterior, float32 [H, W, C], given mean and log-variance [H, W, 2C]."""
+    # mean + exp(log-variance / 2) * noise
     mean, log_variance = np.split(moments, 2, axis=-1)
     deviation = np.exp(0.5 * np.clip(log_variance, *LOG_VARIANCE))
     return mean + deviation * generator.standard_normal(mean.shape, np.float32)
@@ -59,19 +61,20 @@ def draw_latent(moments: np.ndarray, generator: np.random.Generator) -> np.ndarr
 
 def _locate(root: pathlib.Path, split: str) -> tuple[pathlib.Path, bool]:
     """The file of values, and whether it holds moments to draw from."""
-    latents, moments = (root / f"{split}_{kind}.npy" for kind in ("latents", "moments"))
+    latents, moments, labels = (
+        root / f"{split}_{kind}.npy" for kind in ("latents", "moments", "labels")
+    )
     if latents.is_file() and moments.is_file():
-        raise DataError(f"{latents} and {moments} are both there; keep the one to train on")
-    missing = not (latents.is_file() or moments.is_file()) and latents
-    labels = root / f"{split}_labels.npy"
-    missing = missing or (not labels.is_file() and labels)
+        raise DataError(f"{latents} and {moments} both exist; keep only the one to train on")
+    values = moments if moments.is_file() else latents
+    missing = [path for path in (values, labels) if not path.is_file()]
     if missing:
         raise DataError(
-            f"no file {missing}; config.data.source = 'latents:<folder>' names a folder with "
+            f"no file {missing[0]}; config.data.source = 'latents:<folder>' names a folder with "
             "<split>_latents.npy (float16 or float32 [N, H, W, C]) or <split>_moments.npy "
             "([N, H, W, 2C]), and <split>_labels.npy (integers [N])"
         )
-    return (moments, True) if moments.is_file() else (latents, False)
+    return values, values == moments
 
 
 def _check(
@@ -83,7 +86,9 @@ def _check(
             f"[N, H, W, {'2C' if drawn else 'C'}]"
         )
     if len(values) != len(labels):
-        raise DataError(f"{path}: {len(values)} records but {len(labels)} labels")
+        raise DataError(
+            f"{path}: {len(values)} records but {len(labels)} labels; save one label per record"
+        )
     height, width, channels = values.shape[1:]
     if drawn and channels % 2:
         raise DataError(
@@ -99,7 +104,7 @@ def _check(
 
 
 def _finite(path: pathlib.Path, values: np.ndarray, first: int) -> np.ndarray:
-    """Rows `first` and on as float32, none of them with NaN or infinite values."""
+    """Values of rows `first`, first + 1, ... as float32; DataError for NaN or infinite ones."""
     values = np.asarray(values, np.float32)
     good = np.isfinite(values).all(axis=(1, 2, 3))
     if not good.all():
@@ -108,3 +113,8 @@ def _finite(path: pathlib.Path, values: np.ndarray, first: int) -> np.ndarray:
             "image again"
         )
     return values
+
+
+# Values [N, H, W, C] in `<split>_latents.npy`, or moments [N, H, W, 2C] in `<split>_moments.npy`
+# (streamed only); integers [N] in `<split>_labels.npy`. They must have image_size and channels.
+SOURCES = (Source("latents:<folder>", find, kind=Latents, streams=True),)

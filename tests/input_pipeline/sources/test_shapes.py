@@ -1,15 +1,9 @@
-"""Drawn shapes: what they depend on, their areas, their edges; and the set to learn by heart."""
+"""Drawn shapes: determinism, areas and edges; and the set to memorise."""
 
 import numpy as np
 import pytest
 
-from input_pipeline import shapes
-from input_pipeline.sources import DataError, load
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path / "cache"))
+from input_pipeline.sources import DataError, load, shapes
 
 
 def test_splits():
@@ -22,7 +16,7 @@ def test_splits():
     assert len(rows) == 5000 and not rows & set(map(bytes, test.images))
 
 
-def test_an_image_depends_on_split_and_number_alone(monkeypatch):
+def test_an_image_depends_only_on_split_and_number(monkeypatch):
     many = shapes.render("train", 60, 16)
     monkeypatch.setattr(shapes, "CHUNK_PIXELS", 7 * 16 * 16)  # several parts, the last not full
     np.testing.assert_array_equal(shapes.render("train", 25, 16), many[:25])
@@ -44,7 +38,7 @@ def test_shapes_have_their_areas_on_plain_backgrounds():
     gap = np.abs(images - background[:, None, None]).sum(axis=-1)
     area = (gap / gap.max(axis=(1, 2), keepdims=True)).mean(axis=(1, 2))
     arm, width = np.sqrt(1 - 0.3**2), 0.3
-    # In a circle of radius 1; the radii of all classes are drawn alike.
+    # For a circumcircle of radius 1; the radii of all classes have the same distribution.
     expected = np.array([
         np.pi, 2.0, 3 * np.sqrt(3) / 4, 4 * width * (2 * arm - width), np.pi * (1 - 0.6**2),
     ])  # fmt: skip
@@ -60,7 +54,7 @@ def test_a_shape_stands_out_at_any_size(channels):
     assert contrast.min() > 35
 
 
-def test_overfit_is_the_first_images_each_a_class_of_its_own():
+def test_overfit_has_the_first_images_each_its_own_class():
     train = load("overfit:7", "train", image_size=16, channels=3)
     test = load("overfit:7", "test", image_size=16, channels=3)
     np.testing.assert_array_equal(train.images, test.images)
@@ -74,13 +68,13 @@ def test_overfit_is_the_first_images_each_a_class_of_its_own():
 @pytest.mark.parametrize(
     "source,message",
     [
-        ("overfit:0", "'overfit:<n>' has n images, 1 to 5000"),
+        ("overfit:0", "'overfit:<n>' with n, .* from 1 to 5000"),
         ("overfit:5001", "1 to 5000"),
         ("overfit", "1 to 5000"),
         ("overfit:-3", "1 to 5000"),
         ("shapes:5", "config.data.source = 'shapes'"),
     ],
 )
-def test_what_is_no_source_is_refused(source, message):
+def test_invalid_sources_are_refused(source, message):
     with pytest.raises(DataError, match=message):
         load(source, image_size=8, channels=1)

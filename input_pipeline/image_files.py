@@ -1,9 +1,11 @@
-"""Folders of image files, flat or in class sub-folders."""
+"""Image files as records, and whole folders of them in their own size."""
 
+import contextlib
 import os
 import pathlib
 import re
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -16,47 +18,27 @@ from input_pipeline.space import Pixels
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 
-def find(rest: str, split: str, options: Decoding) -> Found:
-    """`<path>/<split>` where it exists, else the path itself as `train`."""
-    root = pathlib.Path(rest).expanduser()
-    if not root.is_dir():
-        raise DataError(f"no folder {root}; config.data.source = 'folder:<path>' names a folder")
-    if (root / split).is_dir():
-        root = root / split
-    elif split != "train":
-        raise DataError(f"{root} has no folder {split!r} for that split; it serves 'train' alone")
-    classes = sorted((d for d in root.iterdir() if d.is_dir()), key=_natural)
-    groups = [(d.name, images_in(d)) for d in classes]
-    groups = [(name, files) for name, files in groups if files] or [("all", images_in(root))]
-    files = [(path, label) for label, (_, paths) in enumerate(groups) for path in paths]
-    if not files:
-        raise DataError(f"no images in {root} ({', '.join(sorted(EXTENSIONS))} are looked for)")
-    names = tuple(name for name, _ in groups)
-    return of_files(root, files, names, options)
-
-
 def of_files(
     root: pathlib.Path,
     files: list[tuple[pathlib.Path, int]],
     class_names: tuple[str, ...],
     options: Decoding,
 ) -> Found:
-    """(file below `root`, label) pairs as a split."""
-    identity = [[str(p.relative_to(root)), *cache.stamp(p)] for p, _ in files]
+    """The split made of (file below `root`, label) pairs."""
 
     def read(row: int) -> tuple[np.ndarray, int]:
         path, label = files[row]
         return _read(path, options), label
 
     return Found(
-        identity,
+        _identity(root, [path for path, _ in files]),
         class_names,
-        lambda: _decode_files(files, options),
+        lambda: _decode(files, options),
         records=Records(len(files), read),
     )
 
 
-def load_as_they_are(path: str | os.PathLike) -> ImageSet:
+def load_unresized(path: str | os.PathLike) -> ImageSet:
     """All images of a folder and its class sub-folders in their own size, uint8 [N, H, W, 3].
 
     Raises:
@@ -64,24 +46,19 @@ def load_as_they_are(path: str | os.PathLike) -> ImageSet:
     """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
-        raise DataError(f"no folder {root}")
-    folders = [root, *sorted((d for d in root.iterdir() if d.is_dir()), key=_natural)]
-    files = [file for folder in folders for file in images_in(folder)]
-    if not files:
-        raise DataError(f"no images in {root} ({', '.join(sorted(EXTENSIONS))} are looked for)")
+        raise DataError(f"no folder {root}; name a folder of images")
+    folders = [root, *folders_in(root)]
+    files = require_images(root, [file for folder in folders for file in images_in(folder)])
     images = []
     for file in progress(files, f"reading {root.name}"):
-        try:
-            with Image.open(file) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"cannot read image {file}: {error}; remove it") from error
+        with _opened(file, "Remove it") as image:
+            images.append(np.asarray(image.convert("RGB")))
         if images[-1].shape != images[0].shape:
             raise DataError(
                 f"{files[0]} is {_size(images[0])}, {file} is {_size(images[-1])}: bring all "
                 "images of a folder to one size first"
             )
-    key = cache.digest([[str(f.relative_to(root)), *cache.stamp(f)] for f in files])
+    key = cache.digest(_identity(root, files))
     labels, space = np.zeros(len(files), np.int32), Pixels(images[0].shape)
     return ImageSet(np.stack(images), labels, ("all",), str(root), "all", key, space)
 
@@ -92,27 +69,53 @@ def images_in(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(files, key=_natural)
 
 
+def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The sub-folders of a folder, in the same order."""
+    return sorted((d for d in folder.iterdir() if d.is_dir()), key=_natural)
+
+
+def require_images(root: pathlib.Path, files: list[pathlib.Path]) -> list[pathlib.Path]:
+    """The files; DataError if there are none."""
+    if not files:
+        known = ", ".join(sorted(EXTENSIONS))
+        raise DataError(f"no images in {root}; name a folder with files that end in {known}")
+    return files
+
+
+def _identity(root: pathlib.Path, files: list[pathlib.Path]) -> list:
+    """JSON values that change with the files, wherever `root` is."""
+    return [[str(path.relative_to(root)), *cache.stamp(path)] for path in files]
+
+
 def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
 def _natural(path: pathlib.Path) -> list:
-    """Sorts 2.png before 10.png."""
+    """A sort key by which 2.png comes before 10.png."""
     return [int(p) if p.isdigit() else p.lower() for p in re.split(r"(\d+)", path.name)]
 
 
-def _read(path: pathlib.Path, options: Decoding) -> np.ndarray:
+@contextlib.contextmanager
+def _opened(path: pathlib.Path, advice: str) -> Iterator[Image.Image]:
+    """The image in a file; what cannot be read or converted is a DataError with the advice."""
     try:
         with Image.open(path) as image:
-            return fit.fit_image(image, options.size, options.channels, options.fit)
+            yield image
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"cannot read image {path}: {error}. Remove it, or set "
-            "config.data.on_corrupt='skip' to pass such images over (where none are streamed)"
-        ) from error
+        raise DataError(f"cannot read image {path}: {error}. {advice}") from error
 
 
-def _decode_files(
+def _read(path: pathlib.Path, options: Decoding) -> np.ndarray:
+    advice = (
+        "Remove it, or, unless the data are streamed, set config.data.on_corrupt='skip' to leave "
+        "such images out"
+    )
+    with _opened(path, advice) as image:
+        return fit.fit_image(image, options.size, options.channels, options.fit)
+
+
+def _decode(
     files: list[tuple[pathlib.Path, int]], options: Decoding
 ) -> tuple[np.ndarray, np.ndarray]:
     images, labels, corrupt = [], [], []
@@ -126,7 +129,7 @@ def _decode_files(
             corrupt.append(str(path))
     if corrupt:
         shown = ", ".join(corrupt[:5]) + (", ..." if len(corrupt) > 5 else "")
-        warnings.warn(f"passed over {len(corrupt)} unreadable images: {shown}", stacklevel=2)
+        warnings.warn(f"left out {len(corrupt)} unreadable images: {shown}", stacklevel=2)
     if not images:
-        raise DataError("not one readable image was found; see the warnings above")
+        raise DataError("none of the images can be read; see the warning above for their names")
     return np.stack(images), np.asarray(labels)

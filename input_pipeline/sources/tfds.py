@@ -10,16 +10,25 @@ from collections.abc import Callable
 import numpy as np
 
 from drifting.core.errors import did_you_mean
-from input_pipeline.decoding import DataError, Decoding, Found, Records, progress, require_split
+from input_pipeline.decoding import (
+    DataError,
+    Decoding,
+    Found,
+    Records,
+    Source,
+    numbered_classes,
+    progress,
+    require_split,
+)
 
 
 def find(name: str, split: str, options: Decoding) -> Found:
-    """A TensorFlow Datasets folder in array_record format, read without TensorFlow."""
+    """A split of the data set `name`, which is prepared first if there is a network."""
     builder = _builder(name)
     known = tuple(builder.info.splits)
     require_split(f"tfds:{name}", split, known)
     label = builder.info.features["label"]
-    names = tuple(label.names) if label.names else tuple(map(str, range(label.num_classes)))
+    names = tuple(label.names) if label.names else numbered_classes(label.num_classes)
     folder = pathlib.Path(builder.data_dir)
     info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
     files = sorted((f.name, f.stat().st_size) for f in folder.iterdir() if f.is_file())
@@ -31,7 +40,7 @@ def find(name: str, split: str, options: Decoding) -> Found:
 
 
 def _builder(name: str):
-    """A prepared builder; prepares it here where there is a network."""
+    """The builder of the data set `name`, prepared."""
     # TFDS reads TFDS_DATA_DIR only when it is imported, so the folder is always passed on.
     import tensorflow_datasets as tfds
 
@@ -40,9 +49,13 @@ def _builder(name: str):
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
         hint = did_you_mean(name, tfds.list_builders())
-        raise DataError(f"TensorFlow Datasets has no data set {name!r}{hint}") from error
+        raise DataError(
+            f"config.data.source: TensorFlow Datasets has no data set {name!r}{hint}"
+        ) from error
     except ValueError as error:
-        raise DataError(f"tfds:{name} cannot be read as array_record: {error}") from error
+        raise DataError(
+            f"tfds:{name} cannot be read as array_record: {error}. Prepare it again in that format"
+        ) from error
     if not builder.is_prepared():
         _prepare(builder, name)
     return builder
@@ -51,8 +64,8 @@ def _builder(name: str):
 def _prepare(builder, name: str) -> None:
     where = pathlib.Path(builder.data_dir).parent.parent
     advice = (
-        f"tfds:{name} is not prepared in {where}. Run once with a network, which prepares it "
-        "there, or set TFDS_DATA_DIR to a folder that holds a prepared array_record copy"
+        f"tfds:{name} is not prepared in {where}. Run once with a network to prepare it there, or "
+        "set TFDS_DATA_DIR to a folder that holds a prepared array_record copy"
     )
     try:
         socket.getaddrinfo("storage.googleapis.com", 443)  # TFDS itself retries for minutes
@@ -66,7 +79,7 @@ def _prepare(builder, name: str) -> None:
 
 
 def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.ndarray, int]]:
-    """row -> (image, label); the files are opened when the first is asked for."""
+    """row -> (image, label); the files are opened when the first row is read."""
     rows = functools.cache(lambda: builder.as_data_source(split=split))
 
     def read(row: int) -> tuple[np.ndarray, int]:
@@ -86,3 +99,7 @@ def _decode(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
     rows = progress(range(records.count), f"decoding {name}")
     images, labels = zip(*(records.read(row) for row in rows), strict=True)
     return np.stack(images), np.asarray(labels)
+
+
+# Any labelled image data set of TensorFlow Datasets, in TFDS_DATA_DIR or its default folder.
+SOURCES = (Source("tfds:<name>", find, streams=True),)

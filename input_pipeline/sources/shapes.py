@@ -1,34 +1,33 @@
 """Drawn images of five shapes, at any size: a small data set that needs no file.
 
-An image depends on its split and its number alone, but for the size at which it is drawn.
+An image is a function of its split, its number and the size at which it is drawn.
 """
 
 import math
 
 import numpy as np
 
-from input_pipeline.decoding import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, Source
 
 CLASSES = ("circle", "square", "triangle", "cross", "ring")
 SIZES = {"train": 5000, "test": 1000}
 SEEDS = {"train": 11, "test": 12}
 
-RADIUS = (0.4, 0.75)  # of the circle around a shape; half the image's side is 1
-CROSS_WIDTH = 0.3  # half of an arm's, where the radius is 1
-RING_WIDTH = 0.2
-DARKEST, BRIGHTEST = 0.45, 1.0  # of a shape's channels
-BACKGROUND = 0.3  # of a background's channels, at most: darker than any shape, in grey as well
-CHUNK_PIXELS = 2**20  # drawn at once
+RADIUS = (0.4, 0.75)  # range of the radius of a shape's circumcircle; the image is 2 wide
+CROSS_HALF_WIDTH = 0.3  # of an arm, for a cross of radius 1
+RING_HALF_WIDTH = 0.2  # for a ring of radius 1
+DARKEST, BRIGHTEST = 0.45, 1.0  # range of a shape's channels
+MAX_BACKGROUND = 0.3  # of a background's channels: darker than any shape, in grey as well
+CHUNK_PIXELS = 2**20  # pixels drawn at once
 
-# Numbers in [0, 1) that an image is drawn from: radius, place [2], angle, hue, background [3].
+# Numbers in [0, 1) that define an image: radius, place [2], angle, hue, background [3].
 NUMBERS = 8
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
-    """5,000 and 1,000 images, the class of image i is i modulo 5."""
+    """5,000 training and 1,000 test images; the class of image i is i modulo 5."""
     if rest:
-        raise DataError(f"shapes:{rest} is no source; config.data.source = 'shapes' has them all")
-    require_split("shapes", split, tuple(SIZES))
+        raise DataError(f"shapes:{rest} is not a source; set config.data.source = 'shapes'")
     num = SIZES[split]
 
     def decode():
@@ -38,16 +37,15 @@ def find(rest: str, split: str, options: Decoding) -> Found:
 
 
 def find_overfit(rest: str, split: str, options: Decoding) -> Found:
-    """The first images of the training split, each a class of its own; `test` are the same ones.
+    """The first images of the training split, each its own class; `test` has the same images.
 
-    Any generator can learn them by heart, so one that does not has a fault.
+    Any generator can memorise them, so one that does not has a fault.
     """
-    require_split(f"overfit:{rest}", split, tuple(SIZES))
     most = SIZES["train"]
     if not rest.isdecimal() or not 1 <= int(rest) <= most:
         raise DataError(
-            f"overfit:{rest} is no source; config.data.source = 'overfit:<n>' has n images, "
-            f"1 to {most}"
+            f"overfit:{rest} is not a source; set config.data.source = 'overfit:<n>' with n, the "
+            f"number of images, from 1 to {most}"
         )
     num = int(rest)
     names = tuple(f"{CLASSES[i % len(CLASSES)]} {i}" for i in range(num))
@@ -76,7 +74,7 @@ def render(split: str, num: int, size: int) -> np.ndarray:
 
 
 def _draw(numbers: np.ndarray, shapes: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [B, size, size, 3] of numbers [B, 8] and classes [B]."""
+    """Images uint8 [B, size, size, 3] for numbers [B, 8] and classes [B]."""
     radius = RADIUS[0] + numbers[:, 0] * (RADIUS[1] - RADIUS[0])
     centre = (2 * numbers[:, 1:3] - 1) * (1 - radius)[:, None]  # the shape stays inside
     angle = 2 * math.pi * numbers[:, 3]
@@ -88,7 +86,7 @@ def _draw(numbers: np.ndarray, shapes: np.ndarray, size: int) -> np.ndarray:
     # A pixel whose centre is on the edge is half covered: antialiasing without a filter.
     pixels = distance * (radius * size / 2)[:, None, None]
     cover = np.clip(0.5 - pixels, 0.0, 1.0)[..., None]
-    background = BACKGROUND * numbers[:, None, None, 5:8]
+    background = MAX_BACKGROUND * numbers[:, None, None, 5:8]
     colour = _colour(numbers[:, 4])[:, None, None, :]
     return np.round(255 * (background + cover * (colour - background))).astype(np.uint8)
 
@@ -96,7 +94,7 @@ def _draw(numbers: np.ndarray, shapes: np.ndarray, size: int) -> np.ndarray:
 def _own_coordinates(
     centre: np.ndarray, radius: np.ndarray, angle: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres as each shape sees them, upright and of radius 1: x and y [B, size, size]."""
+    """Pixel centres x, y [B, size, size] in coordinates where a shape is upright, of radius 1."""
     grid = ((np.arange(size) + 0.5) / size * 2 - 1).astype(np.float32)
     scaled = (1 / radius).astype(np.float32)[:, None]
     x = ((grid[None] - centre[:, :1].astype(np.float32)) * scaled)[:, None, :]
@@ -106,12 +104,12 @@ def _own_coordinates(
 
 
 def _colour(hue: np.ndarray) -> np.ndarray:
-    """[B] in [0, 1) to a bright, saturated colour [B, 3]."""
-    away = np.abs((hue[:, None] - np.arange(3)[None] / 3 + 0.5) % 1.0 - 0.5)  # of each primary
+    """Bright, saturated colours [B, 3] for hues [B] in [0, 1)."""
+    away = np.abs((hue[:, None] - np.arange(3)[None] / 3 + 0.5) % 1.0 - 0.5)  # [B, 3]
     return DARKEST + (BRIGHTEST - DARKEST) * np.clip(2 - 6 * away, 0.0, 1.0)
 
 
-# --- distances to the edge, negative inside, of points x and y -----------------------------------
+# --- signed distances of points x, y to the edge, negative inside ---------------------------------
 
 
 def _circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -129,14 +127,22 @@ def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.abs(x), np.abs(y)
-    length = math.sqrt(1 - CROSS_WIDTH**2)
-    lying = np.maximum(x - length, y - CROSS_WIDTH)
-    standing = np.maximum(x - CROSS_WIDTH, y - length)
-    return np.minimum(lying, standing)
+    length = math.sqrt(1 - CROSS_HALF_WIDTH**2)
+    horizontal = np.maximum(x - length, y - CROSS_HALF_WIDTH)
+    vertical = np.maximum(x - CROSS_HALF_WIDTH, y - length)
+    return np.minimum(horizontal, vertical)
 
 
 def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.abs(np.hypot(x, y) - (1 - RING_WIDTH)) - RING_WIDTH
+    return np.abs(np.hypot(x, y) - (1 - RING_HALF_WIDTH)) - RING_HALF_WIDTH
 
 
 DISTANCES = (_circle, _square, _triangle, _cross, _ring)  # in the order of CLASSES
+
+
+SOURCES = (
+    # The first n of the shapes, each its own class.
+    Source("overfit:<n>", find_overfit, splits=tuple(SIZES)),
+    # Five drawn shapes in colour.
+    Source("shapes", find, splits=tuple(SIZES)),
+)

@@ -1,4 +1,4 @@
-"""Points against the distributions that they are said to be from; floats beside images."""
+"""Points against their exact distributions; and data sets of floats instead of bytes."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial import KDTree
 from sklearn.datasets import make_moons
 
-from input_pipeline import sources, splits, toy2d
-from input_pipeline.sources import DataError
+from input_pipeline import sources, splits
+from input_pipeline.sources import DataError, toy2d
 
 NUM = 100_000
 
@@ -25,8 +25,7 @@ def raw(name, num=NUM, seed=5):
 
 
 @pytest.mark.parametrize("name", toy2d.TARGETS)
-def test_splits_are_fixed_and_apart(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path / "cache"))
+def test_splits_are_fixed_and_disjoint(name, tmp_path):
     train, test = load(name), load(name, "test")
     assert train.images.shape == (50_000, 2) and test.images.shape == (10_000, 2)
     assert train.images.dtype == np.float32 and train.labels.dtype == np.int32
@@ -34,7 +33,7 @@ def test_splits_are_fixed_and_apart(name, tmp_path, monkeypatch):
     np.testing.assert_array_equal(load(name).images, train.images)
     assert not set(map(bytes, test.images)) & set(map(bytes, train.images))
     assert train.fingerprint != test.fingerprint
-    assert not list(tmp_path.iterdir())  # made faster than read
+    assert not list(tmp_path.iterdir())  # not cached: drawing is faster than reading
 
 
 @pytest.mark.parametrize("name", toy2d.TARGETS)
@@ -48,11 +47,11 @@ def test_the_exact_moments_standardise_every_draw(name):
         weights = toy2d.target(name).weights
         np.testing.assert_allclose(np.bincount(labels) / NUM, weights, atol=5 / np.sqrt(4 * NUM))
     np.testing.assert_allclose(variances, 1.0, atol=0.015)
-    assert variances[0] != pytest.approx(variances[1], abs=1e-9)  # no draw is made to have 1
+    assert variances[0] != pytest.approx(variances[1], abs=1e-9)  # draws are not rescaled to 1
 
 
 @pytest.mark.parametrize("name", toy2d.MIXTURES)
-def test_mixtures_are_what_they_are_said_to_be(name):
+def test_draws_match_their_exact_mixture(name):
     mixture = toy2d.mixture(name)
     points, labels = toy2d.draw(name, NUM, 5)
     away = mixture.deviations_away(points)
@@ -104,19 +103,19 @@ def test_a_checkerboard_fills_every_other_cell_evenly():
     np.testing.assert_allclose(inside / NUM, 1 / 16, atol=0.005)
 
 
-def test_unknown_points_are_told_the_nearest():
+def test_unknown_targets_and_splits_are_named():
     with pytest.raises(DataError, match=r"toy2d:moon; known are gaussians.*did you mean 'toy2d:mo"):
         load("moon")
     with pytest.raises(DataError, match="no split 'val'; it has train, test"):
         load("moons", "val")
-    with pytest.raises(DataError, match="toy2d:moons is no normal mixture; these are: gauss"):
+    with pytest.raises(DataError, match="toy2d:moons is not a normal mixture; choose gauss"):
         toy2d.mixture("moons")
 
 
-# --- floats beside images ------------------------------------------------------------------------
+# --- float data sets -----------------------------------------------------------------------------
 
 
-def test_draws_of_points_are_rows_as_they_are():
+def test_draws_of_points_are_unchanged_rows():
     points = load("moons", "test")
     known = {row.tobytes(): label for row, label in zip(points.images, points.labels, strict=True)}
 

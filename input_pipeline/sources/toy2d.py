@@ -1,7 +1,7 @@
-"""Points of the plane from known distributions: what a method learns of them is seen in seconds.
+"""Points in the plane from known distributions, on which a method can be checked in seconds.
 
-Every target is brought to mean 0 and variance 1, of both coordinates together, by its own exact
-moments and not by those of a draw: all draws of a target have the same scale.
+Every target is standardised to mean 0 and a mean variance of 1 over both coordinates, by its exact
+moments and not by those of a draw, so all draws of a target have the same scale.
 """
 
 import dataclasses
@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from drifting.core.errors import did_you_mean
-from input_pipeline.decoding import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import DataError, Decoding, Found, Source, numbered_classes
+from input_pipeline.space import Points
 
 SIZES = {"train": 50_000, "test": 10_000}
 SEEDS = {"train": 1, "test": 2}
@@ -21,8 +22,8 @@ MODES = 8  # of `gaussians`, around a circle of radius 1
 MODE_DEVIATION = 0.07
 BLOBS = 6
 BLOB_SEED = 3
-BLOB_DEVIATIONS = (0.04, 0.09)  # of the first and of the last
-BLOB_DISTANCE = 0.6  # of two centres, at least: balls of three deviations never meet
+BLOB_DEVIATIONS = (0.04, 0.09)  # of the first and the last blob
+MIN_BLOB_DISTANCE = 0.6  # between centres: discs of three deviations never meet
 MOON_DEVIATION = 0.08
 RING_RADII = (0.5, 1.0)
 RING_DEVIATION = 0.04
@@ -31,7 +32,7 @@ BOARD = 4  # cells along a side of `checkerboard`; every other one is filled
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mixture:
-    """Round normal distributions in the coordinates of the data.
+    """A mixture of isotropic normal distributions, in the coordinates of the data.
 
     Attributes:
       centres: float64 [K, 2].
@@ -44,11 +45,11 @@ class Mixture:
     weights: np.ndarray
 
     def deviations_away(self, points: np.ndarray) -> np.ndarray:
-        """Distances of points [N, 2] to every centre, in its deviations: float64 [N, K].
+        """Distances of points [N, 2] to each centre, in its standard deviations: float64 [N, K].
 
-        Of the points of a component itself, 1 - exp(-9 / 2) = 98.9 % are within 3.
+        1 - exp(-9 / 2) = 98.9 % of a component's own points are within 3.
         """
-        gaps = np.asarray(points, np.float64)[:, None, :] - self.centres[None]
+        gaps = np.asarray(points, np.float64)[:, None, :] - self.centres[None]  # [N, K, 2]
         return np.linalg.norm(gaps, axis=-1) / self.deviations[None]
 
 
@@ -57,11 +58,11 @@ class Target:
     """A distribution before it is standardised.
 
     Attributes:
-      draw: (generator, labels [N]) -> points [N, 2] of these components.
-      weights: float64 [K], the share of each component.
+      draw: (generator, labels [N]) -> points [N, 2], one of each labelled component.
+      weights: float64 [K], the probability of each component.
       mean: float64 [2].
-      variance: of a coordinate, the mean of both.
-      class_names: K.
+      variance: the mean over both coordinates.
+      class_names: one for each component.
     """
 
     draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
@@ -72,9 +73,8 @@ class Target:
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
-    """The points of the target `rest`, float32 [N, 2]; of the options, none is for points."""
+    """Points of the target `rest`, float32 [N, 2]; no option applies to points."""
     del options
-    require_split(f"toy2d:{rest}", split, tuple(SIZES))
     names = target(rest).class_names
     identity = ["toy2d", rest, SIZES[split], SEEDS[split]]
 
@@ -88,12 +88,12 @@ def draw(name: str, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """`num` independent points of a target, float32 [N, 2], and their components, int32 [N].
 
     Raises:
-      DataError: there is no such target; the nearest is named.
+      DataError: an unknown target; the nearest is named.
     """
-    of = target(name)
+    exact = target(name)
     generator = np.random.default_rng(seed)
-    labels = generator.choice(len(of.weights), num, p=of.weights).astype(np.int32)
-    points = (of.draw(generator, labels) - of.mean) / math.sqrt(of.variance)
+    labels = generator.choice(len(exact.weights), num, p=exact.weights).astype(np.int32)
+    points = (exact.draw(generator, labels) - exact.mean) / math.sqrt(exact.variance)
     return points.astype(np.float32), labels
 
 
@@ -101,20 +101,20 @@ def mixture(name: str) -> Mixture:
     """The exact distribution of `gaussians` or `blobs`, in the coordinates of the data.
 
     Raises:
-      DataError: the target is no mixture of normal distributions.
+      DataError: the target is not a mixture of normal distributions.
     """
     if name not in MIXTURES:
-        raise DataError(f"toy2d:{name} is no normal mixture; these are: {', '.join(MIXTURES)}")
-    raw, of = MIXTURES[name](), target(name)
-    scale = math.sqrt(of.variance)
-    return Mixture((raw.centres - of.mean) / scale, raw.deviations / scale, raw.weights)
+        raise DataError(f"toy2d:{name} is not a normal mixture; choose {' or '.join(MIXTURES)}")
+    raw, exact = MIXTURES[name](), target(name)
+    scale = math.sqrt(exact.variance)
+    return Mixture((raw.centres - exact.mean) / scale, raw.deviations / scale, raw.weights)
 
 
 def target(name: str) -> Target:
     """The target called `name`; DataError names the known ones and the nearest."""
     if name not in TARGETS:
         hint = did_you_mean(name, TARGETS, "toy2d:{}")
-        raise DataError(f"unknown points toy2d:{name}; known are {', '.join(TARGETS)}{hint}")
+        raise DataError(f"unknown target toy2d:{name}; known are {', '.join(TARGETS)}{hint}")
     return TARGETS[name]()
 
 
@@ -122,19 +122,19 @@ def target(name: str) -> Target:
 
 
 def _gaussians() -> Mixture:
-    """Equal modes around a circle."""
+    """Equal modes evenly spaced on a circle."""
     angles = 2 * math.pi / MODES * np.arange(MODES)
     deviations = np.full(MODES, MODE_DEVIATION)
     return Mixture(_on_circle(angles), deviations, np.full(MODES, 1 / MODES))
 
 
 def _blobs() -> Mixture:
-    """Centres anywhere in a square; the blobs differ in spread and in weight."""
+    """Random centres in a square; the blobs differ in deviation and weight."""
     generator = np.random.default_rng(BLOB_SEED)
     centres = np.empty((0, 2))
     while len(centres) < BLOBS:
         centre = generator.uniform(-1.0, 1.0, (1, 2))
-        if np.all(np.linalg.norm(centres - centre, axis=1) >= BLOB_DISTANCE):
+        if np.all(np.linalg.norm(centres - centre, axis=1) >= MIN_BLOB_DISTANCE):
             centres = np.concatenate([centres, centre])
     weights = generator.uniform(1.0, 3.0, BLOBS)
     return Mixture(centres, np.linspace(*BLOB_DEVIATIONS, BLOBS), weights / weights.sum())
@@ -149,7 +149,7 @@ def _of_mixture(make: Callable[[], Mixture]) -> Target:
         noise = generator.standard_normal((len(labels), 2))
         return raw.centres[labels] + raw.deviations[labels, None] * noise
 
-    names = tuple(map(str, range(len(raw.weights))))
+    names = numbered_classes(len(raw.weights))
     return Target(draw, raw.weights, mean, float(raw.weights @ squares), names)
 
 
@@ -157,7 +157,7 @@ def _of_mixture(make: Callable[[], Mixture]) -> Target:
 
 
 def _moons() -> Target:
-    """Two half circles of radius 1, each about an end of the other."""
+    """Two half circles of radius 1, each centred on an end of the other."""
 
     def draw(generator, labels):
         upper = _on_circle(generator.uniform(0.0, math.pi, len(labels)))
@@ -173,7 +173,7 @@ def _moons() -> Target:
 
 
 def _rings() -> Target:
-    """Two circles about one centre."""
+    """Two concentric circles."""
     radii = np.asarray(RING_RADII)
 
     def draw(generator, labels):
@@ -186,21 +186,20 @@ def _rings() -> Target:
 
 
 def _checkerboard() -> Target:
-    """Uniform on the cells [i, i + 1] x [j, j + 1] with i + j even; a component is a cell."""
+    """Uniform on the cells [i, i + 1] x [j, j + 1] with i + j even, one component per cell."""
     corners = np.argwhere(np.indices((BOARD, BOARD)).sum(axis=0) % 2 == 0)
 
     def draw(generator, labels):
         return corners[labels] + generator.uniform(0.0, 1.0, (len(labels), 2))
 
-    # Each coordinate alone is uniform on [0, BOARD]: every row and column has as many cells.
+    # Each coordinate alone is uniform on [0, BOARD]: all rows and columns have as many cells.
     names = tuple(f"{i} {j}" for i, j in corners)
     weights = np.full(len(corners), 1 / len(corners))
     return Target(draw, weights, np.full(2, BOARD / 2), BOARD**2 / 12, names)
 
 
 def _on_circle(angles: np.ndarray) -> np.ndarray:
-    """[N] to [N, 2]."""
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # [N, 2]
 
 
 MIXTURES: dict[str, Callable[[], Mixture]] = {"gaussians": _gaussians, "blobs": _blobs}
@@ -210,3 +209,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "rings": _rings,
     "checkerboard": _checkerboard,
 }
+
+
+# float32 points [N, 2] of variance 1: gaussians, blobs, moons, rings or checkerboard.
+SOURCES = (Source("toy2d:<name>", find, kind=Points, splits=tuple(SIZES)),)
