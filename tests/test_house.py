@@ -26,8 +26,8 @@ MAY_KNOW = {
     "drifting/pretrained": ("drifting.core", "models", "drifting.pretrained"),
     "drifting/training": ("drifting.core", "input_pipeline", "drifting.pictures",
                           "drifting.training"),
-    "drifting/evaluation": ("drifting.core", "models", "input_pipeline", "drifting.pretrained",
-                            "drifting.pictures", "drifting.evaluation"),
+    "drifting/evaluation": ("drifting.core", "drifting.fields", "models", "input_pipeline",
+                            "drifting.pretrained", "drifting.pictures", "drifting.evaluation"),
     "drifting/runs": (*BELOW_RUNS, "drifting.runs"),
     # Its runs are processes: of those that do the work it knows only what they leave in files.
     "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.report",
