@@ -1,8 +1,8 @@
-"""What an image network gives beside its logits, and feature vectors made of it.
+"""What an image network returns in addition to its logits, and feature vectors made of it.
 
 A stack is float32 [S, B, D]: features of B images at S places (or scales) of one dimension D. A
-drifting field is evaluated at each place. Stacks come in order of depth, whatever the order of the
-maps: a jitted function gives dictionaries back sorted by name. Maps of other names than those of
+drifting field is evaluated at each place. Stacks are in order of depth, whatever the order of the
+maps: a jitted function returns dictionaries sorted by name. Maps whose names are not described in
 `Activations`, such as a head, are left out.
 """
 
@@ -38,7 +38,7 @@ class Activations(NamedTuple):
 
 
 def pooled_stacks(activations: Activations) -> tuple[jax.Array, ...]:
-    """The mean of each stage's output over space: one [1, B, C] a stage."""
+    """The mean of each stage's output over space: one [1, B, C] per stage."""
     return tuple(
         _over_patches(x, x.shape[1], x.shape[2], jnp.mean)
         for (_, block), x in _by_depth(activations.maps)
@@ -49,7 +49,7 @@ def pooled_stacks(activations: Activations) -> tuple[jax.Array, ...]:
 def location_stacks(activations: Activations, every_block: int) -> tuple[jax.Array, ...]:
     """Features of the stem, each stage's output and every `every_block`-th block of a stage.
 
-    Each map [B, h, w, C] gives, in this order (Deng et al., "Generative Modeling via Drifting",
+    Each map [B, h, w, C] yields, in this order (Deng et al., "Generative Modeling via Drifting",
     arXiv:2602.04770, and its released code):
       the map itself [h * w, B, C];
       its mean and its standard deviation over space, each [1, B, C];
@@ -57,7 +57,7 @@ def location_stacks(activations: Activations, every_block: int) -> tuple[jax.Arr
         each [(h / s) * (w / s), B, C].
 
     Args:
-      every_block: block j of a stage counts where every_block divides j; 0 for no block.
+      every_block: block j of a stage is included if every_block divides j; 0 for no block.
     """
     stacks = []
     for (_, block), x in _by_depth(activations.maps):
@@ -67,15 +67,16 @@ def location_stacks(activations: Activations, every_block: int) -> tuple[jax.Arr
 
 
 def input_stacks(x: jax.Array, input_patch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Features of the encoder's input x [B, H, W, C] itself, whose sides the patch's divides.
+    """Features of the encoder's input x [B, H, W, C] itself; input_patch_size divides H and W.
 
     Returns:
-      The root mean square over all patches of each place and channel in a patch,
+      The root mean square over all patches, for each place and channel within a patch,
       [1, B, p * p * C] (the released code's norm_x), and the raw pixels [1, B, H * W * C].
     """
     x = x.astype(jnp.float32)
     p = input_patch_size
     square = einops.reduce(jnp.square(x), "b (h p) (w q) c -> b (p q c)", "mean", p=p, q=p)
+    # sqrt(mean(x^2)) [1, B, p p C], and x [1, B, H W C]
     return jnp.sqrt(square + EPSILON)[None], x.reshape(1, x.shape[0], -1)
 
 
@@ -97,9 +98,9 @@ def _over_patches(x: jax.Array, p: int, q: int, reduction: Callable) -> jax.Arra
 
 
 def _by_depth(maps: dict[str, jax.Array]) -> list[tuple[tuple[int, float], jax.Array]]:
-    """The maps under their places (stage, block), in order of depth.
+    """The maps with their places (stage, block), in order of depth.
 
-    The stem is (0, 0), and a stage's output comes after all of its blocks, at infinity.
+    The stem is at (0, 0); a stage's output comes after all of its blocks, at block infinity.
     """
 
     def place(name: str) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""Classifiers, with the stem and the width that a run asks for (models/registry.py names them)."""
+"""Classifiers with a chosen stem and width; models/registry.py lists them."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ STEMS = ("small", "medium", "imagenet")
 
 
 def stem_for(image_size: int) -> str:
-    """The stem that leaves small images a map to work on: 'small', 'medium' or 'imagenet'."""
+    """The stem, 'small', 'medium' or 'imagenet', that does not shrink small images too early."""
     if image_size <= 32:
         return "small"
     return "medium" if image_size <= 64 else "imagenet"
@@ -39,17 +39,17 @@ def create(
     """The network `name`, called as `network(images [B, S, S, C], train) -> Activations`.
 
     Args:
-      name: of a classifier in models/registry.py.
-      image_size: chooses the stem, see `stem_for`, unless `stem` does.
-      norm: 'batch' or 'group'; ConvNeXt keeps its LayerNorm whichever is given.
-      width: multiplies the number of channels everywhere; MobileNetV2 rounds the products to
-        eights, as published, of the others they have to be whole.
-      stem: one of STEMS, or None: by the image size.
+      name: a classifier of models/registry.py.
+      image_size: determines the stem if `stem` is None; see `stem_for`.
+      norm: 'batch' or 'group'; ConvNeXt ignores it and keeps its LayerNorm.
+      width: multiplies the number of channels everywhere. MobileNetV2 rounds the products to
+        multiples of 8, as published; in the other networks they must be whole numbers.
+      stem: one of STEMS, or None.
       dtype: of the computation; parameters, norms, pooled features and logits are float32.
 
     Raises:
-      ConfigError: there is no such norm or stem.
-      ValueError: there is no such network, or the width leaves no whole number of channels.
+      ConfigError: the norm or the stem is unknown.
+      ValueError: the network is unknown, or the width gives no whole number of channels.
     """
     one_of("model.norm", norm, norms.KINDS)
     if stem is not None:
@@ -62,16 +62,16 @@ def create(
     if name == "mobilenetv2":
         return MobileNetV2(**common, width=width, norm=norm)
     if name != "convnext_tiny":
-        raise ValueError(f"no classifier {name!r}; models/registry.py names them all")
+        raise ValueError(f"unknown classifier {name!r}; models/registry.py lists them all")
     return ConvNeXt(**common, widths=tuple(_scale(c, width) for c in convnext.WIDTHS))
 
 
 def _scale(channels: int, width: float) -> int:
-    """channels * width, which has to be a whole number."""
+    """channels * width, which must be a whole number."""
     scaled = round(channels * width)
     if scaled < 1 or abs(scaled - channels * width) > 1e-6:
         raise ValueError(
-            f"width {width} makes {channels} channels {channels * width:g}; "
+            f"width {width} turns {channels} channels into {channels * width:g}; "
             f"choose a multiple of 1/{channels}"
         )
     return scaled

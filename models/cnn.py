@@ -18,7 +18,7 @@ zeros = nn.initializers.zeros
 
 
 class Block(nn.Module):
-    """x [B, H, W, C] plus two convolutions of it, modulated (FiLM) by the condition [B, C]."""
+    """x [B, H, W, C] plus two convolutions of it, modulated (FiLM) by a condition [B, C]."""
 
     dtype: Dtype
 
@@ -34,17 +34,16 @@ class Block(nn.Module):
 
 
 class CNN(GeneratorNetwork):
-    """Residual blocks at one width and full size; for images of 8 to 32 pixels.
+    """Residual blocks of one width at full size, for images of 8 to 32 pixels.
 
-    An output sees 4 * depth + 5 pixels on a side, so 8x8 digits whole by default, 32x32 not.
+    The output is zero before training. Each of its pixels sees 4 * depth + 5 pixels on a side: by
+    default all of an 8x8 digit, but not all of a 32x32 image.
 
     Attributes:
-      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
       width: channels of every block.
       depth: number of blocks.
     """
 
-    num_classes: int
     width: int = 64
     depth: int = 4
     dtype: Dtype = jnp.float32
@@ -53,14 +52,6 @@ class CNN(GeneratorNetwork):
 
     @nn.compact
     def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
-        """Velocities float32 [B, H, W, C] of noisy images z [B, H, W, C]; zero before training.
-
-        Args:
-          train: has no effect, as there is no dropout.
-
-        Raises:
-          ValueError: z is no batch of images, or labels are missing.
-        """
         if z.ndim != 4:
             raise ValueError(f"z has shape {z.shape}; a CNN takes images [B, H, W, C]")
         vector = Conditioning(self.num_classes, self.width, name="conditioning")(

@@ -1,4 +1,4 @@
-"""What a generator network is told in addition to its input: one type for all of them."""
+"""What generator networks have in common: how they are called, and the condition they are given."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -12,15 +12,15 @@ STYLE_CODES = 64  # values that a code can have
 
 
 class Condition(NamedTuple):
-    """Of B samples; a method fills in what it has, a network reads what it declares.
+    """The condition of B samples: a method fills in what it has, a network reads what it declares.
 
-    A network makes parameters only for what it is given: which fields are None must therefore be
-    the same at every call.
+    A network makes parameters only for the fields it is given, so the same fields must be None at
+    every call.
 
     Attributes:
-      time: float32 [B], t, where the network's input is; 1 is noise.
-      interval: float32 [B], h = t - r, the length of the interval that ends there.
-      label: int32 [B], 0 to num_classes, which is the null class.
+      time: float32 [B], the time t of the network's input; t = 1 is noise.
+      interval: float32 [B], h = t - r, the length of the interval [r, t].
+      label: int32 [B], from 0 to num_classes, which is the null class.
       guidance: float32 [B], the scale of classifier-free guidance.
       style: int32 [B, STYLE_TOKENS], random codes below STYLE_CODES, a second source of noise.
     """
@@ -34,7 +34,7 @@ class Condition(NamedTuple):
     def times(self, batch: int) -> tuple[jax.Array, jax.Array]:
         """Time and interval, [B] each.
 
-        A generator of one step, which knows none, goes from noise at t = 1 over the whole interval.
+        Both are 1 where they are None: a one-step generator goes from noise at t = 1 to t - h = 0.
         """
         ones = jnp.ones((batch,), jnp.float32)
         return (
@@ -43,27 +43,42 @@ class Condition(NamedTuple):
         )
 
     def only(self, reads: frozenset[str]) -> "Condition":
-        """Without the fields that are not among `reads`."""
+        """The condition without the fields that are not in `reads`."""
         return Condition(**{k: v for k, v in self._asdict().items() if k in reads})
 
 
 class GeneratorNetwork(nn.Module):
-    """A network from B samples' worth of noise, or noisy samples, to values of the same shape.
-
-    All are called as network(z [B, ...], condition, train=False) -> float32, z's shape, and ignore
-    what they do not read. They raise ValueError for samples or arguments that do not fit, and where
-    a network with classes is told no labels.
+    """A network from noise, or noisy samples, and a condition to values of the same shape.
 
     Attributes:
-      reads: the fields of a Condition that it can be told.
-      axes: of one sample.
-      sizes: presets of its other attributes by name; none where it has no sizes.
+      num_classes: label `num_classes` is the null class; with 0, labels are ignored.
+      reads: the fields of a Condition that the network can read.
+      axes: number of axes of one sample.
+      sizes: presets of the other attributes by name; empty if the network has no sizes.
     """
+
+    num_classes: int
 
     reads: ClassVar[frozenset[str]]
     axes: ClassVar[int] = 3
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
+    def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
+        """Velocities of noisy samples z, or samples made of noise z: float32, of z's shape.
+
+        Args:
+          z: images [B, H, W, C] or points [B, D].
+          condition: fields that the network does not read are ignored.
+          train: values are dropped out, which takes a random stream 'dropout'; no effect in
+            networks without dropout.
+
+        Raises:
+          ValueError: z does not fit the network, its attributes do not fit each other, or a network
+            with classes is given no labels.
+        """
+        raise NotImplementedError
+
     def fused(self) -> "GeneratorNetwork":
-        """Itself, for calls without jax.jvp around them: fused kernels have no such derivative."""
+        """The network with fused kernels, where it has them: not for calls within jax.jvp, as
+        these kernels have no forward-mode derivative."""
         return self

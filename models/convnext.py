@@ -20,12 +20,12 @@ WIDTHS = (96, 192, 384, 768)
 PATCH_SIZES = {"imagenet": 4, "medium": 2, "small": 2}
 LAYER_SCALE = 1e-6
 
-# torchvision truncates at -2 and 2, a hundred standard deviations off.
+# torchvision truncates at -2 and 2, a hundred standard deviations away.
 _normal = nn.initializers.normal(0.02)
 
 
 def drop_rates(depths: tuple[int, ...], last: float) -> list[float]:
-    """A block's rate of stochastic depth: from 0 linearly to `last` over all blocks."""
+    """The rate of stochastic depth of each block, growing linearly from 0 to `last`."""
     total = sum(depths)
     return [last * k / max(total - 1, 1) for k in range(total)]
 
@@ -46,7 +46,7 @@ class Block(nn.Module):
     """7x7 depthwise convolution and an MLP over channels, scaled, dropped, added to the input.
 
     Attributes:
-      drop_rate: how often, in training, an image's whole branch is dropped (stochastic depth,
+      drop_rate: probability that an image's branch is dropped in training (stochastic depth,
         arXiv:1603.09382).
     """
 
@@ -61,12 +61,12 @@ class Block(nn.Module):
             dtype=self.dtype, kernel_init=_normal, name="depthwise",
         )(x)  # fmt: skip
         y = by_rows(self._mlp, layer_norm(self.dtype, "norm")(y))
-        # One draw an image: everything else is broadcast.
+        # One draw per image: everything else is broadcast.
         drop = nn.Dropout(self.drop_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
         return x + drop(y)
 
     def _mlp(self, x: jax.Array) -> jax.Array:
-        """Over the channels of every place of a map, [N, C], and scaled."""
+        """The MLP over the channels of every place of a map, [N, C], scaled."""
         channels = x.shape[-1]
         x = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_normal, name="expand")(x)
         x = nn.gelu(x, approximate=False)

@@ -52,12 +52,12 @@ class Attention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
         qkv = Dense(3 * width, dtype=self.dtype, name="qkv")(x)
-        out = attend(*split_heads(qkv, self.num_heads), fused=self.fused).reshape(x.shape)
-        return Dense(width, dtype=self.dtype, name="proj")(out)
+        out = attend(*split_heads(qkv, self.num_heads), fused=self.fused)  # [B, T, H, D / H]
+        return Dense(width, dtype=self.dtype, name="proj")(out.reshape(x.shape))
 
 
 class Block(nn.Module):
-    """Attention and a GELU network, each normed, modulated and gated by the condition [B, D]."""
+    """Attention and a GELU MLP, each normalised, modulated and gated by the condition [B, D]."""
 
     num_heads: int
     mlp_ratio: int
@@ -81,17 +81,17 @@ class Block(nn.Module):
 class DiT(GeneratorNetwork):
     """The velocity at (z, t), or the mean velocity over [t - h, t]; zero before training.
 
+    Images or latents z [B, S, S, C] are square.
+
     Attributes:
-      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
-      patch_size: side of a patch; divides the image's.
+      patch_size: side of a patch; divides S.
       position: 'sincos', a fixed table, or 'learned', a parameter.
       time_planes: two constant planes, r = t - h and t, are appended to the image's channels.
       shared_time: see `Conditioning`.
       fused_attention: see `attend`; `fused()` turns it on.
-      remat: blocks are computed again in the backward pass instead of kept in memory.
+      remat: blocks are recomputed in the backward pass instead of kept in memory.
     """
 
-    num_classes: int
     patch_size: int = 2
     hidden_size: int = 384
     depth: int = 12
@@ -112,15 +112,6 @@ class DiT(GeneratorNetwork):
 
     @nn.compact
     def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
-        """Velocities float32 [B, S, S, C] of noisy images or latents z [B, S, S, C].
-
-        Args:
-          train: has no effect, as there is no dropout.
-
-        Raises:
-          ValueError: the image is not square, the patch does not divide it, the heads do not
-            divide the width, there is no such `position`, or labels are missing.
-        """
         t, h = condition.times(len(z))
         x = self._embed(z, t, h)
         vector = Conditioning(
@@ -148,7 +139,8 @@ class DiT(GeneratorNetwork):
         if self.position == "learned":
             table = self.param("position", normal, shape)
         elif self.position == "sincos":
-            table = sincos_table(z.shape[1] // self.patch_size, self.hidden_size).reshape(shape)
+            grid = z.shape[1] // self.patch_size
+            table = sincos_table(grid, self.hidden_size).reshape(shape)  # [1, T, D]
         else:
             raise ValueError(f"position {self.position!r} is not one of {', '.join(POSITIONS)}")
         return x + jnp.asarray(table, self.dtype)

@@ -3,7 +3,7 @@
 A diffusion transformer (Peebles and Xie, arXiv:2212.09748) with register tokens
 (arXiv:2309.16588), rotary positions (arXiv:2104.09864), RMSNorm, query-key norm (arXiv:2302.05442)
 and SwiGLU (arXiv:2002.05202), as in Deng et al., "Generative Modeling via Drifting"
-(arXiv:2602.04770). That paper's has no time input; it is one of a network that is told times.
+(arXiv:2602.04770). The network of that paper has no time input; given times, this one embeds them.
 
 Norms and softmax are float32 whatever `dtype` is.
 """
@@ -53,7 +53,7 @@ class Attention(nn.Module):
         q, k, v = split_heads(qkv, self.num_heads)
         q = rotate(RMSNorm(name="q_norm")(q)).astype(self.dtype)
         k = rotate(RMSNorm(name="k_norm")(k)).astype(self.dtype)
-        out = attend(q, k, v).reshape(x.shape)
+        out = attend(q, k, v).reshape(x.shape)  # [B, T, D]
         return Dense(width, dtype=self.dtype, name="proj")(out)
 
 
@@ -91,9 +91,9 @@ class Block(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """The sum of the embeddings of what a condition tells, [B, hidden_size].
+    """The sum of the embeddings of a condition's fields, [B, hidden_size].
 
-    Apart from the DiT's: that one's times are always there, and its numbers float32 throughout.
+    Unlike the DiT's, whose times are always given and whose numbers are float32 throughout.
     """
 
     num_classes: int
@@ -124,15 +124,13 @@ class Conditioning(nn.Module):
 
 
 class DriftDiT(GeneratorNetwork):
-    """One forward pass from noise to an image.
+    """One forward pass from noise to square images [B, S, S, C].
 
     Attributes:
-      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
-      patch_size: side of a patch; divides the image's.
+      patch_size: side of a patch; divides S.
       num_registers: tokens put before the patches and dropped at the end.
     """
 
-    num_classes: int
     patch_size: int = 4
     hidden_size: int = 256
     depth: int = 6
@@ -146,16 +144,6 @@ class DriftDiT(GeneratorNetwork):
 
     @nn.compact
     def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
-        """Images float32 [B, S, S, C] from noise [B, S, S, C], or velocities of noisy images.
-
-        Args:
-          condition: nothing is made of its fields that are None.
-          train: has no effect, as there is no dropout.
-
-        Raises:
-          ValueError: the image is not square, the patch does not divide it, the heads do not divide
-            the width, or labels are missing.
-        """
         x = self._embed(z)
         vector = Conditioning(
             self.num_classes, self.hidden_size, dtype=self.dtype, name="conditioning"
@@ -164,10 +152,10 @@ class DriftDiT(GeneratorNetwork):
             x = Block(self.num_heads, self.mlp_ratio, dtype=self.dtype, name=f"block_{i}")(
                 x, vector
             )
-        x = x[:, self.num_registers :]
+        x = x[:, self.num_registers :]  # [B, (S / p)^2, D]
         shift, scale = Modulation(2, dtype=self.dtype, name="final_modulation")(vector)
         x = modulate(RMSNorm(self.dtype, name="final_norm")(x), shift, scale)
-        # Not zero at the start: equal samples have no drift apart, so they would stay equal.
+        # Not zero at initialisation: equal samples do not drift apart, so they would stay equal.
         x = Dense(self.patch_size**2 * z.shape[3], dtype=self.dtype, name="final_linear")(x)
         return unpatchify(x, self.patch_size, z.shape[1]).astype(jnp.float32)
 

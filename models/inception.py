@@ -27,8 +27,8 @@ class Conv(nn.Module):
     """Convolution without bias, batch normalisation with fixed statistics, ReLU.
 
     Attributes:
-      same: padded to keep the size; else not padded.
-      pool: between the convolution and the normalisation, where it is as linear as they are.
+      same: zero-padded to keep the size; otherwise not padded.
+      pool: a linear pool between the convolution and the normalisation, which are linear as well.
     """
 
     features: int
@@ -171,11 +171,13 @@ class InceptionV3(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        """Returns:
-        `pool` [B, 2048], `logits` [B, 1008] without the bias, as the graph's Inception Score has
-        them, and `bias` [1008]; the means over space of the maps after the first and the second
-        maximum pool and before the last reduction: `block0` [B, 64], `block1` [B, 192], `block2`
-        [B, 768].
+        """Pool features, logits and spatial means of earlier maps, by name.
+
+        Returns:
+          `pool` [B, 2048]; `logits` [B, 1008] without the bias, as in the graph's Inception Score,
+          and `bias` [1008]; the means over space of the maps after the first and the second maximum
+          pool and before the last reduction: `block0` [B, 64], `block1` [B, 192], `block2`
+          [B, 768].
         """
         x = Conv(32, (3, 3), 2, same=False, name="Conv2d_1a_3x3")(x)
         x = Conv(32, (3, 3), same=False, name="Conv2d_2a_3x3")(x)

@@ -3,8 +3,8 @@
 The encoder turns images into the maps on which drifting is done; its weights come from filling in
 masked patches (He et al., "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377)
 with the convolutional U-Net of Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770).
-Norms are group norms, so an image's features depend on that image alone and are the same in
-training and after it. They are float32 whatever `dtype` is.
+Norms are group norms, so the features of an image depend on that image alone and are the same
+during and after training. They are float32 whatever `dtype` is.
 """
 
 import functools
@@ -23,8 +23,8 @@ Dtype = Any
 ACTIVATIONS = {"relu": nn.relu, "gelu": functools.partial(nn.gelu, approximate=False)}
 
 SIZES = {
-    # The drifting paper's form, and the multi-scale encoder: GELU, maps as the blocks leave them.
-    # Below 64 channels a stage norm would make the first stage's means constant.
+    # The drifting paper's encoder, and the multi-scale one: GELU and no norms after stages. Below
+    # 64 channels a stage norm would make the first stage's means constant.
     "mae_nano": dict(base_channels=16, blocks=(1, 1, 1, 1), stage_norm=False),
     "mae_resnet": dict(base_channels=64),
     "multiscale_64": dict(base_channels=64, stage_norm=False, activation="gelu"),
@@ -34,8 +34,8 @@ SIZES = {
 
 def group_norm(channels: int, dtype: Dtype, name: str) -> nn.GroupNorm:
     """Normalises each image's groups of channels over space, with the release's epsilon."""
-    # Up to 32 channels a group is one channel, which a black border makes nearly constant:
-    # mean(x^2) - mean(x)^2 would cancel there, so the variance takes a second pass.
+    # With up to 32 channels a group is one channel, which a black border makes nearly constant:
+    # mean(x^2) - mean(x)^2 would cancel there, so the variance is computed in a second pass.
     return nn.GroupNorm(
         num_groups(channels), epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name
     )
@@ -44,8 +44,8 @@ def group_norm(channels: int, dtype: Dtype, name: str) -> nn.GroupNorm:
 class ConvNorm(nn.Module):
     """A convolution without bias, then a norm.
 
-    Apart from the classifiers' (layers/convolution.py): other kernels at the start, this file's
-    norm, and no mode of training.
+    Unlike the classifiers' layer (layers/convolution.py) it has Flax's default initialisation, this
+    file's norm, and no training mode.
     """
 
     features: int
@@ -68,7 +68,7 @@ class ConvNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """A basic residual block; the skip is projected where the block changes the shape."""
+    """A basic residual block; the skip connection is projected if the block changes the shape."""
 
     features: int
     stride: int
@@ -87,7 +87,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stem, then stages of twice the width and half the side each: every map on the way."""
+    """A stem, then stages that each double the width and halve the side: all maps by name."""
 
     base_channels: int
     blocks: tuple[int, ...]
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Resizes x to the skip's side, joins the two and convolves to the skip's width."""
+    """Resizes x to the skip's size, concatenates the two and convolves to the skip's width."""
 
     activation: str
     dtype: Dtype = jnp.float32
@@ -131,7 +131,7 @@ class UpBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the last stage back up through every stage and the stem: [B, h, w, features]."""
+    """From the last stage's map up through all other maps to the stem's: [B, h, w, features]."""
 
     features: int
     stages: int
@@ -151,18 +151,18 @@ class Decoder(nn.Module):
 class MaskedAutoencoder(nn.Module):
     """Features of an image, and its reconstruction.
 
-    Only `init(key, x, train, method="reconstruct")` makes the decoder's parameters; `__call__` does
-    without them.
+    Only `init(key, x, train, method="reconstruct")` creates the decoder's parameters; `__call__`
+    does not need them.
 
     Attributes:
-      num_classes: of the classifier on the last stage's mean.
-      channels: of the images.
+      num_classes: classes of the classifier on the last stage's mean.
+      channels: channels of the images.
       base_channels: width of the stem and the first stage; each later stage doubles it.
       blocks: residual blocks of each stage.
-      input_patch_size: side of the patches that become channels before the stem.
-      stage_norm: each stage ends in a norm, whose output the next stage takes. Where a stage has
-        at most 32 channels each is its own group, so its mean over space is the norm's bias for
-        every image: 64 base channels or more keep all means alive.
+      input_patch_size: side of the patches that are folded into channels before the stem.
+      stage_norm: each stage ends in a norm, whose output is the next stage's input. In a stage of
+        at most 32 channels each channel is its own group, so its mean over space is the norm's bias
+        for every image; with 64 base channels or more all means depend on the image.
       activation: "relu" or "gelu" (exact).
     """
 
@@ -180,7 +180,7 @@ class MaskedAutoencoder(nn.Module):
     def setup(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(
-                f"activation {self.activation!r} is unknown, use one of {', '.join(ACTIVATIONS)}"
+                f"unknown activation {self.activation!r}; use one of {', '.join(ACTIVATIONS)}"
             )
         self.encoder = Encoder(
             self.base_channels, self.blocks, self.stage_norm, self.activation, self.dtype
@@ -196,10 +196,10 @@ class MaskedAutoencoder(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> Activations:
         """Logits and maps of x [B, H, W, C]; stage i's map has side H / (p * 2^(i-1)), rounded up.
 
-        `train` is there as in every encoder; nothing depends on it.
+        `train` has no effect; every encoder has it.
 
         Raises:
-          ValueError: x has other channels, or sides that input_patch_size does not divide.
+          ValueError: x has another number of channels, or input_patch_size does not divide H and W.
         """
         self._check(x)
         maps = self.encoder(fold(x, self.input_patch_size))
@@ -207,10 +207,10 @@ class MaskedAutoencoder(nn.Module):
         return Activations(self.classifier(pooled), pooled, maps)
 
     def reconstruct(self, x: jax.Array, train: bool) -> tuple[jax.Array, Activations]:
-        """Images float32 [B, H, W, C] from x [B, H, W, C], whose masked places are zero already.
+        """Images float32 [B, H, W, C] from x [B, H, W, C], whose masked places are already zero.
 
-        With them the activations of x, for a loss on its class beside the one on its pixels.
-        Raises as `__call__` does.
+        Also returns the activations of x, for a classification loss in addition to the one on its
+        pixels. Raises as `__call__` does.
         """
         activations = self(x, train)
         folded = self.decoder(activations.maps)

@@ -11,7 +11,7 @@ from models.layers.embeddings import fourier_features, guidance_row, label_row
 
 Dtype = Any
 
-# Angular frequencies of t and h, 16 down to 0.16: a step of 0.05 is seen, yet the derivative in
+# Angular frequencies of t and h, 16 down to 0.16: a step of 0.05 is visible, yet the derivative in
 # t, which MeanFlow trains on, stays moderate.
 TIME_FEATURES = 32
 TIME_SCALE = 16.0
@@ -19,24 +19,24 @@ TIME_MAX_PERIOD = 100.0
 
 
 def octaves(z: jax.Array, count: int) -> jax.Array:
-    """Sines, then cosines, of z [B, D] at 1, 2, 4, ... half turns a unit: [B, 2 * count * D]."""
+    """Sines, then cosines, of z [B, D] at frequencies pi, 2 pi, 4 pi, ...: [B, 2 * count * D]."""
     frequencies = jnp.pi * 2.0 ** jnp.arange(count, dtype=jnp.float32)
-    angles = (z[:, :, None] * frequencies[None, None, :]).reshape(z.shape[0], -1)
+    angles = (z[:, :, None] * frequencies[None, None, :]).reshape(z.shape[0], -1)  # [B, D F]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 class MLP(GeneratorNetwork):
-    """Residual dense layers with SiLU on points, features of the times, and a label's row.
+    """Residual dense layers with SiLU on points [B, D], features of the times, and a label's row.
+
+    The output is zero before training.
 
     Attributes:
-      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
       width: units of every hidden layer.
       depth: number of hidden layers.
-      frequencies: octaves of Fourier features of the point (arXiv:2006.10739), which sharpen what
-        the network can tell apart; 0 for the point alone.
+      frequencies: octaves of Fourier features of the points (arXiv:2006.10739), which let the
+        network resolve finer detail; 0 for the points alone.
     """
 
-    num_classes: int
     width: int = 256
     depth: int = 4
     frequencies: int = 2
@@ -47,14 +47,6 @@ class MLP(GeneratorNetwork):
 
     @nn.compact
     def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
-        """Velocities float32 [B, D] of points z [B, D]; zero before training.
-
-        Args:
-          train: has no effect, as there is no dropout.
-
-        Raises:
-          ValueError: z is no batch of points, or labels are missing.
-        """
         if z.ndim != 2:
             raise ValueError(f"z has shape {z.shape}; an MLP takes points [B, D]")
         times = [

@@ -36,7 +36,7 @@ HEAD_CHANNELS = 1280
 
 
 def round_channels(channels: float) -> int:
-    """The nearest multiple of 8, or the next one where that loses more than a tenth."""
+    """The nearest multiple of 8, or the next larger one if that loses more than a tenth."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
 
@@ -69,8 +69,8 @@ class MobileNetV2(nn.Module):
     convolution.
 
     Attributes:
-      width: multiplies every number of channels, which is then rounded to eights; the head is
-        never narrowed.
+      width: multiplies every number of channels, which is then rounded to a multiple of 8; the
+        head is never narrowed.
       dropout: rate before the last layer; in training it needs the random stream 'dropout'.
       stem: a key of STEMS.
       norm: 'batch' or 'group', see layers/norms.py.

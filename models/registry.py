@@ -1,6 +1,6 @@
 """Networks by name; the only place that knows them all.
 
-A new one is a file, and a line here. Nothing of it is imported before it is asked for.
+A new network is a file and a line here. Its module is imported only when the network is used.
 """
 
 import functools
@@ -22,11 +22,11 @@ class Entry(NamedTuple):
     """A line of the registry.
 
     Attributes:
-      family: what it is for: 'generator' (models/conditions.py), 'classifier' or 'encoder'.
-      builder: the module and the class, or the function of a network's name, that makes it. Its
-        parameters are the network's attributes; their meaning and defaults are told there.
-      keys: those attributes that a config sets.
-      size: the preset that the attributes start from, unless told otherwise; None: no presets.
+      family: the purpose: 'generator' (models/conditions.py), 'classifier' or 'encoder'.
+      builder: the module, and in it the class, or the function of a network's name, that builds the
+        network. Its parameters are the network's attributes, documented there with their defaults.
+      keys: the attributes that a config sets.
+      size: the default preset of the attributes; None if there are no presets.
     """
 
     family: str
@@ -55,7 +55,7 @@ NETWORKS = {
     "mae_resnet": Entry("encoder", "models.mae_resnet:MaskedAutoencoder", (), "mae_resnet"),
 }
 NAMES = tuple(NETWORKS)
-# Not for a config to set: the data, the precision, the method or Flax does.
+# Not set by a config, but by the data, the precision, the method or Flax.
 GIVEN = ("num_classes", "channels", "image_size", "dtype", "fused_attention", "name", "parent")
 PATCHES = ("patch_size", "input_patch_size")
 IMAGE_AXES = 3
@@ -67,18 +67,18 @@ def names(family: str) -> tuple[str, ...]:
 
 
 def family(name: str) -> str:
-    """The family of a network; ConfigError, as from all of this file, where there is none."""
+    """The family of a network; like all of this file, raises ConfigError for an unknown network."""
     return _entry(name).family
 
 
 def sizes(name: str) -> Mapping[str, Mapping[str, Any]]:
-    """The presets of a network by name: attributes and their values; none where it has no sizes."""
+    """The presets of a network by name: attributes and their values; empty if it has no sizes."""
     return _builder(name).sizes if _entry(name).size else {}
 
 
 @functools.cache
 def settings(name: str) -> type:
-    """The frozen dataclass of a network's keys of config.model, but for its name."""
+    """The frozen dataclass of a network's keys of config.model, except its name."""
     entry, defaults = _entry(name), _attributes(name)
     size = [("size", str, field(default=entry.size))] if entry.size else []
     keys = [(k, defaults[k].annotation, field(default=defaults[k].default)) for k in entry.keys]
@@ -103,8 +103,8 @@ def create(
       dtype: of the computation; parameters, norms, softmax and output are float32.
 
     Raises:
-      ConfigError: there is no such network, size or attribute, or none of these values for such
-        samples; the keys are named.
+      ConfigError: the network, the size or an attribute is unknown, or the values do not fit each
+        other or the shape; the message names the keys.
     """
     import jax.numpy as jnp
 
@@ -125,7 +125,7 @@ def create(
 
 
 def require(name: str, network: "GeneratorNetwork", needed: Mapping[str, str]) -> None:
-    """Raises ConfigError where a network does not read a part of the condition that is needed.
+    """Raises ConfigError if a network does not read a field of the condition that is needed.
 
     Args:
       needed: for each field of a Condition, the key that needs it, such as
@@ -145,31 +145,31 @@ def _entry(name: str) -> Entry:
 
 
 def _builder(name: str) -> Any:
-    """What makes the network of its attributes: its class, or a function that knows its name."""
+    """The callable from attributes to the network: its class, or a function bound to its name."""
     module, attribute = _entry(name).builder.split(":")
     found = getattr(importlib.import_module(module), attribute)
     return functools.partial(found, name) if inspect.isfunction(found) else found
 
 
 def _attributes(name: str) -> dict[str, inspect.Parameter]:
-    """Its attributes that are not given by the data or the method, with types and defaults."""
+    """The attributes that are not given by the data or the method, with types and defaults."""
     parameters = inspect.signature(_builder(name)).parameters
     return {k: p for k, p in parameters.items() if k not in GIVEN}
 
 
 def _require_axes(name: str, shape: tuple[int, ...]) -> None:
-    """Raises ConfigError where the network `name` takes samples of another number of axes."""
+    """Raises ConfigError if the network `name` takes samples of another number of axes."""
     axes = _axes(name)
     if len(shape) != axes:
         others = [n for n in names(family(name)) if _axes(n) == len(shape)]
         raise ConfigError(
             f"config.model.name = {name!r} takes samples of {axes} axes, not {shape}; "
-            f"for these there are {', '.join(others) or 'none'}"
+            f"networks that take these: {', '.join(others) or 'none'}"
         )
 
 
 def _chosen(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """All attributes: the defaults, the preset's over these and the values over both."""
+    """All attributes: the defaults, overridden by the preset, overridden by the values."""
     values, defaults, preset = dict(values), _attributes(name), {}
     if presets := sizes(name):
         size = values.pop("size", _entry(name).size)
@@ -181,7 +181,7 @@ def _chosen(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
             f"{did_you_mean(key, known, 'config.model.{}')}"
         )
     chosen = {k: p.default for k, p in defaults.items()} | preset | values
-    # A config that was read back from JSON has lists, which a module could not be hashed with.
+    # A config read back from JSON has lists, with which a module could not be hashed.
     return {k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}
 
 
@@ -197,25 +197,25 @@ def _require_whole_patches(attributes: Mapping[str, Any], shape: tuple[int, ...]
 
 @functools.cache
 def _trace(name: str, network: "nn.Module", shape: tuple[int, ...]) -> None:
-    """Raises ValueError where the network's own checks fail; nothing is computed."""
+    """Raises ValueError if the network's own checks fail; nothing is computed."""
     import jax
     import jax.numpy as jnp
 
     from models.conditions import Condition
 
-    told = False  # in training or not
+    second = False  # train
     if family(name) == "generator":
-        told = Condition(label=jnp.zeros(1, jnp.int32))
+        second = Condition(label=jnp.zeros(1, jnp.int32))
     sample = jnp.zeros((1, *shape))
-    jax.eval_shape(lambda key: network.init(key, sample, told), jax.random.key(0))
+    jax.eval_shape(lambda key: network.init(key, sample, second), jax.random.key(0))
 
 
 def _axes(name: str) -> int:
-    """Of the samples that the network takes."""
+    """The number of axes of a sample of the network."""
     return _builder(name).axes if family(name) == "generator" else IMAGE_AXES
 
 
 def _reads_all(name: str, needed: Mapping[str, str], axes: int) -> bool:
-    """Whether a generator reads all that is needed and takes samples of so many axes."""
+    """Whether a generator reads all needed fields and takes samples of this number of axes."""
     network = _builder(name)
     return network.reads >= needed.keys() and network.axes == axes

@@ -25,7 +25,7 @@ STEMS = {
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, or 1x1, 3x3, 1x1 to four times the width, beside a shortcut.
+    """Two 3x3 convolutions, or 1x1, 3x3, 1x1 to four times the width, plus a shortcut.
 
     Attributes:
       width: channels of the 3x3 convolutions.
@@ -63,7 +63,7 @@ class ResNet(nn.Module):
     """Classifier of images; maps `stem` (after its pool), `stage1` to `stage4` and their blocks.
 
     Attributes:
-      blocks: of each stage; every stage but the first halves the map and doubles the width.
+      blocks: number of blocks of each stage; all but the first halve the map and double the width.
       width: channels of the first stage's 3x3 convolutions.
       stem: a key of STEMS.
       norm: 'batch' or 'group', see layers/norms.py.
@@ -103,7 +103,7 @@ class ResNet(nn.Module):
 
 
 def _uniform(bound: float) -> Callable[..., jax.Array]:
-    """Uniform in [-bound, bound]: of a PyTorch dense layer, weights and bias, 1/sqrt(inputs)."""
+    """Uniform in [-bound, bound]; PyTorch's dense layers have a bound of 1 / sqrt(inputs)."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -7,8 +7,8 @@ MeanFlow (Geng et al., arXiv:2505.13447). `FilmUNet` is kylevedder/DenoisingZoo'
 planes as well.
 
 Both halve the size of the maps from level to level and double it again, attend where a map has one
-of the sizes `attention_resolutions`, and give each block on the way up a map of the way down
-beside its input. They differ in which maps these are, and in the blocks.
+of the sizes `attention_resolutions`, and concatenate a map of the way down to the input of each
+block on the way up. They differ in which maps these are, and in the blocks.
 """
 
 import functools
@@ -75,20 +75,18 @@ FILM_STYLE = Style(
 
 
 class UNet(GeneratorNetwork):
-    """What both have in common; a network is one of the two below.
+    """What both U-Nets have in common; images [B, H, W, C] must halve evenly at every level.
 
     Attributes:
-      num_classes: label `num_classes` is the null class; with 0 labels are ignored.
       model_channels: the unit of the widths.
       channel_mult: width of each level in this unit; the first level has the image's size.
-      num_blocks: residual blocks of a level on the way down.
-      attention_resolutions: sizes of the maps that attend.
+      num_blocks: residual blocks per level on the way down.
+      attention_resolutions: heights of the maps that are followed by self-attention.
       dropout: share of the values dropped before a block's second convolution in training.
       fused_attention: see `attend`; `fused()` turns it on.
-      remat: blocks are computed again in the backward pass instead of kept in memory.
+      remat: blocks are recomputed in the backward pass instead of kept in memory.
     """
 
-    num_classes: int
     model_channels: int = 128
     channel_mult: tuple[int, ...] = (2, 2, 2)
     num_blocks: int = 4
@@ -110,12 +108,12 @@ class UNet(GeneratorNetwork):
         factor = 2 ** (len(self.channel_mult) - 1)
         if z.shape[1] % factor or z.shape[2] % factor:
             raise ValueError(
-                f"{len(self.channel_mult)} levels halve an image of {z.shape[1]} x {z.shape[2]} "
-                f"to no whole size; choose sizes that {factor} divides or a shorter channel_mult"
+                f"{len(self.channel_mult)} levels do not halve an image of {z.shape[1]} x "
+                f"{z.shape[2]} evenly; choose sizes that {factor} divides or a shorter channel_mult"
             )
 
     def _levels(self) -> list[tuple[int, int]]:
-        """Number and channels of the levels, from the image's size down."""
+        """Index and channels of each level, from the image's size down."""
         return [(i, self.model_channels * mult) for i, mult in enumerate(self.channel_mult)]
 
     def _conv(self, x: jax.Array, features: int, name: str, stride: int = 1) -> jax.Array:
@@ -146,10 +144,10 @@ class SongUNet(UNet):
     """The velocity at (z, t), or the mean velocity over [t - h, t]; nearly zero before training.
 
     Attributes:
-      augment_dim: numbers that tell an image's augmentation (Karras et al., arXiv:2206.00364,
-        appendix F.2); 0 for none.
+      augment_dim: how many numbers describe an image's augmentation (Karras et al.,
+        arXiv:2206.00364, appendix F.2); 0 for none.
       noise_mult: features of each time, in units of model_channels.
-      resample_filter: smooths what is halved or doubled; its outer square is the filter.
+      resample_filter: smooths maps that are halved or doubled, along each axis.
     """
 
     augment_dim: int = 0
@@ -167,15 +165,13 @@ class SongUNet(UNet):
         train: bool = False,
         augment: jax.Array | None = None,
     ) -> jax.Array:
-        """Velocities float32 [B, H, W, C] of noisy images z [B, H, W, C].
+        """As every generator network, and with one more argument.
 
         Args:
-          train: values are dropped out, which takes a random stream 'dropout'.
-          augment: float [B, augment_dim], 0 or None for images as they are.
+          augment: float [B, augment_dim]; None, as 0, is for images that are not augmented.
 
         Raises:
-          ValueError: the size does not halve at every level, norms or heads do not divide the
-            channels, labels are missing, or an augmentation is given to a network without.
+          ValueError: an augmentation is given to a network with augment_dim 0; and as every one.
         """
         self._check(z)
         if augment is not None and not self.augment_dim:
@@ -209,7 +205,7 @@ class SongUNet(UNet):
     def _down(
         self, z: jax.Array, vector: jax.Array, train: bool
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """The smallest map, and every map on the way to it: the way up takes one a block."""
+        """The smallest map, and every map on the way to it: one per block of the way up."""
         halve = functools.partial(downsample, taps=self.resample_filter)
         x = self._conv(z, self.model_channels, "in_conv")
         skips = [x]
@@ -242,15 +238,6 @@ class FilmUNet(UNet):
 
     @nn.compact
     def __call__(self, z: jax.Array, condition: Condition, train: bool = False) -> jax.Array:
-        """Velocities float32 [B, H, W, C] of noisy images z [B, H, W, C].
-
-        Args:
-          train: values are dropped out, which takes a random stream 'dropout'.
-
-        Raises:
-          ValueError: the size does not halve at every level, norms or heads do not divide the
-            channels, or labels are missing.
-        """
         self._check(z)
         t, h = condition.times(len(z))
         vector = self._embedding(t, h, condition.label)
@@ -279,7 +266,7 @@ class FilmUNet(UNet):
     def _down(
         self, x: jax.Array, vector: jax.Array, train: bool
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """The smallest map, and those kept: each block's before attention, each level's end."""
+        """The smallest map, and the maps before each attention and at the end of each level."""
         x = self._conv(x, self.model_channels, "in_conv")
         skips = []
         for level, width in self._levels():

@@ -1,4 +1,4 @@
-"""What U-Nets are built of: residual blocks and self-attention over maps [B, H, W, C].
+"""The parts of U-Nets: residual blocks and self-attention over maps [B, H, W, C].
 
 Norms and softmax are float32 whatever `dtype` is, and every operation has a forward-mode
 derivative and a reverse-mode one of that.
@@ -26,10 +26,10 @@ class Style(NamedTuple):
 
     Attributes:
       epsilon: of the norms.
-      min_group: channels that a group of a norm has at least.
+      min_group: the smallest number of channels in a group of a norm.
       film: the condition scales and shifts a map before its second norm, instead of shifting it.
       skip_scale: multiplies every sum of a residual branch and its input.
-      kernel_init: of all layers but those below; biases are 0.
+      kernel_init: of all layers except those below; biases are 0.
       branch_init: of the last layer of a residual branch.
       qkv_init: of the queries, keys and values.
     """
@@ -51,7 +51,7 @@ class ResBlock(nn.Module):
     """Norm, SiLU and convolution, twice; the condition enters in between; plus the input.
 
     Attributes:
-      features: channels of the output; where the input's differ, it goes through a dense layer.
+      features: channels of the output; an input of other channels goes through a dense layer.
       resample: changes the size of the branch, before its first convolution, and of the input,
         which then always goes through a dense layer.
     """
@@ -72,7 +72,7 @@ class ResBlock(nn.Module):
             h, x = self.resample(h), self.resample(x)
         h = conv3x3(self.features, self.dtype, style.kernel_init, "conv1")(h)
         parts = dense((1 + style.film) * self.features, name="modulation")(condition)
-        parts = parts[:, None, None, :]
+        parts = parts[:, None, None, :]  # [B, 1, 1, (1 or 2) C]
         if style.film:
             scale, parts = jnp.split(parts, 2, axis=-1)
             h = h * (1 + scale)
@@ -85,7 +85,7 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Norm and self-attention over all places of a map [B, H, W, C], plus the map.
+    """Norm and self-attention over all places of a map [B, H, W, C], added to the map.
 
     Attributes:
       fused: see `attend`.

@@ -22,7 +22,7 @@ from absl import flags
 
 from drifting import cli
 from drifting.core import config as config_lib
-from drifting.fields import kernel, objectives, pairs
+from drifting.fields import kernel, objectives
 from drifting.methods.drifting import targets as target_lib
 from drifting.methods.drifting.method import Drifting
 from drifting.runs import frozen as frozen_lib
@@ -52,10 +52,7 @@ def make_draw(method, images, test_images, held_out):
 
     def distance(x, real):
         """Of the two empirical distributions, so never negative; the mean over groups."""
-        unbiased = objectives.energy_distance(x, real)
-        own = [jnp.mean(pairs.distances(s, s, True), axis=(1, 2)) / (s.shape[1] - 1)
-               for s in (x, real)]  # fmt: skip
-        return jnp.mean(unbiased + sum(own))
+        return jnp.mean(objectives.energy_distance(x, real, own_pairs=True))
 
     def draw(state, frozen, key):
         keys = jax.random.split(key, 3)

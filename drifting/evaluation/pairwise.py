@@ -8,33 +8,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from drifting.fields import pairs
+
 BLOCK_PAIRS = 2**25  # pairs in memory at once: 128 MiB of float32
 
 
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Squared Euclidean distances [N, M] of x [N, D] to y [M, D], by a matrix product.
-
-    About the mean of y, where the terms that cancel are smallest.
-    """
-    centre = jnp.mean(y, axis=0, keepdims=True)
-    x, y = x - centre, y - centre
-    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
-    x2, y2 = jnp.sum(x * x, axis=1), jnp.sum(y * y, axis=1)
-    return jnp.maximum(x2[:, None] + y2[None, :] - 2.0 * products, 0.0)
+    """Squared Euclidean distances [N, M] of x [N, D] to y [M, D], by a matrix product."""
+    return pairs.squared_distances(x, y, direct_dimensions=0)
 
 
 def own_pairs(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
-    """bool [B, N]: row i of a block is point start + i itself."""
+    """bool [B, N]: where row i of a block and point start + i are the same point."""
     return jnp.arange(len(rows))[:, None] + start == jnp.arange(len(points))[None, :]
 
 
 def map_rows(function: Callable, x: np.ndarray, *others: Any) -> Any:
-    """function(rows, start, *others) over blocks of rows of x [N, D]; its leaves [B, ...] joined.
+    """Concatenates function(rows, start, *others) over blocks of rows of x [N, D].
 
     Args:
-      function: jittable; `start` is the number of its block's first row. Blocks have one shape,
-        the last is filled up with zeros, whose results are dropped.
-      others: its further arguments; the first one's length sets the block's.
+      function: jittable; returns a tree of arrays [B, ...]. `start` is the index of the block's
+        first row. All blocks have one shape: the last is padded with zeros, whose results are
+        dropped.
+      others: its further arguments; the length of the first one sets the size of a block.
 
     Returns:
       NumPy arrays [N, ...].

@@ -12,7 +12,7 @@ Unlike the kernel field it is differentiable, in its parameters and in every poi
 The MLP's first layer is linear in its input, so it splits exactly into a product over x, one over y
 and a rank-one term in the distance: O((N + M) R H + N M H) operations for representations of R
 values and H hidden units instead of O(N M R H), and no [N, M, 3 R + 1] tensor. (The MLP's last bias
-is left out: a softmax does not see it.)
+is left out: a softmax does not depend on it.)
 
 Sets are [C, N, D]: C classes (or any groups), N points, D features. Float32 inside, unless the
 input is float64.
@@ -31,23 +31,24 @@ from drifting.fields.pairs import HIGHEST, as_float
 
 Params = dict[str, Any]
 
-# What a set of negatives holds at its beginning: other points; x itself, each point of which then
-# attends to its own copy ("kept"); or x itself with these pairs left out ("masked").
+# What a set of negatives begins with: other points ("absent"); x itself, each point of which then
+# attends to its own copy ("kept"); or x itself, with these pairs left out ("masked").
 SELF_PAIRS = ("absent", "kept", "masked")
 
-# Pairs x hidden units that are in memory at once. On a CPU they stay in its cache.
+# Values, pairs times hidden units, that are in memory at once. On a CPU they stay in its cache.
 BLOCK_SIZE = {"cpu": 2**18}
 BLOCK_SIZE_ELSEWHERE = 2**26
 
 
 class Sets(NamedTuple):
-    """What a field is evaluated on, or what it is trained on.
+    """The point sets on which a field is evaluated or trained.
 
     Attributes:
       x: [C, N, D] points that drift.
       positives: [C, P, D].
       negatives: [C, M, D].
-      negative_weight: [C, M] of the negatives in their softmax, or None for ones. Nothing is 0.
+      negative_weight: [C, M], weights of the negatives in their softmax; None for ones. A weight of
+        0 leaves a negative out.
     """
 
     x: jax.Array
@@ -63,13 +64,13 @@ def init(
     projection: int = 256,
     score_hidden: int = 128,
 ) -> Params:
-    """Parameters of a field on points of `dimension` values.
+    """Initial parameters of a field on points of `dimension` values.
 
-    Weights and biases are uniform within 1 / sqrt(inputs), as PyTorch's linear layers begin.
+    Weights and biases are uniform within 1 / sqrt(inputs), as in PyTorch's linear layers.
 
     Args:
       hidden: units between g's two layers.
-      projection: values of a representation; 0 takes the points as they are, without g and out.
+      projection: values of a representation; 0 uses the points themselves, without g and out.
       score_hidden: hidden units of the scoring MLP.
     """
     keys = jax.random.split(key, 5)
@@ -98,8 +99,8 @@ def drift(params: Params, sets: Sets, self_pairs: str) -> jax.Array:
     """V(x; positives, negatives): [C, N, D].
 
     Args:
-      self_pairs: one of SELF_PAIRS, what the negatives begin with. An argument, never guessed
-        from the sets' sizes.
+      self_pairs: one of SELF_PAIRS, what the negatives begin with. An argument, not inferred from
+        the sizes of the sets.
     """
     return drifts([params], [sets], self_pairs)[0]
 
@@ -107,10 +108,10 @@ def drift(params: Params, sets: Sets, self_pairs: str) -> jax.Array:
 def drifts(
     params: Sequence[Params], sets: Sequence[Sets], self_pairs: str
 ) -> tuple[jax.Array, ...]:
-    """V of one field a feature, each on its own sets: `drift` of each.
+    """`drift` of several features, each with its own field and sets.
 
-    Features whose representations have one shape, as those of projected fields have whatever the
-    points' dimensions, are scored as one batch.
+    Features whose representations have equal shapes are scored as one batch; those of projected
+    fields have, whatever the dimension of the points.
     """
     inputs = [_represented(p, s) for p, s in zip(params, sets, strict=True)]
     alike: dict[Any, list[int]] = {}
@@ -125,16 +126,16 @@ def drifts(
 
 
 def _represented(params: Params, sets: Sets) -> tuple[Params, Sets]:
-    """The scoring network, and the sets as what it sees."""
+    """The scoring network's parameters, and the sets in the representation g."""
     points = (represent(params, as_float(x)) for x in sets[:3])
     return params["score"], Sets(*points, sets.negative_weight)
 
 
 def _update(score: Params, sets: Sets, self_pairs: str) -> jax.Array:
-    """V before the map back, of representations: [C, N, R]."""
+    """V of representations [C, N, R], before the map back to points."""
     pull, pulled = attend(score, sets.x, sets.positives)
     push, pushed = attend(score, sets.x, sets.negatives, sets.negative_weight, self_pairs)
-    # g(x) itself cancels wherever both sets have a member that counts.
+    # g(x) cancels wherever both sets have a member with a weight.
     return (pull - push) - (pulled - pushed) * sets.x
 
 
@@ -145,7 +146,7 @@ def set_operator(
     weight: jax.Array | None = None,
     self_pairs: str = "absent",
 ) -> jax.Array:
-    """S(x, points) of x [C, N, D] and points [C, M, D]: [C, N, D]; 0 of an empty set."""
+    """S(x, points) of x [C, N, D] and points [C, M, D]: [C, N, D]; 0 for an empty set."""
     gx = represent(params, as_float(x))
     total, member = attend(
         params["score"], gx, represent(params, as_float(points)), weight, self_pairs
@@ -191,18 +192,18 @@ def attend(
     """sum_y softmax_y(a(x, y)) g(y) of representations [C, N, R] and [C, M, R].
 
     Args:
-      weight: [C, M], how often each member of the set counts in the softmax; None is ones.
+      weight: [C, M], how many times each member of the set counts in the softmax; None for ones.
       self_pairs: one of SELF_PAIRS.
 
     Returns:
-      The sums [C, N, R], and [C, N, 1], 1 where x has any member to attend to and 0 where it has
-      none, whose sum is 0.
+      The sums [C, N, R], and [C, N, 1], which is 1 where x has any member to attend to; elsewhere
+      it and the sum are 0.
 
     Raises:
-      ValueError: another value of self_pairs, or a set too small to begin with x.
+      ValueError: self_pairs is unknown, or the set is too small to begin with x.
     """
     if self_pairs not in SELF_PAIRS:
-        raise ValueError(f"self_pairs = {self_pairs!r} is not one of {', '.join(SELF_PAIRS)}")
+        raise ValueError(f"unknown self_pairs {self_pairs!r}; use one of {', '.join(SELF_PAIRS)}")
     if self_pairs != "absent" and gy.shape[1] < gx.shape[1]:
         raise ValueError(
             f"self_pairs = {self_pairs!r}, but a set of {gy.shape[1]} points cannot begin with "
@@ -213,7 +214,7 @@ def attend(
     logits = _logits(score, gx, gy, pairs.distances(gx, gy, self_pairs != "absent"))
     if weight is None:
         weight = jnp.ones(gy.shape[:2], logits.dtype)
-    weight = jnp.broadcast_to(weight[:, None, :], logits.shape)
+    weight = jnp.broadcast_to(weight[:, None, :], logits.shape)  # [C, N, M]
     if self_pairs == "masked":
         weight = jnp.where(pairs.own_pairs(logits), 0.0, weight)
     counts = weight > 0
@@ -227,7 +228,11 @@ def attend(
 
 
 def _logits(score: Params, gx: jax.Array, gy: jax.Array, distance: jax.Array) -> jax.Array:
-    """a(x, y) without its last bias: [C, N, M]."""
+    """a(x, y) without its last bias: [C, N, M].
+
+    With the first layer's kernel [W_x; W_y; W_d; w], its input [g(x), g(y), g(y) - g(x), |.|] gives
+    (W_x - W_d) g(x) + (W_y + W_d) g(y) + w |g(y) - g(x)| + bias.
+    """
     size = gx.shape[-1]
     weights, bias = score["hidden"]["kernel"], score["hidden"]["bias"]
     of_x, of_y, of_difference, of_distance = jnp.split(weights, [size, 2 * size, 3 * size])
@@ -245,8 +250,8 @@ def _score_pairs(
 ) -> jax.Array:
     """The MLP's second layer on all pairs: [C, N, H], [C, M, H] and [C, N, M] to [C, N, M].
 
-    Of many pairs a block of x's rows is in memory at a time, in the backward pass as well, which
-    computes it again.
+    If there are many pairs, one block of x's rows is in memory at a time, also in the backward
+    pass, which recomputes it.
     """
     groups, n, m = distance.shape
     block = BLOCK_SIZE.get(jax.default_backend(), BLOCK_SIZE_ELSEWHERE)
@@ -260,7 +265,7 @@ def _score_pairs(
         return _score_block(block[0], hidden_y, block[1], of_distance, out)
 
     logits = jax.lax.map(score, tuple(blocks))
-    return jnp.moveaxis(logits, 0, 1).reshape(groups, -1, m)[:, :n]
+    return jnp.moveaxis(logits, 0, 1).reshape(groups, -1, m)[:, :n]  # [C, N, M]
 
 
 @jax.custom_vjp
@@ -278,8 +283,8 @@ def _score_block(
 def _pair_hidden(
     hidden_x: jax.Array, hidden_y: jax.Array, distance: jax.Array, of_distance: jax.Array
 ) -> jax.Array:
-    """[C, N, M, H]. Groups first: with x's rows in front a step takes twice the time on a CPU."""
-    of_pair = distance[..., None] * of_distance.reshape(1, 1, 1, -1)
+    """[C, N, M, H]. Groups first: with x's rows first a step takes twice the time on a CPU."""
+    of_pair = distance[..., None] * of_distance.reshape(1, 1, 1, -1)  # [C, N, M, H]
     return hidden_x[:, :, None] + hidden_y[:, None] + of_pair
 
 
@@ -288,13 +293,16 @@ def _score_forward(*inputs: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]
 
 
 def _score_backward(inputs: tuple[jax.Array, ...], upstream: jax.Array) -> tuple[jax.Array, ...]:
-    """By hand, because XLA would work out the pairs' tensor anew for each of its five sums."""
+    """By hand, because XLA would recompute the pairs' tensor for each of its five sums.
+
+    d gelu(h) / dh = Phi(h) + h phi(h), with the normal density phi.
+    """
     *_, distance, of_distance, out = inputs
     hidden = _pair_hidden(*inputs[:4])
     cdf = _normal_cdf(hidden)
     density = jnp.exp(-0.5 * jnp.square(hidden)) * (2.0 * math.pi) ** -0.5
     slope = upstream[..., None] * out.reshape(1, 1, 1, -1) * (cdf + hidden * density)
-    slope, activation = jax.lax.optimization_barrier((slope, hidden * cdf))
+    slope, activation = jax.lax.optimization_barrier((slope, hidden * cdf))  # [C, N, M, H]
     return (
         jnp.sum(slope, axis=2),
         jnp.sum(slope, axis=1),
@@ -308,7 +316,7 @@ _score_block.defvjp(_score_forward, _score_backward)
 
 
 def _in_blocks(x: jax.Array, rows: int) -> jax.Array:
-    """[C, N, ...] as [blocks, C, rows, ...], the last block filled up with zeros."""
+    """x [C, N, ...] as [blocks, C, rows, ...]; the last block is padded with zeros."""
     groups, n, *rest = x.shape
     x = jnp.pad(x, [(0, 0), (0, -n % rows)] + [(0, 0)] * len(rest))
-    return jnp.moveaxis(x.reshape(groups, -1, rows, *rest), 1, 0)
+    return jnp.moveaxis(x.reshape(groups, -1, rows, *rest), 1, 0)  # [blocks, C, rows, ...]

@@ -1,9 +1,9 @@
-"""What a learned field is trained on: how near its step brings a set to a distribution.
+"""The objective of a learned field: how close its step brings a set to a distribution.
 
 The energy distance of two distributions (Szekely and Rizzo, J. Stat. Plan. Inference 143(8), 2013)
-is 2 E|x - y| - E|x - x'| - E|y - y'|, and 0 only where they agree. From two sets it is estimated
-without bias, by leaving out the pairs of a point with itself, so an estimate may be negative; with
-those pairs it is the distance of the two empirical distributions.
+is 2 E|x - y| - E|x - x'| - E|y - y'|; it is 0 only if they are equal. Without the pairs of a point
+with itself, the estimate from two sets is unbiased and may be negative; with those pairs it is the
+distance of the two empirical distributions.
 
 Sets are [C, N, D], values [C]. Everything is differentiable, also where points coincide.
 """
@@ -15,10 +15,10 @@ from drifting.fields import pairs
 
 
 def energy_distance(x: jax.Array, y: jax.Array, own_pairs: bool = False) -> jax.Array:
-    """Of x [C, N, D] and y [C, M, D], N and M at least 2: [C].
+    """The energy distance [C] of x [C, N, D] and y [C, M, D], with N and M at least 2.
 
     Args:
-      own_pairs: of a point with itself count (V statistic), and the bias of the finite sets stays.
+      own_pairs: includes the pairs of a point with itself (V statistic), which biases the estimate.
     """
     own = _mean_own_distance(x, own_pairs) + _mean_own_distance(y, own_pairs)
     return 2.0 * _mean_distance(x, y) - own
@@ -29,9 +29,9 @@ def guided_energy_distance(
 ) -> jax.Array:
     """The energy distance of x [C, N, D] to the guided target s p(y) - (s - 1) p(unconditional).
 
-    Such a set is where the kernel field with unconditional negatives comes to rest (Deng et al.,
-    "Generative Modeling via Drifting", arXiv:2602.04770, on classifier-free guidance): there the
-    mixture of x and unconditional data equals p(y). At s = 1 it is `energy_distance`.
+    The kernel field with unconditional negatives vanishes at this target (Deng et al., "Generative
+    Modeling via Drifting", arXiv:2602.04770, on classifier-free guidance): there the mixture of x
+    and unconditional data equals p(y). At s = 1 it is `energy_distance`.
 
     Args:
       y: [C, P, D] real points of the class.

@@ -1,7 +1,7 @@
-"""The MeanFlow objective as pure functions, of which flow matching is the case r = t.
+"""The MeanFlow objective as pure functions; flow matching is the special case r = t.
 
 Geng et al., "Mean Flows for One-step Generative Modeling" (arXiv:2505.13447). The mean velocity
-over [r, t] is u(z_t, r, t) = 1 / (t - r) int_r^t v(z_s, s) ds (eq. 3), and satisfies
+over [r, t] is u(z_t, r, t) = 1 / (t - r) int_r^t v(z_s, s) ds (eq. 3), and it satisfies
 u = v - (t - r) du/dt along the path (eq. 6). A network is a function (z [B, ...], t [B], h [B]) of
 the state at the *later* time t and of h = t - r.
 """
@@ -22,7 +22,7 @@ def mean_velocity(
     """u(z, r, t) and its total derivative du/dt, in one forward-mode pass (eq. 8).
 
     Args:
-      tangent: dz/dt [B, ...], the velocity that z moves with; r stays.
+      tangent: dz/dt [B, ...], the velocity of z; r is constant.
     """
 
     def of(z: jax.Array, r: jax.Array, t: jax.Array) -> jax.Array:
@@ -42,7 +42,7 @@ def squared_error(u: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def adaptive(error: jax.Array, power: float, epsilon: float) -> jax.Array:
-    """error / stopgrad(error + epsilon)^power, [B], the paper's adaptive weight: 0 is none."""
+    """error / stopgrad(error + epsilon)^power, [B]: the paper's adaptive weight, off at power 0."""
     return error / jax.lax.stop_gradient(error + epsilon) ** power
 
 
@@ -55,11 +55,11 @@ def guided_velocity(
     kappa: float,
     window: tuple[float, float],
 ) -> jax.Array:
-    """The velocity of the guided field, which training then regresses on (the paper's appendix).
+    """The velocity of the guided field, on which training regresses (the paper's appendix).
 
-    omega v + (1 - omega - kappa) u(z, t, t | null) + kappa u(z, t, t | class) for t within the
-    window, ends included; v outside. Sampling then needs one evaluation, not two. It acts like
-    guidance of strength omega / (1 - kappa).
+    omega v + (1 - omega - kappa) u(z, t, t | null) + kappa u(z, t, t | class) for t in the window,
+    ends included; v outside. Sampling then needs one evaluation instead of two. The effect is that
+    of guidance of strength omega / (1 - kappa).
 
     Args:
       v: e - x, [B, ...].

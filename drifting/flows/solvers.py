@@ -1,8 +1,8 @@
-"""Ways to follow a velocity field with any number of steps, and what they cost.
+"""Solvers that follow a velocity field in a given number of steps, and their cost.
 
-N steps are N: they end at the last time exactly, and each evaluates the *instantaneous* velocity.
-(A system that this one is compared with took N + 1 steps of 1 / N, and asked its network for the
-mean velocity over [t, 1] instead.) NFE counts evaluations of the field.
+N steps end exactly at the last time, and each evaluates the *instantaneous* velocity. (A system
+that this one is compared with takes N + 1 steps of 1 / N and evaluates the mean velocity over
+[t, 1] instead.) NFE counts evaluations of the field.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,18 @@ Field = Callable[[jax.Array, jax.Array], jax.Array]  # (z [B, ...], t scalar) ->
 
 
 def euler(f: Field, z: jax.Array, t: jax.Array, dt: jax.Array) -> jax.Array:
-    """Order 1, one evaluation."""
+    """z + dt f(z, t): order 1, one evaluation."""
     return z + dt * f(z, t)
 
 
 def heun(f: Field, z: jax.Array, t: jax.Array, dt: jax.Array) -> jax.Array:
-    """Order 2, the explicit trapezoid rule, two evaluations."""
+    """The explicit trapezoidal rule: order 2, two evaluations."""
     first = f(z, t)
     return z + 0.5 * dt * (first + f(z + dt * first, t + dt))
 
 
 def rk4(f: Field, z: jax.Array, t: jax.Array, dt: jax.Array) -> jax.Array:
-    """Order 4, the classical Runge-Kutta step, four evaluations."""
+    """The classical Runge-Kutta step: order 4, four evaluations."""
     k1 = f(z, t)
     k2 = f(z + 0.5 * dt * k1, t + 0.5 * dt)
     k3 = f(z + 0.5 * dt * k2, t + 0.5 * dt)
@@ -33,7 +33,7 @@ def rk4(f: Field, z: jax.Array, t: jax.Array, dt: jax.Array) -> jax.Array:
     return z + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
 
 
-SOLVERS = {"euler": (euler, 1), "heun": (heun, 2), "rk4": (rk4, 4)}  # step, evaluations of a step
+SOLVERS = {"euler": (euler, 1), "heun": (heun, 2), "rk4": (rk4, 4)}  # step, evaluations per step
 
 
 def solve(
@@ -47,14 +47,14 @@ def solve(
     """Follows dz/dt = f(z, t) from `start` to `end` in equal steps of a solver of SOLVERS.
 
     Returns:
-      z at the end [B, ...], and the states on the way, [steps + 1, B, ...], the first being z
-      itself. What a jitted caller does not use is not kept.
+      z at the end [B, ...], and all states on the way, [steps + 1, B, ...], the first of which is z
+      itself. A jitted caller that does not use the latter does not keep them in memory.
 
     Raises:
-      ValueError: an unknown solver, or fewer than one step.
+      ValueError: the solver is unknown, or there is fewer than one step.
     """
     if name not in SOLVERS:
-        raise ValueError(f"unknown solver {name!r}; known are {', '.join(SOLVERS)}")
+        raise ValueError(f"unknown solver {name!r}; use one of {', '.join(SOLVERS)}")
     step, _ = SOLVERS[name]
     return follow(lambda z, t, s: step(f, z, t, s - t), z, steps, start, end)
 
@@ -66,10 +66,10 @@ def follow(
     start: float = 1.0,
     end: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """As `solve`, with any way to `advance` z from time t to time s: (z, t, s) -> z."""
+    """As `solve`, with any function `advance`, (z, t, s) -> z, from time t to the next time s."""
     if steps < 1:
-        raise ValueError(f"{steps} steps lead nowhere: ask for one or more")
-    # From exact ends, not from sums of a rounded step.
+        raise ValueError(f"cannot sample in {steps} steps: ask for one or more")
+    # Between exact ends; sums of a rounded step would miss the last one.
     times = jnp.linspace(start, end, steps + 1, dtype=z.dtype)
 
     def one(z, interval):
@@ -77,7 +77,7 @@ def follow(
         return z, z
 
     last, way = jax.lax.scan(one, z, (times[:-1], times[1:]))
-    return last, jnp.concatenate([z[None], way])
+    return last, jnp.concatenate([z[None], way])  # [B, ...] and [steps + 1, B, ...]
 
 
 def evaluations(name: str, steps: int) -> int:

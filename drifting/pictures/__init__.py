@@ -1,15 +1,15 @@
-"""Pictures for people, as PNG, GIF and MP4; importing them loads neither matplotlib nor JAX.
+"""Pictures as PNG, GIF and MP4; importing this package loads neither matplotlib nor JAX.
 
     grids      images side by side
-    samples    samples in the form that a path asks for
+    samples    samples as a picture, arrays or a folder
     curves     values over training steps
-    confusion  true classes by predicted ones
+    confusion  true classes by predicted classes
     spread     values over seeds
-    plane      points, fields and paths of the plane
-    film       points and grids that move
+    plane      points, fields and paths in the plane
+    film       animations of points and of grids
     figures    what all plots share
 
-Others say `pictures.plot_lines`, and `from drifting.pictures import film` where something moves.
+Use `pictures.plot_lines`, and `from drifting.pictures import film` for animations.
 """
 
 from drifting.pictures.confusion import plot_confusion

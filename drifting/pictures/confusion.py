@@ -1,4 +1,4 @@
-"""Which classes a classifier takes for which."""
+"""The confusion matrix of a classifier."""
 
 import os
 from collections.abc import Sequence
@@ -7,14 +7,13 @@ import numpy as np
 
 from drifting.pictures import figures
 
-_MOST_LABELS = 20  # classes with names and numbers
+_MOST_LABELS = 20  # with more classes, names and numbers are left out
 
 
 def plot_confusion(counts: np.ndarray, class_names: Sequence[str], path: str | os.PathLike) -> None:
     """Draws counts [K, K], true class by predicted class, as shares of each true class in %.
 
-    The shares are written into the cells, and the classes beside them, where there is room: up to
-    20 classes.
+    With up to 20 classes the shares are written into the cells, and the class names on the axes.
     """
     counts = np.asarray(counts)
     shares = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

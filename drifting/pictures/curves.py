@@ -13,17 +13,17 @@ from drifting.pictures import figures
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_DOTS = 60  # of a line
-_LEGEND_WIDTH = 90  # letters of a line of names
+_MOST_DOTS = 60  # a longer line has none
+_LEGEND_WIDTH = 90  # characters in a line of the legend
 
 
 def plot_metric_vs_step(rows: Iterable[Mapping[str, str]], path: str | os.PathLike) -> None:
     """Draws the Frechet distance over training steps from rows of fid_metrics.csv.
 
-    One line for each group of data set, split, features and their resize, guidance scale, sampler,
-    weights and number of samples: scores of different groups are not comparable. Several seeds of
-    one step are dots, and the line goes through their mean. Raises ValueError where no row has a
-    Frechet distance.
+    There is one line per data set, split, features and their resize, guidance scale, sampler,
+    weights and number of samples: scores that differ in one of these are not comparable. Several
+    seeds of one step are dots, and the line goes through their mean. Raises ValueError if no row
+    has a Frechet distance.
     """
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
@@ -41,9 +41,9 @@ def plot_lines(
     ylabel: str,
     log_scale: bool = False,
 ) -> None:
-    """Draws each named (steps [N], values [N]) as a line of one plot, through the mean of a step.
+    """Draws each named (steps [N], values [N]) as a line through the mean of each step.
 
-    The values themselves are dots, unless they are so many that dots would be a band. Values that
+    The values themselves are dots, unless there are so many that the dots would merge. Values that
     are not finite leave a gap.
     """
     figure = figures.make(7.0, 4.2)
@@ -77,11 +77,11 @@ def _group_name(row: Mapping[str, str]) -> str:
 def plot_curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | os.PathLike
 ) -> None:
-    """Draws each named (steps [N], values [N]) in a small panel of its own, side by side.
+    """Draws each named (steps [N], values [N]) in its own small panel, side by side.
 
-    `val_<name>`, measured on held-out images, and `<name>_real`, of real data in the samples'
-    place, share the panel of `<name>`. Values that are not finite leave a gap. Raises ValueError
-    for no series.
+    `val_<name>`, measured on held-out images, and `<name>_real`, measured on real data instead of
+    samples, share the panel of `<name>`. Values that are not finite leave a gap. Raises ValueError
+    if there are no series.
     """
     if not series:
         raise ValueError("no series to draw")
@@ -109,17 +109,17 @@ def plot_curves(
 
 
 def _curve_label(name: str) -> str:
-    """Beside the other curve of its panel."""
+    """The label of a curve, which tells it from the other curves in its panel."""
     if name.startswith("val_"):
         return "held out"
     return "real data" if name.endswith("_real") else "training"
 
 
 def _plain_log_ticks(axes: "Axes") -> None:
-    """Distances as people write them, 20 or 0.031, between the powers of ten as well."""
+    """Labels ticks of a log axis with plain numbers, 20 or 0.031, also between powers of ten."""
     from matplotlib.ticker import LogFormatter
 
-    class Plain(LogFormatter):  # it chooses which ticks have room for a label, and rounds 0.031
+    class Plain(LogFormatter):  # LogFormatter chooses the ticks with a label, but rounds 0.031
         def __call__(self, value, position=None):
             return f"{value:.4g}" if super().__call__(value, position) else ""
 

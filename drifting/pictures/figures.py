@@ -1,4 +1,4 @@
-"""What all plots share: a figure, few lines of scaffold, and how it is saved."""
+"""What all plots share: how a figure is created, simplified and saved."""
 
 import io
 import os
@@ -13,14 +13,14 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plo
 
 def make(width: float, height: float, dpi: int = 120) -> "Figure":
     """An empty figure of width x height inches."""
-    # The figure object alone: pyplot keeps every figure alive and may ask for a display.
+    # Without pyplot, which keeps every figure alive and may need a display.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
 def tidy(axes: "Axes") -> None:
-    """Few lines of scaffold, and steps as 5k and 1M so that their labels never touch."""
+    """Removes the frame, adds a pale grid, and labels steps as 5k and 1M so that they fit."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -30,7 +30,7 @@ def tidy(axes: "Axes") -> None:
 
 
 def save(figure: "Figure", path: str | os.PathLike) -> None:
-    """Saves a figure as PNG, whole or not at all."""
+    """Saves a figure as PNG, atomically."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     write_atomically(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""Moving pictures as GIF or MP4: points and fields of the plane, and grids of images, over time."""
+"""Animations as GIF or MP4: points and fields in the plane, and grids of images, over time."""
 
 import io
 import os
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-_GRID_WIDTH = 256  # pixels, at least: noise hardly compresses, so that a GIF is as large as it is
+_GRID_WIDTH = 256  # pixels, the least: noise hardly compresses, so every pixel counts in a GIF
 _COLOURS = 128  # of a GIF
-_LAST_MS = 1000  # that the last frame stays
-_TRAIL_ALPHA = 0.6  # of a trail where it is youngest
-_MANY = 500  # points, whose dots are smaller
+_LAST_MS = 1000  # how long the last frame stays
+_TRAIL_ALPHA = 0.6  # of the newest part of a trail
+_MANY = 500  # more points than this have smaller dots
 
 
 class VideoError(UserError):
@@ -35,13 +35,13 @@ class VideoError(UserError):
 
 
 class Moving(NamedTuple):
-    """Points on their way in T frames, and a field about them.
+    """Points that move in T frames, and a field around them.
 
     Attributes:
-      way: [T, N, 2].
+      way: [T, N, 2], the points in each frame.
       goal: [M, 2], drawn pale.
-      places: of the field's arrows, [G, 2]; None without a field.
-      arrows: [T, G, 2].
+      places: [G, 2], where the arrows of the field are; None without a field.
+      arrows: [T, G, 2], the field in each frame.
     """
 
     way: np.ndarray
@@ -62,29 +62,29 @@ def save_animation(
     length_name: str = "",
     frame_ms: int = 160,
 ) -> None:
-    """Saves points on their way, a panel each, as the GIF or MP4 that the path names.
+    """Saves moving points, with one panel per name, as a GIF or MP4, by the suffix of the path.
 
-    Frame t shows the points at way[t]; the last stays longer.
+    Frame t shows the points at way[t]; the last frame stays longer.
 
     Args:
-      captions: one a frame; its number if none are given.
-      plane: points [P, 2] around which the plane is shown, and the rest is cut off; if not given,
-        all that there are.
-      trail: frames for which the way behind a point stays to be seen, fading.
-      side: of a panel, in inches.
-      length_name: what the colours of a field's arrows are.
+      captions: one per frame; by default the number of the frame.
+      plane: points [P, 2] that the axes cover, and what is outside is cut off; by default all
+        points.
+      trail: number of frames for which the path behind a point stays visible, fading.
+      side: width of a panel in inches.
+      length_name: label of the colour scale of a field's arrows.
 
     Raises:
-      ValueError: ways of different lengths, or not a caption a frame.
+      ValueError: the panels have different numbers of frames, or captions do not match the frames.
       VideoError: see `save_frames`.
     """
     lengths = {title: len(moving.way) for title, moving in panels.items()}
     if len(set(lengths.values())) != 1:
-        raise ValueError(f"ways need equally many steps, got {lengths}")
+        raise ValueError(f"all panels need the same number of frames, got {lengths}")
     count = next(iter(lengths.values()))
     captions = captions or [f"step {frame}" for frame in range(count)]
     if len(captions) != count:
-        raise ValueError(f"{len(captions)} captions for {count} frames")
+        raise ValueError(f"{len(captions)} captions for {count} frames: give one per frame")
     if plane is None:
         plane = np.concatenate([s.reshape(-1, 2) for m in panels.values() for s in (m.way, m.goal)])
     figure, all_axes = plane_lib.planes(list(panels), columns, side, plane, dpi=80)
@@ -98,7 +98,7 @@ def save_animation(
         plane_lib.add_length_bar(figure, drawn[0].arrows, all_axes, length_name)
     title = figure.suptitle(captions[0], fontsize=9)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # else panels move by a pixel between frames
+    figure.set_layout_engine("none")  # otherwise panels move by a pixel between frames
     frames = []
     for frame, caption in enumerate(captions):
         for panel in drawn:
@@ -109,7 +109,7 @@ def save_animation(
 
 
 class _Panel:
-    """What is drawn once, and moved from frame to frame."""
+    """The artists of one panel, drawn once and updated in each frame."""
 
     def __init__(self, axes: "Axes", moving: Moving, trail: int, colours: object):
         self._moving = moving
@@ -132,7 +132,7 @@ class _Panel:
 
 
 def _empty_trail(axes: "Axes", length: int) -> "list[LineCollection]":
-    """A set of lines for each age of a trail's parts, youngest first."""
+    """Empty line collections of a trail, one per age of its parts, newest first."""
     from matplotlib.collections import LineCollection
 
     shades = _TRAIL_ALPHA * (1.0 - np.arange(length) / max(length, 1))
@@ -145,10 +145,10 @@ def _empty_trail(axes: "Axes", length: int) -> "list[LineCollection]":
 def save_grids(
     images: np.ndarray, path: str | os.PathLike, captions: Sequence[str], frame_ms: int = 160
 ) -> None:
-    """Saves images uint8 [T, rows, columns, H, W, C], a captioned grid a frame.
+    """Saves images uint8 [T, rows, columns, H, W, C] as frames, each a grid with a caption.
 
     Raises:
-      ValueError: not a caption a frame, or images that make no grid (`grids.grid_picture`).
+      ValueError: captions do not match the frames, or the images are refused by `grid_picture`.
       VideoError: see `save_frames`.
     """
     grids = (grid_picture(grid, width=_GRID_WIDTH) for grid in images)
@@ -157,7 +157,7 @@ def save_grids(
 
 
 def _captioned(picture: Image.Image, text: str) -> Image.Image:
-    """With a line of text above it."""
+    """The picture with a line of text above it."""
     top = FONT_SIZE + 8
     whole = Image.new("RGB", (picture.width, picture.height + top), "white")
     whole.paste(picture, (0, top))
@@ -177,25 +177,28 @@ def _rendered(figure: "Figure") -> Image.Image:
 
 
 def save_frames(frames: Sequence[Image.Image], path: str | os.PathLike, frame_ms: int) -> None:
-    """Saves RGB pictures of one size as X.gif, which begins again after a second, or X.mp4.
+    """Saves RGB pictures of one size as X.gif, which repeats, or X.mp4; the last stays a second.
+
+    Not by matplotlib's writers: they render frames from figures, and their GIF has a new palette in
+    each frame, which makes it about 45 % larger and its colours flicker.
 
     Raises:
-      ValueError: another kind of file.
-      VideoError: an MP4 without ffmpeg, or ffmpeg failed.
+      ValueError: the path has another suffix.
+      VideoError: there is no ffmpeg for an MP4, or it failed.
     """
     kinds = {".gif": _gif, ".mp4": _mp4}
     kind = pathlib.Path(path).suffix
     if kind not in kinds:
-        raise ValueError(f"{path}: moving pictures are saved as {' or '.join(kinds)}")
+        raise ValueError(f"{path}: animations are saved as {' or '.join(kinds)}")
     write_atomically(path, kinds[kind](frames, frame_ms))
 
 
 def _gif(frames: Sequence[Image.Image], frame_ms: int) -> bytes:
-    """All frames share the colours of a few of them, so that nothing flickers."""
+    """All frames share one palette, made from a few of them, so that nothing flickers."""
     some = [frames[i] for i in np.linspace(0, len(frames) - 1, 5).round().astype(int)]
     palette = Image.fromarray(np.concatenate(some)).quantize(_COLOURS)
     colours = np.reshape(palette.getpalette()[: 3 * _COLOURS], (-1, 3))
-    colours[np.all(colours > 245, axis=1)] = 255  # the paper, and not a mean of it and its edges
+    colours[np.all(colours > 245, axis=1)] = 255  # white paper, not its mean with pale edges
     palette.putpalette(colours.ravel().tolist())
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [frame_ms] * (len(frames) - 1) + [_LAST_MS]
@@ -207,10 +210,10 @@ def _gif(frames: Sequence[Image.Image], frame_ms: int) -> bytes:
 
 
 def ffmpeg() -> str:
-    """The program ffmpeg: the system's, or that of the package imageio-ffmpeg.
+    """The path of ffmpeg: the system's, or that of the package imageio-ffmpeg.
 
     Raises:
-      VideoError: there is neither.
+      VideoError: neither is installed.
     """
     found = shutil.which("ffmpeg")
     if found:
@@ -222,17 +225,17 @@ def ffmpeg() -> str:
     except (ImportError, RuntimeError):
         raise VideoError(
             "MP4 needs ffmpeg, which is not on the PATH: install it, or `pip install "
-            "imageio-ffmpeg`, which brings one (the extra `video`); GIF needs nothing"
+            "imageio-ffmpeg`, which includes it (the extra `video`); GIF needs nothing"
         ) from None
 
 
 def _mp4(frames: Sequence[Image.Image], frame_ms: int) -> bytes:
-    """H.264 in the colours that browsers and slides play, for which sides must be even."""
+    """H.264 in yuv420p, which browsers and slides play; it needs even sides."""
     frames = [*frames, *[frames[-1]] * (_LAST_MS // frame_ms)]
     size = f"{frames[0].width}x{frames[0].height}"
     raw = b"".join(frame.tobytes() for frame in frames)
     with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "out.mp4"  # a file, as ffmpeg goes back in it at the end
+        out = pathlib.Path(folder) / "out.mp4"  # a file, because ffmpeg seeks back in it at the end
         command = [
             ffmpeg(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size,
             "-r", f"1000/{frame_ms}", "-i", "-", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white",

@@ -12,7 +12,7 @@ from drifting.core.files import write_atomically
 
 FONT_SIZE = 13
 INK = (60, 60, 60)
-_WIDTH = 400  # pixels, at least
+_WIDTH = 400  # pixels, the least
 
 
 def save_grid(
@@ -34,9 +34,9 @@ def grid_picture(
 ) -> Image.Image:
     """Images uint8 [rows, columns, H, W, C], C = 1 or 3, in one picture with thin gaps.
 
-    They are enlarged by a whole factor, each pixel a square, to `width` pixels or more in all.
-    Raises ValueError for another dtype or shape, and for headings that are not one a row or one a
-    column.
+    They are enlarged by a whole factor, each pixel to a square, to a total of at least `width`
+    pixels. Raises ValueError for another dtype or shape, and for a number of headings other than
+    that of the rows or columns.
     """
     if images.dtype != np.uint8 or images.ndim != 5 or images.shape[-1] not in (1, 3):
         raise ValueError(
@@ -46,27 +46,31 @@ def grid_picture(
     rows, columns = images.shape[:2]
     for headings, count in ((row_headings, rows), (column_headings, columns)):
         if len(headings) not in (0, count):
-            raise ValueError(f"{len(headings)} headings for {count} rows or columns: {headings}")
+            raise ValueError(
+                f"{len(headings)} headings for {count} rows or columns; give one for each: "
+                f"{headings}"
+            )
     scale = max(1, math.ceil(width / (columns * images.shape[3])))
     canvas, gap = _tiled(images, scale)
     return _with_headings(canvas, gap, rows, columns, row_headings, column_headings)
 
 
 def in_rows(images: np.ndarray, columns: int) -> np.ndarray:
-    """[N, ...] as [rows, columns, ...], the last row filled up with white."""
+    """Images uint8 [N, ...] as [rows, columns, ...]; the last row is padded with white."""
     rows = math.ceil(len(images) / columns)
     grid = np.full((rows * columns, *images.shape[1:]), 255, np.uint8)
     grid[: len(images)] = images
-    return grid.reshape(rows, columns, *images.shape[1:])
+    return grid.reshape(rows, columns, *images.shape[1:])  # [rows, columns, ...]
 
 
 def _tiled(images: np.ndarray, scale: int) -> tuple[Image.Image, int]:
-    """The enlarged images on white with a gap of `gap` pixels around each; returns it and gap."""
+    """A sheet of the enlarged images with white gaps around each, and the gap in pixels."""
     images = images.repeat(scale, axis=2).repeat(scale, axis=3)
     rows, columns, height, width, channels = images.shape
     gap = max(1, min(height, width) // 24)
     padded = np.full((rows, columns, height + gap, width + gap, channels), 255, np.uint8)
     padded[:, :, :height, :width] = images
+    # [rows * (H + gap), columns * (W + gap), C]
     sheet = padded.transpose(0, 2, 1, 3, 4).reshape(rows * (height + gap), -1, channels)
     sheet = np.pad(sheet, ((gap, 0), (gap, 0), (0, 0)), constant_values=255)
     return Image.fromarray(np.broadcast_to(sheet, (*sheet.shape[:2], 3)).copy()), gap
@@ -80,7 +84,7 @@ def _with_headings(
     row_headings: Sequence[str],
     column_headings: Sequence[str],
 ) -> Image.Image:
-    """The sheet with headings to its left and above it, each centred on its row or column."""
+    """The sheet with headings on its left and above it, each centred on its row or column."""
     font = ImageFont.load_default(FONT_SIZE)
     left = math.ceil(max(map(font.getlength, row_headings))) + 10 if row_headings else 0
     top = FONT_SIZE + 8 if column_headings else 0
@@ -98,7 +102,7 @@ def _with_headings(
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
-    """Saves one picture as PNG, whole or not at all."""
+    """Saves one picture as PNG, atomically."""
     content = io.BytesIO()
     picture.save(content, format="PNG", optimize=True)
     write_atomically(path, content.getvalue())

@@ -15,17 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.quiver import Quiver
 
-GOAL, POINTS = "0.72", "C3"  # colours: where points should go, and they
-_NOISE = "C0"  # colour of points at the beginning of their way
-_LEAST_REAL = 1000  # points that say where samples should be
-_MOST_PATHS = 300  # lines of a picture
+GOAL, POINTS = "0.72", "C3"  # colours of real points, and of generated ones
+_NOISE = "C0"  # colour of points at the start of their path
+_LEAST_REAL = 1000  # real points drawn behind fewer samples
+_MOST_PATHS = 300  # lines per panel
 
 
 def plot_points(points: np.ndarray, reference: np.ndarray | None, path: str | os.PathLike) -> None:
-    """Draws samples [N, 2] over the first of real points [M, 2], pale: as many, or 1,000 of few.
+    """Draws samples [N, 2] over the first max(N, 1,000) of real points [M, 2], which are pale.
 
-    The plane that is shown is that of the real points, where they are given; how many samples are
-    outside is said.
+    The axes cover the real points, if they are given; the title tells how many samples are outside.
     """
     reference = points if reference is None else reference[: max(len(points), _LEAST_REAL)]
     figure, (axes,) = planes([""], 1, 4.5, reference)
@@ -40,7 +39,7 @@ def plot_points(points: np.ndarray, reference: np.ndarray | None, path: str | os
 
 
 class VectorField(NamedTuple):
-    """Arrows at places of the plane, and two sets of dots there.
+    """Arrows at places in the plane, and two sets of points.
 
     Attributes:
       places, arrows: [G, 2].
@@ -59,7 +58,7 @@ def plot_vector_fields(
 ) -> None:
     """Draws fields in panels of equal axes, `columns` in a row.
 
-    Arrows are of one length, so that weak ones have a direction too; the colour is the length.
+    All arrows have one length, so that weak ones show their direction; colours tell the lengths.
     """
     everything = np.concatenate([s for f in panels.values() for s in (f.places, f.points, f.goal)])
     figure, all_axes = planes(list(panels), columns, 2.9, everything)
@@ -73,17 +72,17 @@ def plot_vector_fields(
 
 
 def colours_of_lengths(arrows: Iterable[np.ndarray]) -> "Normalize":
-    """The scale of colours for arrows, each [..., 2]: the longest 2 % of all share the last one."""
+    """The colour scale of arrows, each [..., 2]; the longest 2 % share its last colour."""
     from matplotlib.colors import PowerNorm
 
     lengths = np.concatenate([np.linalg.norm(a, axis=-1).ravel() for a in arrows])
-    return PowerNorm(0.5, 0.0, np.percentile(lengths, 98))  # weak ones differ as well
+    return PowerNorm(0.5, 0.0, np.percentile(lengths, 98))  # the root tells weak ones apart
 
 
 def draw_arrows(
     axes: "Axes", places: np.ndarray, arrows: np.ndarray, colours: "Normalize"
 ) -> "Quiver":
-    """Arrows [G, 2] of one length about their places [G, 2]; `turn_arrows` changes them."""
+    """Draws arrows [G, 2] of one length, centred on places [G, 2]; `turn_arrows` updates them."""
     nothing = np.zeros(len(places))
     drawn = axes.quiver(
         *places.T, nothing, nothing, nothing, cmap="viridis", norm=colours,
@@ -94,7 +93,7 @@ def draw_arrows(
 
 
 def turn_arrows(drawn: "Quiver", arrows: np.ndarray) -> None:
-    """Shows other arrows [G, 2] at the same places: their directions, and lengths as colours."""
+    """Updates drawn arrows to [G, 2] at the same places: directions, and colours by length."""
     lengths = np.linalg.norm(arrows, axis=-1)
     drawn.set_UVC(*(arrows / np.maximum(lengths, 1e-12)[:, None]).T, lengths)
 
@@ -102,33 +101,33 @@ def turn_arrows(drawn: "Quiver", arrows: np.ndarray) -> None:
 def add_length_bar(
     figure: "Figure", arrows: "Quiver", all_axes: "Sequence[Axes]", name: str
 ) -> None:
-    """The scale of the arrows' colours, beside all panels."""
+    """Adds the colour scale of the arrows, next to all panels."""
     bar = figure.colorbar(arrows, ax=all_axes, extend="max", shrink=0.7, aspect=30)
     bar.set_label(name, fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
 
 def plot_paths(
-    ways: Mapping[str, np.ndarray],
+    paths: Mapping[str, np.ndarray],
     goal: np.ndarray,
     plane: np.ndarray,
     path: str | os.PathLike,
 ) -> None:
-    """Draws ways [T, N, 2] of points as lines, a panel each, from where they begin to their end.
+    """Draws paths [T, N, 2] of points as lines from start to end, with one panel per name.
 
-    Of more than 300 points the first are drawn.
+    Only the first 300 points are drawn.
 
     Args:
       goal: [M, 2], drawn pale.
-      plane: points [P, 2] around which the plane is shown, and the rest is cut off.
+      plane: points [P, 2] that the axes cover; what is outside is cut off.
     """
-    figure, all_axes = planes(list(ways), len(ways), 3.6, plane)
-    for axes, way in zip(all_axes, ways.values(), strict=True):
-        way = way[:, :_MOST_PATHS]
+    figure, all_axes = planes(list(paths), len(paths), 3.6, plane)
+    for axes, states in zip(all_axes, paths.values(), strict=True):
+        states = states[:, :_MOST_PATHS]
         axes.plot(*goal.T, ".", color=GOAL, markersize=3)
-        axes.plot(*way.transpose(2, 0, 1), color="black", alpha=0.3, linewidth=0.6)
-        axes.plot(*way[0].T, ".", color=_NOISE, markersize=3, label="noise")
-        axes.plot(*way[-1].T, ".", color=POINTS, markersize=3, label="samples")
+        axes.plot(*states.transpose(2, 0, 1), color="black", alpha=0.3, linewidth=0.6)
+        axes.plot(*states[0].T, ".", color=_NOISE, markersize=3, label="noise")
+        axes.plot(*states[-1].T, ".", color=POINTS, markersize=3, label="samples")
     handles = all_axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", fontsize=8, frameon=False, ncols=2)
     figures.save(figure, path)
@@ -137,7 +136,7 @@ def plot_paths(
 def planes(
     titles: Sequence[str], columns: int, side: float, everything: np.ndarray, dpi: int = 120
 ) -> "tuple[Figure, list[Axes]]":
-    """Panels that all show the plane around `everything` [N, 2], with equal axes."""
+    """A figure with one panel per title, all with equal axes that cover `everything` [N, 2]."""
     low, high = everything.min(axis=0), everything.max(axis=0)
     margin = 0.04 * (high - low).max()
     shape = (high - low + 2 * margin)[1] / (high - low + 2 * margin)[0]

@@ -1,4 +1,4 @@
-"""Samples in the form that a path asks for: a picture, arrays, or a folder of images."""
+"""Samples as a picture, arrays, or a folder of images, depending on the path."""
 
 import io
 import os
@@ -23,16 +23,16 @@ def save_samples(
     out: str | os.PathLike,
     reference: np.ndarray | None = None,
 ) -> None:
-    """Saves samples with int32 labels [N] in the form that `out` asks for.
+    """Saves samples with int32 labels [N] in the form that the suffix of `out` selects.
 
-    Images uint8 [N, H, W, C]. X.png: a grid, ten to a row. X.npz: arrays `images` and `labels`.
+    Images uint8 [N, H, W, C]. X.png: a grid, ten per row. X.npz: arrays `images` and `labels`.
     Anything else: a folder of PNG files <number>_<label>.png.
 
-    Points float32 [N, 2]. X.png: a scatter plot, over the real points `reference` [M, 2] where
-    they are given. X.npz: arrays `points` and `labels`. Anything else: a folder with points.npz.
+    Points float32 [N, 2]. X.png: a scatter plot, over the real points `reference` [M, 2] if they
+    are given. X.npz: arrays `points` and `labels`. Anything else: a folder with points.npz.
 
     Args:
-      space: what the samples are.
+      space: the space of the samples, images or points.
     """
     from input_pipeline.space import Points  # imports JAX, which no other picture needs
 

@@ -1,4 +1,4 @@
-"""Values that differ by chance, such as over seeds, with their means and deviations."""
+"""Values that vary by chance, such as over seeds, with their means and standard deviations."""
 
 import math
 import os
@@ -18,9 +18,9 @@ def plot_spread(
     path: str | os.PathLike,
     ylabel: str,
 ) -> None:
-    """Draws values [N] by panel, series (a colour each) and category (along x), such as seeds.
+    """Draws values [N], such as of seeds, by panel, series (colour) and category (along x).
 
-    Each value is a pale dot, their mean a diamond with an error bar of one sample standard
+    Each value is a pale dot, and their mean a diamond with an error bar of one sample standard
     deviation. Every panel has its own scale.
     """
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
@@ -46,7 +46,7 @@ def plot_spread(
 def _draw_spread(
     axes: "Axes", panel: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str]
 ) -> None:
-    """One panel; `names` of all series give each its colour and its place beside the others."""
+    """Draws one panel; a series has its colour and its shift along x by its place in `names`."""
     categories = list(dict.fromkeys(label for series in panel.values() for label in series))
     apart = 0.6 / len(names)
     for series, by_category in panel.items():
@@ -54,7 +54,7 @@ def _draw_spread(
         places = [(categories.index(c), v) for c, v in by_category.items() if len(v)]
         shift = (turn - (len(names) - 1) / 2) * apart
         for x, values in places:
-            seeds = np.full(len(values), x + shift - 0.15 * apart)  # beside their mean
+            seeds = np.full(len(values), x + shift - 0.15 * apart)  # left of their mean
             axes.plot(seeds, values, ".", color=f"C{turn}", alpha=0.5, markersize=5)
         x = [x + shift + 0.15 * apart for x, _ in places]
         means = [np.mean(values) for _, values in places]

@@ -1,1 +1,1 @@
-"""Networks trained elsewhere: files of weights, and what they become here."""
+"""Networks trained elsewhere: their weight files, converted to the networks of models/."""

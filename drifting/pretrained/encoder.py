@@ -1,4 +1,4 @@
-"""Encoders from files of other programs: torchvision's classifiers."""
+"""Encoders from weight files of other libraries: torchvision's classifiers."""
 
 import hashlib
 from typing import Any
@@ -14,7 +14,7 @@ from models import registry
 from models.activations import Activations
 
 PREFIX = "torch:"
-# Of ImageNet's pixels in [0, 1], as torchvision's weights expect them.
+# Statistics of ImageNet's pixels in [0, 1], with which torchvision's weights expect images.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -23,19 +23,19 @@ def from_torchvision(name: str, image_shape: tuple[int, ...], precision: str) ->
     """The encoder `torch:<network>:<file>` with torchvision's ImageNet weights.
 
     Args:
-      name: the file is .pth or .safetensors.
+      name: `torch:<network>:<file>`, where the file is .pth or .safetensors.
       image_shape: [H, W, C] of the images to encode.
-      precision: `float32` or `bfloat16`, of the computation.
+      precision: of the computation, `float32` or `bfloat16`.
 
     Raises:
-      ConfigError: there is no such network, or it is for other images.
-      WeightsError: the file is missing or of another network.
+      ConfigError: the network is unknown, or the images do not have 3 channels.
+      WeightsError: the file is missing or belongs to another network.
     """
     _, network_name, file = name.split(":", 2) if name.count(":") >= 2 else (None, "", "")
     known = registry.names("classifier")
     one_of("method.encoder (torch:<network>:<file>)", network_name, known)
     if len(image_shape) != 3 or image_shape[2] != 3:
-        raise ConfigError(f"{name} expects images of 3 channels, not {tuple(image_shape)}")
+        raise ConfigError(f"{name} encodes images of 3 channels, not of shape {tuple(image_shape)}")
     state = torchvision.read(file)
     variables = torchvision.to_variables(network_name, state)
     num_classes, size = torchvision.sizes(network_name, state)
@@ -53,7 +53,7 @@ def from_torchvision(name: str, image_shape: tuple[int, ...], precision: str) ->
 
 
 def digest(parameters: Any) -> str:
-    """SHA-256 of all leaves in the tree's order, cut to 20 digits."""
+    """The first 20 digits of the SHA-256 of all leaves in the tree's order."""
     total = hashlib.sha256()
     for leaf in jax.tree.leaves(jax.device_get(parameters)):
         total.update(np.ascontiguousarray(leaf).tobytes())

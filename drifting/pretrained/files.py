@@ -1,4 +1,4 @@
-"""Weights in files: flat dicts of NumPy arrays, from PyTorch's or our own format."""
+"""Weight files: flat dicts of NumPy arrays, from PyTorch's format or safetensors."""
 
 import os
 import pathlib
@@ -16,22 +16,22 @@ Reader = Callable[[pathlib.Path], dict[str, np.ndarray]]
 
 
 class WeightsError(UserError):
-    """Weights that are missing or cannot be used; the message says what to do."""
+    """Weights are missing or cannot be used; the message says what to do."""
 
 
 def read(path: str | os.PathLike, readers: Mapping[str, Reader], advice: str) -> dict:
-    """The arrays of a file, by the reader of its ending.
+    """The arrays of a file, read by the reader for its suffix.
 
     Args:
-      readers: by ending, as ".pth".
-      advice: how to get the file, for the message where there is none.
+      readers: by suffix, such as ".pth".
+      advice: how to get the file, for the message if it is missing.
 
     Raises:
-      WeightsError: there is no such file, it has another ending, or it cannot be read.
+      WeightsError: the file is missing, has another suffix, or cannot be read.
     """
     path = pathlib.Path(path)
     if path.suffix not in readers:
-        raise WeightsError(f"{path}: weights are files {', '.join(readers)}")
+        raise WeightsError(f"{path}: unknown kind of weight file; use one of {', '.join(readers)}")
     if not path.is_file():
         raise WeightsError(f"no weights at {path}; {advice}")
     try:
@@ -41,17 +41,17 @@ def read(path: str | os.PathLike, readers: Mapping[str, Reader], advice: str) ->
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError,
             pickle.UnpicklingError, safetensors.SafetensorError) as error:  # fmt: skip
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is truncated or no file of weights: {reason}") from error
+        raise WeightsError(f"{path} is truncated or not a weight file: {reason}") from error
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """A state dict of tensors; nothing but tensors is unpickled."""
+    """A PyTorch state dict; nothing but tensors is unpickled."""
     try:
         import torch
     except ImportError as error:
         raise WeightsError(
-            f"{path} needs PyTorch to be read: pip install -e '.[torch]', or convert it on "
-            "another machine and take the .safetensors file"
+            f"reading {path} needs PyTorch: pip install -e '.[torch]', or convert the file to "
+            ".safetensors on another machine"
         ) from error
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {key: value.numpy() for key, value in state.items()}
@@ -63,7 +63,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def write(state: dict[str, np.ndarray], path: str | os.PathLike) -> None:
-    """Writes a state as safetensors, whole or not at all."""
+    """Writes a state as safetensors, atomically."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: np.ascontiguousarray(value, np.float32) for key, value in state.items()}

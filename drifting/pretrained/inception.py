@@ -1,6 +1,6 @@
-"""Weights of models/inception.py: from the PyTorch port, from TensorFlow's graph, as safetensors.
+"""Weights of models/inception.py: from the PyTorch port, TensorFlow's graph, or safetensors.
 
-Inside, a state is a flat dict of arrays by the port's names: `<layer>.conv.weight` [O, I, H, W],
+A state is a flat dict of arrays by the port's names: `<layer>.conv.weight` [O, I, H, W],
 `<layer>.bn.weight`, `.bias`, `.running_mean`, `.running_var` [O], `fc.weight` [1008, 2048] and
 `fc.bias` [1008].
 """
@@ -28,7 +28,7 @@ URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
     "pt_inception-2015-12-05-6726825d.pth"
 )
-URL_SHA256_PREFIX = "6726825d"  # torch.hub's convention: the name ends in the hash's beginning
+URL_SHA256_PREFIX = "6726825d"  # torch.hub's convention: the file name ends in the hash's prefix
 
 _BATCH_NORM = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
@@ -40,7 +40,7 @@ def default_path() -> pathlib.Path:
 
 @functools.cache
 def _parameters() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """The port's name of each parameter: its path in the model, and its shape there."""
+    """Each parameter's path and shape in the model, by the port's name."""
     images = jnp.zeros((1, inception.IMAGE_SIZE, inception.IMAGE_SIZE, 3))
     shapes = jax.eval_shape(inception.InceptionV3().init, jax.random.key(0), images)["params"]
     found = {}
@@ -57,12 +57,12 @@ def _parameters() -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
 
 
 def _port_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The port's shape of a parameter: convolutions [O, I, H, W], matrices [out, in]."""
+    """The shape of a parameter in the port: convolutions [O, I, H, W], matrices [out, in]."""
     return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]
 
 
 def state_shapes() -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array of a state."""
+    """The shape of each array of a state, by name."""
     return {key: _port_shape(shape) for key, (_, shape) in sorted(_parameters().items())}
 
 
@@ -70,7 +70,7 @@ def to_params(state: dict[str, np.ndarray]) -> dict[str, Any]:
     """The model's parameters, float32, from a state.
 
     Raises:
-      WeightsError: arrays are missing or of another shape; the first are named.
+      WeightsError: arrays are missing or have another shape; the message names the first.
     """
     expected = state_shapes()
     missing = [key for key in expected if key not in state]
@@ -91,10 +91,10 @@ def to_params(state: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """A state from a file: .pth (the PyTorch port), .pb (TensorFlow's graph) or .safetensors.
+    """Reads a state from .pth (the PyTorch port), .pb (TensorFlow's graph) or .safetensors.
 
     Raises:
-      WeightsError: there is no such file, or it cannot be read.
+      WeightsError: the file is missing or cannot be read, or it has other weights.
     """
     readers = {
         ".pth": files.read_torch,
@@ -107,13 +107,13 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 HOW = (
-    "get them with `python scripts/fetch_inception.py`, or from a file with its --from FILE; "
-    "without them `--features pixels` can be scored"
+    "get them with `python scripts/fetch_inception.py`, or convert a file with its --from FILE; "
+    "`--features pixels` can be scored without them"
 )
 
 
 def digest(params: Any) -> str:
-    """SHA-256 over all parameters in the order of their names; the same from every file format."""
+    """SHA-256 of all parameters in the order of their names; the same for every file format."""
     total = hashlib.sha256()
     for path, leaf in sorted(traverse_util.flatten_dict(params).items()):
         total.update("/".join(path).encode())
@@ -125,7 +125,7 @@ def digest(params: Any) -> str:
 
 
 def _graph_scopes() -> Iterable[tuple[str, str]]:
-    """(name in the port, scope in the graph) of every convolution."""
+    """Yields (name in the port, scope in the graph) of every convolution."""
     stem = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
     for i, name in enumerate(stem):
         yield name, _numbered("conv", i)
@@ -176,12 +176,12 @@ def _graph_scopes() -> Iterable[tuple[str, str]]:
 
 
 def _numbered(name: str, i: int) -> str:
-    """TensorFlow's way to tell equal names apart: conv, conv_1, conv_2."""
+    """The i-th of equal names as TensorFlow makes them unique: conv, conv_1, conv_2."""
     return f"{name}_{i}" if i else name
 
 
 def _read_graph(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The constants of the frozen graph `classify_image_graph_def.pb` of 2015-12-05."""
+    """The state of the frozen graph `classify_image_graph_def.pb` of 2015-12-05."""
     constants = tensorflow_graph.constants(path.read_bytes())
     parts = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
              "running_var": "moving_variance"}  # fmt: skip
@@ -190,7 +190,8 @@ def _read_graph(path: pathlib.Path) -> dict[str, np.ndarray]:
         "fc.bias": constants["softmax/biases"],
     }
     for layer, scope in _graph_scopes():
-        state[f"{layer}.conv.weight"] = constants[f"{scope}/conv2d_params"].transpose(3, 2, 0, 1)
+        kernel = constants[f"{scope}/conv2d_params"]  # [H, W, I, O]
+        state[f"{layer}.conv.weight"] = kernel.transpose(3, 2, 0, 1)
         for ours, theirs in parts.items():
             state[f"{layer}.bn.{ours}"] = constants[f"{scope}/batchnorm/{theirs}"]
     return state

@@ -1,98 +1,58 @@
-"""Reads the float constants of a frozen TensorFlow graph without TensorFlow.
+"""Reads the float32 constants of a frozen TensorFlow graph, a protocol buffer, by NumPy alone."""
 
-Protocol-buffer wire format of GraphDef (tensorflow/core/framework/graph.proto): a message is a
-row of (field number, value), so five field numbers are all that has to be known.
-"""
-
-import math
-from collections.abc import Iterator
+import collections
 
 import numpy as np
 
-NODE = 1  # GraphDef.node
-NAME, OP, ATTRIBUTES = 1, 2, 5  # NodeDef
-KEY, VALUE = 1, 2  # an entry of NodeDef.attr
-TENSOR = 8  # AttrValue.tensor
-DTYPE, SHAPE, CONTENT, FLOATS = 1, 2, 4, 5  # TensorProto
+# Field numbers of tensorflow/core/framework/{graph,node_def,attr_value,tensor}.proto.
+NODE, NAME, OP, ATTRIBUTES = 1, 1, 2, 5  # GraphDef.node; of NodeDef
+KEY, VALUE, TENSOR = 1, 2, 8  # of an entry of NodeDef.attr; AttrValue.tensor
+DTYPE, SHAPE, CONTENT, FLOATS, FLOAT32 = 1, 2, 4, 5, 1  # of TensorProto; DataType
 DIMENSION, SIZE = 2, 1  # TensorShapeProto.dim, .Dim.size
-FLOAT32 = 1
 
 
 def constants(graph: bytes) -> dict[str, np.ndarray]:
-    """The float32 arrays of all Const nodes by node name.
-
-    Raises:
-      ValueError: the bytes are not a whole graph.
-    """
+    """The float32 arrays of all Const nodes by node name. Raises ValueError for a damaged graph."""
     found = {}
-    for number, node in _fields(memoryview(graph)):
-        if number != NODE:
-            continue
-        name, op, tensor = "", b"", None
-        for number, value in _fields(node):
-            if number == NAME:
-                name = bytes(value).decode()
-            elif number == OP:
-                op = bytes(value)
-            elif number == ATTRIBUTES:
-                entry = dict(_fields(value))
-                if bytes(entry[KEY]) == b"value":
-                    tensor = dict(_fields(entry[VALUE])).get(TENSOR)
-        if op == b"Const" and tensor is not None:
-            array = _tensor(tensor)
-            if array is not None:
-                found[name] = array
+    try:
+        for node in map(_fields, _fields(memoryview(graph))[NODE]):
+            if node[OP] == [b"Const"]:
+                attributes = [e for e in map(_fields, node[ATTRIBUTES]) if e[KEY] == [b"value"]]
+                tensor = _fields(_fields(attributes[0][VALUE][0])[TENSOR][0])
+                if tensor[DTYPE] == [FLOAT32]:
+                    found[str(node[NAME][0], "utf-8")] = _array(tensor)
+    except (LookupError, TypeError, OverflowError) as error:
+        raise ValueError(f"the graph is damaged: {error}") from error
     return found
 
 
-def _tensor(message: memoryview) -> np.ndarray | None:
-    """A float32 tensor; None for another type."""
-    shape, content, dtype = (), b"", None
-    for number, value in _fields(message):
-        if number == DTYPE:
-            dtype = value
-        elif number == SHAPE:
-            dims = [d for n, d in _fields(value) if n == DIMENSION]
-            shape = tuple(dict(_fields(d)).get(SIZE, 0) for d in dims)
-        elif number in (CONTENT, FLOATS):
-            content = value  # packed floats have the bytes of a tensor's content
-    if dtype != FLOAT32:
-        return None
-    array = np.frombuffer(content, "<f4")
-    if array.size == 1 and math.prod(shape) > 1:
-        array = np.broadcast_to(array, math.prod(shape))  # one value stands for all
-    return array.reshape(shape)
+def _array(tensor: dict[int, list]) -> np.ndarray:
+    dimensions = [_fields(d)[SIZE] for shape in tensor[SHAPE] for d in _fields(shape)[DIMENSION]]
+    shape = tuple(size[0] if size else 0 for size in dimensions)
+    array = np.frombuffer(b"".join(tensor[CONTENT] or tensor[FLOATS]), "<f4")
+    # A single value is the value of all elements.
+    return np.broadcast_to(array[0], shape) if array.size == 1 else array.reshape(shape)
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, value) of a message: integers, and everything else as bytes."""
-    at = 0
+def _fields(message: memoryview) -> dict[int, list]:
+    """The values by field number: integers, and anything else as bytes."""
+    found, at = collections.defaultdict(list), 0
     while at < len(message):
         tag, at = _varint(message, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if wire == 2:
-            length, at = _varint(message, at)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"not a graph: wire type {wire}")
-        if at + length > len(message):
-            raise ValueError("the graph is truncated")
-        yield number, message[at : at + length]
-        at += length
+        number, wire_type = divmod(tag, 8)
+        length, start = {1: (8, at), 5: (4, at)}.get(wire_type) or _varint(message, at)
+        at = start + length if wire_type else start
+        if wire_type not in (0, 1, 2, 5) or at > len(message):
+            raise ValueError("the graph is truncated or damaged")
+        found[number].append(message[start:at] if wire_type else length)
+    return found
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(message):
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
+    """The integer at `at`, of at most ten bytes of seven bits each, and where it ends."""
+    value = 0
+    for i, byte in enumerate(message[at : at + 10]):
+        value |= (byte & 0x7F) << 7 * i
         if byte < 0x80:
-            return value, at
-        shift += 7
-    raise ValueError("the graph is truncated")
+            return value, at + i + 1
+    raise ValueError("the graph is truncated or damaged: an integer does not end")

@@ -1,7 +1,7 @@
-"""Weights of torchvision's classifiers in the networks of models/classifiers.py.
+"""Weights of torchvision's classifiers for the networks of models/classifiers.py.
 
 A state is torchvision's state dict as NumPy arrays: convolutions [O, I, H, W], matrices [out, in].
-A state trained with a stem for small images has the same names.
+A network with a stem for small images has the same names.
 """
 
 import functools
@@ -20,9 +20,9 @@ from drifting.pretrained import files
 from drifting.pretrained.files import WeightsError
 from models import classifiers, mobilenet_v2, registry
 
-# Sizes whose stems have kernels of different shapes: those of ImageNet and those of small images.
+# Image sizes whose stems have kernels of different shapes: ImageNet's and small images'.
 _IMAGE_SIZES = (224, 32)
-_PLACE = {"conv": 0, "norm": 1}  # of a convolution and its norm in a Sequential
+_PLACE = {"conv": 0, "norm": 1}  # index of a convolution and its norm in a Sequential
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
@@ -48,7 +48,7 @@ def _resnet_layer(module: str, *rest: str) -> str:
 
 
 def _mobilenet_layer(module: str, *rest: str) -> str:
-    """torchvision's name of a layer of MobileNetV2; blocks are counted through all stages."""
+    """torchvision's name of a layer of MobileNetV2, which numbers blocks across all stages."""
     counts = [blocks for _, _, blocks, _ in mobilenet_v2.STAGES]
     if module == "classifier":
         return "classifier.1"
@@ -57,15 +57,15 @@ def _mobilenet_layer(module: str, *rest: str) -> str:
         return f"features.{index}.{_PLACE[rest[0]]}"
     stage, block = _block_of(module)
     layer, part = rest
-    # The first stage does not expand, so that its layers come one earlier.
+    # The first stage does not expand, so its layers have an index one lower.
     place = ("expand", "depthwise", "project").index(layer) - (stage == 1)
-    # The projection and its norm are in no Sequential of their own.
+    # The projection and its norm do not have a Sequential of their own.
     inner = place + _PLACE[part] if layer == "project" else f"{place}.{_PLACE[part]}"
     return f"features.{sum(counts[: stage - 1]) + block}.conv.{inner}"
 
 
 def _convnext_layer(module: str, *rest: str) -> str:
-    """torchvision's name of a layer of ConvNeXt; stages and what is between them alternate."""
+    """torchvision's name of a layer of ConvNeXt, where stages and downsampling alternate."""
     fixed = {
         "stem_conv": "features.0.0",
         "stem_norm": "features.0.1",
@@ -90,7 +90,7 @@ def _layer_names(name: str) -> Callable[..., str]:
 
 @functools.cache
 def _leaves(name: str, num_classes: int, image_size: int) -> dict[str, tuple[tuple, tuple]]:
-    """torchvision's name of each array: its path in the variables, and its shape there."""
+    """Each array's path and shape in the variables, by torchvision's name."""
     network = classifiers.create(name, num_classes, image_size)
     images = jnp.zeros((1, image_size, image_size, 3))
     init = functools.partial(network.init, train=False)
@@ -104,17 +104,17 @@ def _leaves(name: str, num_classes: int, image_size: int) -> dict[str, tuple[tup
 
 
 def _state_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """torchvision's shape of an array."""
+    """The shape of an array in torchvision."""
     if path[-1] == "layer_scale":
         return (*shape, 1, 1)
     return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape[::-1]
 
 
 def state_shapes(name: str, num_classes: int, image_size: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array of a state of the classifier `name`.
+    """The shape of each array of a state of the classifier `name`, by name.
 
     Raises:
-      ValueError: there is no such classifier.
+      ValueError: the classifier is unknown.
     """
     leaves = _leaves(name, num_classes, image_size)
     return {key: _state_shape(path, shape) for key, (path, shape) in leaves.items()}
@@ -124,18 +124,19 @@ def _to_ours(array: np.ndarray) -> np.ndarray:
     array = np.asarray(array, np.float32)
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
-    return array.ravel() if array.ndim == 3 else array.T  # [C, 1, 1] is a layer scale
+    return array.ravel() if array.ndim == 3 else array.T  # a layer scale is [C, 1, 1]
 
 
 def to_variables(name: str, state: dict[str, np.ndarray]) -> dict[str, Any]:
     """`{"params": ..., "batch_stats": ...}`, float32, of the classifier `name` at width 1.
 
     Raises:
-      ValueError: there is no such classifier.
-      WeightsError: arrays are missing, not expected or of another shape; the first are named.
+      ValueError: the classifier is unknown.
+      WeightsError: arrays are missing, unexpected or have another shape; the message names the
+        first.
     """
     num_classes, image_size = sizes(name, state)
-    # PyTorch's count of training batches is of no use where the momentum is fixed.
+    # PyTorch's count of training batches is not used, as the momentum is fixed.
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     _check(name, state, state_shapes(name, num_classes, image_size))
     leaves = _leaves(name, num_classes, image_size)
@@ -144,14 +145,14 @@ def to_variables(name: str, state: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def sizes(name: str, state: dict[str, np.ndarray]) -> tuple[int, int]:
-    """The number of classes, and an image size of the stem, that a state's own shapes tell.
+    """The number of classes, and an image size with the state's stem, inferred from its shapes.
 
     Raises:
-      ValueError: there is no such classifier.
+      ValueError: the classifier is unknown.
     """
     known = registry.names("classifier")
     if name not in known:
-        raise ValueError(f"no classifier {name!r}{did_you_mean(name, known)}")
+        raise ValueError(f"unknown classifier {name!r}{did_you_mean(name, known)}")
     last = f"{_layer_names(name)('classifier')}.bias"
     (num_classes,) = np.shape(state.get(last)) or (1000,)
     size = max(_IMAGE_SIZES, key=lambda size: _agreement(name, num_classes, size, state))
@@ -159,7 +160,7 @@ def sizes(name: str, state: dict[str, np.ndarray]) -> tuple[int, int]:
 
 
 def _agreement(name: str, num_classes: int, image_size: int, state: dict[str, np.ndarray]) -> int:
-    """How many arrays have the shape that they have for images of this size."""
+    """How many arrays of the state have the shape expected for images of this size."""
     expected = state_shapes(name, num_classes, image_size)
     return sum(np.shape(state.get(key)) == shape for key, shape in expected.items())
 
@@ -179,10 +180,10 @@ def _check(name: str, state: dict[str, np.ndarray], expected: dict[str, tuple[in
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """A state from a file: .pth (PyTorch's state dict) or .safetensors.
+    """Reads a state from a file: .pth (PyTorch's state dict) or .safetensors.
 
     Raises:
-      WeightsError: there is no such file, or it cannot be read.
+      WeightsError: the file is missing or cannot be read.
     """
     readers = {".pth": files.read_torch, ".safetensors": files.read_safetensors}
     return files.read(path, readers, "save torchvision's state dict there with torch.save")

@@ -13,13 +13,13 @@ from models.layers.norms import norm
 Dtype = Any
 Initializer = nn.initializers.Initializer
 
-# He et al., arXiv:1502.01852, for ReLU, by what a convolution feeds; a depthwise one counts all
-# of its channels, as in torchvision.
+# He et al., arXiv:1502.01852, for ReLU, by fan-out; that of a depthwise convolution counts all of
+# its channels, as in torchvision.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def conv3x3(features: int, dtype: Dtype, init: Initializer, name: str, stride: int = 1) -> nn.Conv:
-    """A 3x3 convolution, made inside a module; stride 1 keeps the size and 2 halves it."""
+    """A 3x3 convolution, created inside a module; stride 1 keeps the size and 2 halves it."""
     return nn.Conv(features, (3, 3), stride, padding=1, dtype=dtype, kernel_init=init, name=name)
 
 
@@ -27,9 +27,9 @@ class ConvNorm(nn.Module):
     """Square convolution without bias, norm, activation; stride 1 keeps the size.
 
     Attributes:
-      groups: of channels that are convolved apart; all of them make it depthwise.
+      groups: number of groups of channels that are convolved separately; one per channel makes the
+        convolution depthwise.
       norm: a kind of `norm`.
-      activation: None for none.
     """
 
     features: int
@@ -60,7 +60,7 @@ class ConvNorm(nn.Module):
 def windows(
     x: jax.Array, kernel: tuple[int, int], stride: int, padding: tuple[int, int], fill: float = 0.0
 ) -> Iterator[jax.Array]:
-    """What a window [kh, kw] sees of x [B, H, W, C]: for each of its places, row by row, a map."""
+    """The strided views of x [B, H, W, C] under a kernel [kh, kw]: one per tap, row by row."""
     (kh, kw), (ph, pw) = kernel, padding
     x = jnp.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill)
     batch, height, width, channels = x.shape
@@ -78,12 +78,12 @@ def convolve_by_product(
     """A convolution as one matrix product over all windows: XLA's own is half as fast on CPUs."""
     size, features = kernel.shape[:2], kernel.shape[3]
     columns = jnp.concatenate(list(windows(x, size, stride, padding)), axis=-1)
-    flat = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)
-    return flat.reshape(*columns.shape[:3], features)
+    flat = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)  # [B h w, O]
+    return flat.reshape(*columns.shape[:3], features)  # [B, h, w, O]
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """x [B, H, W, C] with a kernel [kh, kw, C, O], padded by zeros on both sides."""
+    """Convolves x [B, H, W, C], padded with zeros on both sides, with a kernel [kh, kw, C, O]."""
 
     def native(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(

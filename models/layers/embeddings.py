@@ -1,7 +1,7 @@
-"""What a network is told in addition to its input, as one vector per sample.
+"""Embeddings of the fields of a condition, as one vector per sample.
 
-All of it is float32: it costs one row per sample, and MeanFlow lives on small differences of times.
-Throughout, t and h are float32 [B], the time and the length of the interval that ends there.
+They are float32: they cost one row per sample, and MeanFlow depends on small differences of times.
+Throughout, t and h are float32 [B], the time and the length of the interval that ends at t.
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from models.conditions import STYLE_CODES
 from models.layers.dense import Dense
 
-FEATURES = 256  # of a number
+FEATURES = 256  # Fourier features of a number
 TIME_MAX_PERIOD = 10000.0  # times are not scaled: features vary by one radian over [0, 1]
 GUIDANCE_MAX_PERIOD = 10.0
 
@@ -26,7 +26,7 @@ def fourier_features(value: jax.Array, features: int, max_period: float) -> jax.
     """Cosines, then sines, of `value` [B] at geometric frequencies 1 to 1/max_period: [B, F]."""
     half = features // 2
     frequencies = jnp.exp(-jnp.log(max_period) * jnp.arange(half, dtype=jnp.float32) / half)
-    angles = value.astype(jnp.float32)[:, None] * frequencies[None, :]
+    angles = value.astype(jnp.float32)[:, None] * frequencies[None, :]  # [B, F / 2]
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
@@ -36,7 +36,7 @@ def time_features(time: jax.Array) -> jax.Array:
 
 
 def guidance_features(guidance: jax.Array) -> jax.Array:
-    """Fourier features of a scale of guidance [B]: [B, FEATURES]."""
+    """Fourier features of a guidance scale [B]: [B, FEATURES]."""
     return fourier_features(guidance, FEATURES, GUIDANCE_MAX_PERIOD)
 
 
@@ -47,20 +47,20 @@ def sinusoidal(value: jax.Array, features: int) -> jax.Array:
     takes cosines first and then swaps the halves, which is the same.
 
     Raises:
-      ValueError: `features` is odd or less than 4, so there are no two frequencies.
+      ValueError: `features` is odd, or less than the 4 that two frequencies need.
     """
     if features % 2 or features < 4:
-        raise ValueError(f"{features} features of a time; choose an even number from 4 on")
+        raise ValueError(f"{features} features of a time; choose an even number of at least 4")
     half = features // 2
     exponents = jnp.arange(half, dtype=jnp.float32) / (half - 1)
     frequencies = jnp.exp(-math.log(TIME_MAX_PERIOD) * exponents)
-    angles = value.astype(jnp.float32)[:, None] * frequencies[None]
+    angles = value.astype(jnp.float32)[:, None] * frequencies[None]  # [B, F / 2]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 def with_time_planes(z: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
-    """z [B, H, W, C] and two constant planes, r = t - h and t, beside it: [B, H, W, C + 2]."""
-    times = jnp.stack([t - h, t], axis=-1)[:, None, None, :]
+    """z [B, H, W, C] with two constant planes appended, r = t - h and t: [B, H, W, C + 2]."""
+    times = jnp.stack([t - h, t], axis=-1)[:, None, None, :]  # [B, 1, 1, 2]
     return jnp.concatenate([z, jnp.broadcast_to(times, (*z.shape[:3], 2))], axis=-1)
 
 
@@ -77,14 +77,14 @@ class TwoLayers(nn.Module):
 
 
 def label_row(label: jax.Array | None, num_classes: int, width: int) -> jax.Array:
-    """A row for each label [B] and for the null class, made in a module: [B, width].
+    """The rows [B, width] of labels [B] in a table of all classes and the null class.
 
-    Raises:
-      ValueError: there are no labels.
+    Creates the table in the calling module. Raises ValueError for label None.
     """
     if label is None:
         raise ValueError(
-            f"a network of {num_classes} classes needs labels [B]; {num_classes} is the null label"
+            f"a network of {num_classes} classes needs labels [B]; pass {num_classes}, the null "
+            "class, for samples without a label"
         )
     return nn.Embed(num_classes + 1, width, embedding_init=normal, name="label")(label)
 
@@ -92,28 +92,29 @@ def label_row(label: jax.Array | None, num_classes: int, width: int) -> jax.Arra
 def guidance_row(
     guidance: jax.Array, width: int, kernel_init: nn.initializers.Initializer = normal
 ) -> jax.Array:
-    """The embedding of scales of guidance [B], made in a module: [B, width]."""
+    """The embedding [B, width] of guidance scales [B]; creates its layers in the calling module."""
     return TwoLayers(width, kernel_init, name="guidance")(guidance_features(guidance))
 
 
 def style_row(style: jax.Array, width: int, dtype: Any) -> jax.Array:
-    """The sum of a codebook's rows at the codes [B, 32], made in a module: [B, width].
+    """The sum [B, width] of a codebook's rows at the codes [B, 32].
 
-    As counts of the codes times the codebook: a matrix product, no gather [B, 32, width].
+    Creates the codebook in the calling module. The counts of the codes times the codebook: a matrix
+    product instead of a gather [B, 32, width].
     """
     codebook = nn.Embed(STYLE_CODES, width, embedding_init=normal, name="style")
-    counts = jnp.sum(jax.nn.one_hot(style, STYLE_CODES, dtype=dtype), axis=1)
+    counts = jnp.sum(jax.nn.one_hot(style, STYLE_CODES, dtype=dtype), axis=1)  # [B, STYLE_CODES]
     return counts @ codebook.embedding.astype(dtype)
 
 
 class Conditioning(nn.Module):
-    """The sum of the embeddings of t, h, label and guidance; without labels or guidance, of fewer.
+    """The sum of the embeddings of t, h, and the label and guidance if they are given.
 
-    The condition of the DiT (Peebles and Xie, arXiv:2212.09748), with h as a second time.
+    The conditioning of the DiT (Peebles and Xie, arXiv:2212.09748), with h as a second time.
 
     Attributes:
       num_classes: label `num_classes` is the null class; 0 for no label table.
-      shared_time: one embedding for both of r = t - h and t, instead of one for t, one for h.
+      shared_time: one embedding for both r = t - h and t, instead of one for t and one for h.
     """
 
     num_classes: int
@@ -128,7 +129,7 @@ class Conditioning(nn.Module):
         label: jax.Array | None,
         guidance: jax.Array | None = None,
     ) -> jax.Array:
-        """Float32 [B, hidden_size] of int32 labels and float32 scales of guidance, [B] or None."""
+        """Float32 [B, hidden_size] from int32 labels and float32 guidance scales, [B] or None."""
         t_embed = TwoLayers(self.hidden_size, normal, name="t_embed")
         total = t_embed(time_features(t))
         if self.shared_time:
@@ -143,16 +144,16 @@ class Conditioning(nn.Module):
 
 
 class JointEmbedding(nn.Module):
-    """One network over the features of t and of h beside each other, plus what is known of them.
+    """One network over the concatenated features of t and h, plus augmentation, label and guidance.
 
     The mapping network of the DDPM++ in EDM, with h as a second time. The last activation is left
     to the caller.
 
     Attributes:
-      features: of each of the two times.
+      features: number of features of each of the two times.
       width: of the embedding, D.
       num_classes: label `num_classes` is the null class; 0 for no label table.
-      augment_dim: numbers that tell an image's augmentation; 0 for none.
+      augment_dim: how many numbers describe an image's augmentation; 0 for none.
     """
 
     features: int
@@ -170,7 +171,7 @@ class JointEmbedding(nn.Module):
         guidance: jax.Array | None,
         augment: jax.Array | None,
     ) -> jax.Array:
-        """Float32 [B, D] of int32 labels [B], guidance [B] and augment [B, augment_dim] or None."""
+        """Float32 [B, D] from int32 labels [B], guidance [B], augment [B, augment_dim] or None."""
         x = jnp.concatenate([sinusoidal(t, self.features), sinusoidal(h, self.features)], axis=-1)
         if self.augment_dim:
             x = x + self._augmentation(augment, *x.shape)
@@ -180,19 +181,19 @@ class JointEmbedding(nn.Module):
         return x if guidance is None else x + guidance_row(guidance, self.width, self.kernel_init)
 
     def _augmentation(self, augment: jax.Array | None, batch: int, width: int) -> jax.Array:
-        # Without a bias, zeros say "not augmented", as None does.
+        # Without a bias, zeros mean "not augmented", as None does.
         given = jnp.zeros((batch, self.augment_dim)) if augment is None else augment
         layer = Dense(width, use_bias=False, kernel_init=self.kernel_init, name="augment")
         return layer(given.astype(jnp.float32))
 
 
 class PairEmbedding(nn.Module):
-    """A network for t and one for h, joined by a dense layer, plus a label's row.
+    """A network for t and one for h, joined by a dense layer, plus the label's row.
 
     The last activation is left to the caller.
 
     Attributes:
-      features: of each of the two times.
+      features: number of features of each of the two times.
       width: of the embedding, D.
       num_classes: label `num_classes` is the null class; 0 for no label table.
       shared: one network for the sum of the features of r = t - h and of t instead.
@@ -206,7 +207,7 @@ class PairEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, t: jax.Array, h: jax.Array, label: jax.Array | None) -> jax.Array:
-        """Float32 [B, D] of int32 labels [B]."""
+        """Float32 [B, D] from int32 labels [B]."""
         network = functools.partial(TwoLayers, self.width, self.kernel_init)
         if self.shared:
             both = sinusoidal(t - h, self.features) + sinusoidal(t, self.features)

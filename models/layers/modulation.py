@@ -1,4 +1,4 @@
-"""Adaptive norms: a condition scales and shifts what is normed (adaLN-Zero, arXiv:2212.09748)."""
+"""Adaptive norms: a condition scales and shifts normed values (adaLN-Zero, arXiv:2212.09748)."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Dtype = Any
 
 
 class Modulation(nn.Module):
-    """`parts` vectors [B, D] from a condition [B, D], zero at the start."""
+    """`parts` vectors [B, D] from a condition [B, D], zero at initialisation."""
 
     parts: int
     dtype: Dtype = jnp.float32
@@ -28,6 +28,6 @@ class Modulation(nn.Module):
 
 
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
-    """x [B, ..., D] times (1 + scale) plus shift, both [B, D]."""
-    rows = x.reshape(x.shape[0], -1, x.shape[-1])
+    """x (1 + scale) + shift for x [B, ..., D] and scale and shift [B, D]."""
+    rows = x.reshape(x.shape[0], -1, x.shape[-1])  # [B, N, D]
     return (rows * (1 + scale[:, None, :]) + shift[:, None, :]).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""Normalisation of tokens and maps, in float32 whatever the type of the computation is."""
+"""Normalisation of tokens and maps, in float32 whatever the dtype of the computation."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ Dtype = Any
 
 KINDS = ("batch", "group")
 EPSILON = 1e-5
-MOMENTUM = 0.9  # of the running statistics; PyTorch counts the other part, 0.1
+MOMENTUM = 0.9  # of the running statistics; PyTorch's momentum is 1 - 0.9
 MAX_GROUPS = 32  # Wu and He, arXiv:1803.08494
 
 
 def num_groups(channels: int) -> int:
-    """The largest divisor of `channels` not above 32."""
+    """The largest divisor of `channels` that is at most 32."""
     return max(n for n in range(1, MAX_GROUPS + 1) if channels % n == 0)
 
 
@@ -23,11 +23,11 @@ def norm(kind: str, channels: int, train: bool, dtype: Dtype, name: str) -> nn.M
     """A layer that normalises [B, H, W, C] in float32 and returns `dtype`.
 
     Args:
-      kind: 'batch' (statistics of the batch in training, running ones else; the running variance
-        is the biased one) or 'group' (of an image's groups of channels).
+      kind: 'batch' (statistics of the batch in training, otherwise running ones; the running
+        variance is the biased one) or 'group' (statistics of each image's groups of channels).
 
     Raises:
-      ValueError: another kind.
+      ValueError: the kind is unknown.
     """
     if kind == "batch":
         # No axis_name: under jit the mean over a batch sharded over devices is the global one.
@@ -44,11 +44,11 @@ def norm(kind: str, channels: int, train: bool, dtype: Dtype, name: str) -> nn.M
 
 
 class GroupNorm(nn.Module):
-    """Group norm of [B, H, W, C] with groups of `min_group` channels or more, at most 32 of them.
+    """Group norm of [B, H, W, C] with at most 32 groups of at least `min_group` channels.
 
-    The map itself is never seen as [B, H, W, G, C / G], only its means over space are: on a CPU
-    about half the time of flax's layer, forward and backward. Its count of groups is the published
-    U-Nets' and refuses what it does not divide, where `num_groups` finds one that does.
+    Only the means over space are reshaped to groups, never the map itself: on a CPU this takes
+    about half the time of flax's layer, forward and backward. The number of groups is that of the
+    published U-Nets and must divide the channels; `num_groups` instead finds one that does.
     """
 
     min_group: int
@@ -61,14 +61,14 @@ class GroupNorm(nn.Module):
         groups = max(1, min(MAX_GROUPS, channels // self.min_group))
         if channels % groups:
             raise ValueError(
-                f"{channels} channels are not {groups} equal groups; choose model_channels so "
-                f"that up to {MAX_GROUPS} groups divide every width"
+                f"{channels} channels do not split into {groups} equal groups; choose "
+                f"model_channels so that up to {MAX_GROUPS} groups divide every width"
             )
 
         def over_groups(x: jax.Array) -> jax.Array:
-            """The mean of each group at each of its channels, [B, 1, 1, C]."""
-            means = jnp.mean(x, axis=(1, 2)).reshape(batch, groups, -1)
-            means = jnp.mean(means, axis=-1, keepdims=True)
+            """The mean of each group, repeated for each of its channels, [B, 1, 1, C]."""
+            means = jnp.mean(x, axis=(1, 2)).reshape(batch, groups, -1)  # [B, G, C / G]
+            means = jnp.mean(means, axis=-1, keepdims=True)  # [B, G, 1]
             means = jnp.broadcast_to(means, (batch, groups, channels // groups))
             return means.reshape(batch, 1, 1, channels)
 

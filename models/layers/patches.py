@@ -1,11 +1,11 @@
-"""Images as patches and back: row in the patch, then column, then channel."""
+"""Images to patches and back; values of a patch are in the order row, column, channel."""
 
 import einops
 import jax
 
 
 def fold(images: jax.Array, patch: int) -> jax.Array:
-    """[B, H, W, C] to a map of patches [B, H/p, W/p, p * p * C]."""
+    """Images [B, H, W, C] to a map of patches [B, H/p, W/p, p * p * C]."""
     return einops.rearrange(images, "b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)
 
 
@@ -15,17 +15,17 @@ def unfold(folded: jax.Array, patch: int) -> jax.Array:
 
 
 def patchify(images: jax.Array, patch: int) -> jax.Array:
-    """Square images [B, S, S, C] to tokens [B, (S/p)^2, p * p * C], rows of patches in turn.
+    """Square images [B, S, S, C] to tokens [B, (S/p)^2, p * p * C], row by row.
 
     Raises:
       ValueError: the images are not square, or the patch does not divide them.
     """
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"z has shape {images.shape}, but only square images [B, S, S, C] fit")
+        raise ValueError(f"z has shape {images.shape}; it must be square images [B, S, S, C]")
     if patch < 1 or images.shape[1] % patch:
         raise ValueError(f"patch size {patch} does not divide image size {images.shape[1]}")
     folded = fold(images, patch)
-    return folded.reshape(folded.shape[0], -1, folded.shape[3])
+    return folded.reshape(folded.shape[0], -1, folded.shape[3])  # [B, (S/p)^2, p p C]
 
 
 def unpatchify(tokens: jax.Array, patch: int, size: int) -> jax.Array:

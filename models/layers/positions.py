@@ -1,4 +1,4 @@
-"""Where a token is: rotary positions, and a fixed table of a grid."""
+"""Positions of tokens: rotary embeddings, and a fixed sine-cosine table of a grid."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ MAX_PERIOD = 10000.0
 
 
 def rotate(x: jax.Array) -> jax.Array:
-    """Rotary embedding of x [B, T, H, D] at positions 0 to T - 1, halves rotated.
+    """Rotary embedding of x [B, T, H, D] at positions 0 to T - 1; rotates its halves.
 
     Su et al., arXiv:2104.09864.
     """
@@ -22,16 +22,16 @@ def rotate(x: jax.Array) -> jax.Array:
 
 
 def sincos_table(grid: int, width: int) -> np.ndarray:
-    """Fixed positions of a grid [grid^2, width], rows of the image after each other, float32.
+    """The fixed positions float32 [grid^2, width] of a grid, row by row.
 
-    The first half of the width tells the column and the second the row, each as sines, then
+    The first half of the width encodes the column and the second the row, each as sines, then
     cosines, at geometric frequencies (the two-dimensional table of arXiv:2111.06377).
 
     Raises:
-      ValueError: four does not divide the width.
+      ValueError: the width is not a multiple of 4.
     """
     if width % 4:
-        raise ValueError(f"sincos positions need a width that four divides, not {width}")
+        raise ValueError(f"sincos positions need a width that is a multiple of 4, not {width}")
     quarter = width // 4
     frequencies = MAX_PERIOD ** -(np.arange(quarter) / quarter)
     angles = np.arange(grid)[:, None] * frequencies  # [grid, width / 4]

@@ -1,4 +1,4 @@
-"""Maps [B, H, W, C] of half and of twice the size, with both derivatives of MeanFlow."""
+"""Maps [B, H, W, C] to half and to twice their size, with both derivatives that MeanFlow needs."""
 
 import jax
 import jax.numpy as jnp
@@ -6,31 +6,31 @@ import numpy as np
 
 
 def downsample(x: jax.Array, taps: tuple[float, ...]) -> jax.Array:
-    """Half the size of x [B, H, W, C], smoothed by the filter `taps` along each axis.
+    """Halves the size of x [B, H, W, C], smoothed by the filter `taps` along each axis.
 
     Args:
-      taps: an even number of them, such as (1, 3, 3, 1); only their ratios matter. Beyond the
-        edges x counts as 0 (Karras et al., arXiv:1912.04958, and EDM, arXiv:2206.00364).
+      taps: an even number of weights, such as (1, 3, 3, 1); only their ratios matter. x is 0
+        beyond its edges (Karras et al., arXiv:1912.04958, and EDM, arXiv:2206.00364).
     """
     height, width = x.shape[1:3]
     return _along_both_axes(x, _halving(height, taps), _halving(width, taps))
 
 
 def upsample(x: jax.Array, taps: tuple[float, ...]) -> jax.Array:
-    """Twice the size of x [B, H, W, C]: four times the transpose of `downsample`."""
+    """Doubles the size of x [B, H, W, C]: four times the transpose of `downsample`."""
     height, width = x.shape[1:3]
     return _along_both_axes(x, 2 * _halving(2 * height, taps).T, 2 * _halving(2 * width, taps).T)
 
 
 def nearest(x: jax.Array) -> jax.Array:
-    """Twice the size of x [B, H, W, C], each value four times."""
+    """Doubles the size of x [B, H, W, C], repeating each value four times."""
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 def _halving(size: int, taps: tuple[float, ...]) -> np.ndarray:
     """The matrix [size / 2, size] that filters an axis with `taps` and keeps every second value."""
     if len(taps) % 2:
-        raise ValueError(f"a filter of {len(taps)} taps has no middle; give it an even number")
+        raise ValueError(f"a filter needs an even number of taps, not {len(taps)}")
     pad = len(taps) // 2 - 1
     matrix = np.zeros((size // 2, size + 2 * pad), np.float32)
     for i in range(size // 2):
@@ -39,19 +39,19 @@ def _halving(size: int, taps: tuple[float, ...]) -> np.ndarray:
 
 
 def _along_both_axes(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
-    """The matrices [P, H] and [Q, W] applied to the axes of x [B, H, W, C]: [B, P, Q, C].
+    """Applies the matrices [P, H] and [Q, W] to the axes of x [B, H, W, C]: [B, P, Q, C].
 
     Batched matrix products leave every axis in place. Halving [64, 32, 32, 128] on two CPU cores
     takes a fifth of the time of shifted sums and a fifteenth of a depthwise convolution's, whose
     gradient takes 25 times as long; doubling takes nearly that of shifted sums.
     """
     batch, height, width, channels = x.shape
-    x = _batched(rows, x.reshape(batch, height, width * channels))
-    x = _batched(columns, x.reshape(-1, width, channels))
+    x = _batched(rows, x.reshape(batch, height, width * channels))  # [B, P, W C]
+    x = _batched(columns, x.reshape(-1, width, channels))  # [B P, Q, C]
     return x.reshape(batch, rows.shape[0], columns.shape[0], channels)
 
 
 def _batched(matrix: np.ndarray, x: jax.Array) -> jax.Array:
-    """The matrix [P, N] times each of x [M, N, F]: [M, P, F]."""
+    """The product of a matrix [P, N] with each of x [M, N, F]: [M, P, F]."""
     copies = jnp.broadcast_to(jnp.asarray(matrix, x.dtype)[None], (x.shape[0], *matrix.shape))
     return jax.lax.batch_matmul(copies, x)

@@ -63,7 +63,7 @@ def test_follow_goes_from_time_to_time():
 
 
 def test_what_cannot_be():
-    with pytest.raises(ValueError, match="unknown solver 'hoin'; known are euler"):
+    with pytest.raises(ValueError, match="unknown solver 'hoin'; use one of euler"):
         solvers.solve("hoin", rotation, jnp.zeros((1, 2)), 4)
     with pytest.raises(ValueError, match="0 steps"):
         solvers.solve("euler", rotation, jnp.zeros((1, 2)), 0)

@@ -123,7 +123,7 @@ def test_unknown_norms_stems_and_names_are_refused():
         classifiers.create("resnet18", 10, 32, norm="layer")
     with pytest.raises(ConfigError, match="config.model.stem = 'smal' .* did you mean 'small'"):
         classifiers.create("resnet18", 10, 32, stem="smal")
-    with pytest.raises(ValueError, match="no classifier 'resnet-18'"):
+    with pytest.raises(ValueError, match="unknown classifier 'resnet-18'"):
         classifiers.create("resnet-18", 10, 32)
 
 

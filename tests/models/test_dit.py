@@ -128,7 +128,7 @@ def test_a_block_that_is_computed_again_is_not_kept():
         (dict(patch_size=3), 4, "patch size 3 does not divide image size 4"),
         (dict(num_heads=5), 4, "5 heads do not divide a width of 32"),
         (dict(position="rotary"), 4, "position 'rotary' is not one of sincos, learned"),
-        (dict(hidden_size=34), 4, "width that four divides, not 34"),
+        (dict(hidden_size=34), 4, "width that is a multiple of 4, not 34"),
     ],
 )
 def test_impossible_networks_are_refused(options, size, message):
@@ -139,5 +139,5 @@ def test_impossible_networks_are_refused(options, size, message):
 
 def test_wrong_inputs_are_refused():
     z, condition = inputs()
-    with pytest.raises(ValueError, match="only square images"):
+    with pytest.raises(ValueError, match="must be square images"):
         jax.eval_shape(dit.DiT(10, **SMALL).init, jax.random.key(0), z[:, :2], condition)

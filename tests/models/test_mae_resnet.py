@@ -142,7 +142,7 @@ def test_wrong_values_are_refused():
         parameter_shapes(MaskedAutoencoder(5, 1, **TINY), x)
     with pytest.raises(ValueError, match="input_patch_size 3 does not divide images of 8x8"):
         parameter_shapes(MaskedAutoencoder(5, 3, input_patch_size=3, **TINY), x)
-    with pytest.raises(ValueError, match="activation 'silu' is unknown, use one of relu, gelu"):
+    with pytest.raises(ValueError, match="unknown activation 'silu'; use one of relu, gelu"):
         parameter_shapes(MaskedAutoencoder(5, 3, activation="silu", **TINY), x)
 
 

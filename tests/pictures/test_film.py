@@ -98,7 +98,7 @@ def test_a_field_that_is_zero_everywhere_is_drawn(tmp_path):
 
 def test_panels_that_do_not_fit_are_refused(tmp_path):
     ways = {f"{n} steps": Moving(np.zeros((n, 5, 2)), np.zeros((3, 2))) for n in (2, 3)}
-    with pytest.raises(ValueError, match="equally many steps.*'2 steps': 2"):
+    with pytest.raises(ValueError, match="same number of frames.*'2 steps': 2"):
         save_animation(ways, tmp_path / "drift.gif", columns=2)
     with pytest.raises(ValueError, match="1 captions for 2 frames"):
         save_animation({"": ways["2 steps"]}, tmp_path / "drift.gif", 1, captions=["one"])

@@ -1,9 +1,12 @@
 """Weights of the FID Inception through every file format, and what is refused."""
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 
-from drifting.pretrained import files, inception
+from drifting.pretrained import files, inception, tensorflow_graph
 from drifting.pretrained.files import WeightsError
 
 
@@ -47,21 +50,30 @@ def test_the_pytorch_port(state, tmp_path):
     )
 
 
-def test_the_tensorflow_graph(state, tmp_path):
-    graph_pb2 = pytest.importorskip("tensorflow.core.framework.graph_pb2")
+# --- TensorFlow's graph --------------------------------------------------------------------------
+
+
+def add_constant(graph, name, array):
+    """A node as TensorFlow freezes it; returns its tensor."""
     from tensorflow.core.framework import types_pb2
 
-    graph = graph_pb2.GraphDef()
+    node = graph.node.add(name=name, op="Const")
+    node.attr["dtype"].type = types_pb2.DT_FLOAT
+    tensor = node.attr["value"].tensor
+    tensor.dtype = types_pb2.DT_FLOAT
+    for n in array.shape:
+        tensor.tensor_shape.dim.add(size=n)
+    tensor.tensor_content = np.ascontiguousarray(array).tobytes()
+    return tensor
 
-    def add(name, array):
-        node = graph.node.add(name=name, op="Const")
-        node.attr["dtype"].type = types_pb2.DT_FLOAT
-        tensor = node.attr["value"].tensor
-        tensor.dtype = types_pb2.DT_FLOAT
-        for n in array.shape:
-            tensor.tensor_shape.dim.add(size=n)
-        tensor.tensor_content = np.ascontiguousarray(array).tobytes()
 
+@pytest.fixture
+def graph():
+    return pytest.importorskip("tensorflow.core.framework.graph_pb2").GraphDef()
+
+
+def test_the_tensorflow_graph(graph, state, tmp_path):
+    add = functools.partial(add_constant, graph)
     graph.node.add(name="ExpandDims/dim", op="Const").attr["value"].tensor.int_val.append(0)
     graph.node.add(name="Mul", op="Mul").input.extend(["Sub", "Mul/y"])
     add("softmax/weights", state["fc.weight"].T)
@@ -82,6 +94,51 @@ def test_the_tensorflow_graph(state, tmp_path):
         inception.read(path)
 
 
+def test_constants_of_a_graph_in_every_form(graph):
+    array = np.float32([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    add_constant(graph, "content", array)
+    for name, values in {"floats": array, "one value for all": array[:1, :1]}.items():
+        tensor = add_constant(graph, name, array)
+        tensor.ClearField("tensor_content")
+        tensor.float_val.extend(values.ravel())
+    add_constant(graph, "scalar", np.float32(7.0))
+    add_constant(graph, "empty", np.zeros((0, 3), np.float32))
+    found = tensorflow_graph.constants(graph.SerializeToString())
+    expected = {
+        "content": array,
+        "floats": array,
+        "one value for all": np.ones((2, 3)),
+        "scalar": 7.0,
+        "empty": np.zeros((0, 3)),
+    }
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, strict=name == "content")
+        assert found[name].dtype == np.float32
+
+
+def test_a_damaged_graph_is_an_error_of_value(graph):
+    """Whatever its bytes are, and not a wait: the work is linear in their number."""
+    add_constant(graph, "a", np.ones((2, 3), np.float32))
+    whole = graph.SerializeToString()
+    for length in range(1, len(whole)):
+        with pytest.raises(ValueError, match="the graph is|buffer|reshape"):
+            tensorflow_graph.constants(whole[:length])
+    refused = 0
+    for at, byte in itertools.product(range(len(whole)), range(256)):
+        damaged = bytearray(whole)
+        damaged[at] = byte
+        try:
+            tensorflow_graph.constants(bytes(damaged))
+        except ValueError:
+            refused += 1
+    assert refused > 0.25 * 256 * len(whole)
+    with pytest.raises(ValueError, match="an integer does not end"):
+        tensorflow_graph.constants(b"\xff" * 10 + b"\x01")
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        tensorflow_graph.constants(b"\x0b" + b"\x01" * 20)  # a group, which no graph has
+
+
 def test_names_in_the_graph_are_those_of_2015():
     """Scopes as the published graph has them, read off its node list."""
     scopes = dict(inception._graph_scopes())
@@ -96,9 +153,9 @@ def test_names_in_the_graph_are_those_of_2015():
 @pytest.mark.parametrize(
     "content,message",
     [
-        (lambda b: b[: len(b) // 2], "truncated or no file of weights"),
-        (lambda b: b"", "truncated or no file of weights"),
-        (lambda b: b"not weights at all", "truncated or no file of weights"),
+        (lambda b: b[: len(b) // 2], "truncated or not a weight file"),
+        (lambda b: b"", "truncated or not a weight file"),
+        (lambda b: b"not weights at all", "truncated or not a weight file"),
     ],
 )
 def test_damaged_files_are_refused(file, tmp_path, content, message):
@@ -118,5 +175,5 @@ def test_other_weights_are_refused(state, tmp_path):
         inception.read(path)
     with pytest.raises(WeightsError, match="no weights at"):
         inception.read(tmp_path / "nowhere.safetensors")
-    with pytest.raises(WeightsError, match="weights are files"):
+    with pytest.raises(WeightsError, match="unknown kind of weight file"):
         inception.read(tmp_path / "w.h5")

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> float:
     """2 E|x - y| - E|x - x'| - E|y - y'| of x [N, D] and y [M, D], without a square root.
 
+    For sets of any size, in blocks whose sums are added in float64; the objective of training,
+    `drifting.fields.objectives.energy_distance`, has small sets in memory and a gradient.
+
     Args:
-      unbiased: leaves the pairs of a point with itself out (U statistic), so it may be negative;
+      unbiased: leaves out the pairs of a point with itself (U statistic), so it may be negative;
         with them (V statistic) it is the distance of the two empirical distributions.
     """
     n, m = len(x), len(y)

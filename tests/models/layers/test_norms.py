@@ -63,5 +63,5 @@ def test_the_u_nets_group_norm_is_that_of_flax(min_group, epsilon, groups):
 
 
 def test_groups_that_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="36 channels are not 32 equal groups"):
+    with pytest.raises(ValueError, match="36 channels do not split into 32 equal groups"):
         norms.GroupNorm(1, 1e-5, jnp.float32).init(jax.random.key(0), jnp.ones((1, 2, 2, 36)))

@@ -28,5 +28,5 @@ def test_patches_come_back():
 def test_other_images_are_refused(patch):
     with pytest.raises(ValueError, match=f"patch size {patch} does not divide image size 8"):
         patches.patchify(jnp.zeros((1, 8, 8, 3)), patch)
-    with pytest.raises(ValueError, match="only square images"):
+    with pytest.raises(ValueError, match="must be square images"):
         patches.patchify(jnp.zeros((1, 8, 4, 3)), 2)

@@ -16,7 +16,7 @@ def test_no_two_positions_are_alike():
 
 
 def test_a_width_that_four_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match="width that four divides, not 34"):
+    with pytest.raises(ValueError, match="width that is a multiple of 4, not 34"):
         sincos_table(4, 34)
 
 
