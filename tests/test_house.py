@@ -30,7 +30,7 @@ MAY_KNOW = {
                             "drifting.pictures", "drifting.evaluation"),
     "drifting/runs": (*BELOW_RUNS, "drifting.runs"),
     # Its runs are processes: of those that do the work it knows only what they leave in files.
-    "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.report",
+    "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.record",
                         "drifting.training.writers", "drifting.suites"),
 }  # fmt: skip
 MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_CLASS = 400, 250

@@ -14,7 +14,7 @@ BLOCK_PAIRS = 2**25  # pairs in memory at once: 128 MiB of float32
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     """Squared Euclidean distances [N, M] of x [N, D] to y [M, D], by a matrix product.
 
-    About the mean of y, where the terms that cancel are smallest.
+    |x - y|^2 = |x|^2 + |y|^2 - 2 x.y, relative to the mean of y so that little cancels.
     """
     centre = jnp.mean(y, axis=0, keepdims=True)
     x, y = x - centre, y - centre
@@ -24,7 +24,7 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def own_pairs(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
-    """bool [B, N]: row i of a block is point start + i itself."""
+    """bool [B, N], whether row i of a block is point j, that is start + i = j."""
     return jnp.arange(len(rows))[:, None] + start == jnp.arange(len(points))[None, :]
 
 
@@ -32,9 +32,9 @@ def map_rows(function: Callable, x: np.ndarray, *others: Any) -> Any:
     """function(rows, start, *others) over blocks of rows of x [N, D]; its leaves [B, ...] joined.
 
     Args:
-      function: jittable; `start` is the number of its block's first row. Blocks have one shape,
-        the last is filled up with zeros, whose results are dropped.
-      others: its further arguments; the first one's length sets the block's.
+      function: jittable; `start` is the index of the first row of its block. All blocks have one
+        shape: the last is padded with zeros, whose results are dropped.
+      others: further arguments; the length of the first one determines the size of the blocks.
 
     Returns:
       NumPy arrays [N, ...].

@@ -49,13 +49,29 @@ def test_every_metric_of_pixels_is_measured(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("real", "fake", "metric", "message"),
     [
-        (images_of(20), images_of(1), "fid", "--metrics fid needs 2 samples or more, not 1"),
-        (images_of(20), images_of(3), "prdc", "--metrics prdc needs 4 samples or more, not 3"),
-        (images_of(20), images_of(9), "is", "--metrics is needs 10 samples or more, not 9"),
-        (images_of(20), images_of(12), "is", "needs a classifier's features; pixels are none"),
-        (points_of(20), points_of(20), "neighbours", "neighbours: of images, and folder holds poi"),
-        (images_of(20), images_of(20, 5), "fid", r"pixels of \(6, 6, 3\) and \(5, 5, 3\) cannot"),
+        (images_of(20), images_of(1), "fid", "--metrics fid needs at least 2 samples, got 1"),
+        (images_of(20), images_of(3), "prdc", "--metrics prdc needs at least 4 samples, got 3"),
+        (images_of(20), images_of(9), "is", "--metrics is needs at least 10 samples, got 9"),
+        (images_of(20), images_of(12), "is", "needs the logits of a classifier, which fe.*pix"),
+        (
+            points_of(20),
+            points_of(20),
+            "neighbours",
+            "neighbours: defined for images only, and",
+        ),
+        (
+            images_of(20),
+            images_of(20, 5),
+            "fid",
+            r"of shapes \(6, 6, 3\) and \(5, 5, 3\) cannot",
+        ),
         (images_of(20), images_of(20), "fidd", "unknown metric 'fidd'"),
+        (images_of(1), images_of(20), "fid", "--metrics fid needs at least 2 reference images, go"),
+        (images_of(1), images_of(20), "kid", "--metrics kid needs at least 2 reference images, go"),
+        (images_of(3), images_of(20), "prdc", "prdc needs at least 4 reference images, got 3: add"),
+        (images_of(1), images_of(20), "mifid", "mifid needs at least 2 reference images, got 1"),
+        (images_of(1), images_of(20), "energy", "energy needs at least 2 reference images, got 1"),
+        (images_of(2), images_of(20), "neighbours", "neighbours needs at least 3 reference images"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(real, fake, metric, message):
@@ -64,5 +80,5 @@ def test_what_cannot_be_scored_is_refused(real, fake, metric, message):
 
 
 def test_features_that_resize_do_not_make_pixels_comparable():
-    with pytest.raises(ConfigError, match=r"neighbours: compares pixels, and those of \(6, 6, 3\)"):
+    with pytest.raises(ConfigError, match=r"neighbours: compares pixels, which shapes \(6, 6, 3\)"):
         scored(images_of(20), images_of(20, 5), "fid", "neighbours", mode="clean")
