@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from drifting import pictures
@@ -23,7 +23,10 @@ from drifting.evaluation.metric import Row
 
 log = logging.getLogger(__name__)
 
-RECORD, TABLE = pathlib.Path("eval/scores.jsonl"), pathlib.Path("eval/fid_metrics.csv")
+# In a workdir.
+RECORD, TABLE, LOCK = map(
+    pathlib.Path, ("eval/scores.jsonl", "eval/fid_metrics.csv", "eval/.scores.lock")
+)
 VERSION = 1  # of a line of the record
 
 _BEFORE_METRICS = (
@@ -33,9 +36,7 @@ _AFTER_METRICS = (
     "num_samples", "batch_size", "cfg_scale", "sampler", "nfe", "seed", "weights",
     "loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "eval_seconds",
 )  # fmt: skip
-_TEXT = (
-    "timestamp", "checkpoint", "data_set", "split", "features", "fid_mode", "sampler", "weights",
-)  # fmt: skip
+_TEXT = (*_BEFORE_METRICS[:6], "sampler", "weights")  # all others are numbers
 
 # Two rows with equal values here are the same measurement.
 KEY = (
@@ -53,7 +54,7 @@ def columns() -> tuple[str, ...]:
     return (*_BEFORE_METRICS, *values, *_AFTER_METRICS)
 
 
-def append(workdir: str | os.PathLike, row: Row) -> None:
+def append(workdir: pathlib.Path, row: Row) -> None:
     """Appends one measurement to the record and draws the table and pictures again.
 
     The line is on the disk on return. Several processes may append to one record: each holds its
@@ -65,35 +66,33 @@ def append(workdir: str | os.PathLike, row: Row) -> None:
     unknown = sorted(set(row) - set(columns()))
     if unknown:
         raise ValueError(f"unknown columns {', '.join(unknown)}; known: {', '.join(columns())}")
-    with _locked(workdir) as path:
-        _append_line(path, _line(row))
-        _draw(pathlib.Path(workdir))
+    with _locked(workdir):
+        _append_line(workdir / RECORD, _line(row))
+        _draw(workdir)
 
 
-def draw(workdir: str | os.PathLike) -> None:
-    """Draws the table and pictures again, as after a process that was killed before it could."""
-    workdir = pathlib.Path(workdir)
-    if (workdir / RECORD).exists() or (workdir / TABLE).exists():
-        with _locked(workdir):
-            _draw(workdir)
+def draw(workdir: pathlib.Path) -> None:
+    """Draws the table and pictures again, as needed after a process was killed before it did."""
+    with _locked(workdir):
+        _draw(workdir)
 
 
-def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """The measurements of a run by column, None where a column has no value.
 
     An incomplete last line is ignored; another line that cannot be understood is skipped with a
     warning. A workdir of an older version, without a record, has the rows of its table.
     """
-    path = pathlib.Path(workdir) / RECORD
+    path = workdir / RECORD
     if not path.exists():
-        return _read_old_table(pathlib.Path(workdir) / TABLE)[0]
+        return _read_old_table(workdir / TABLE)[0]
     *lines, last = path.read_bytes().split(b"\n")
     if _is_object(last):
         lines.append(last)
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(_all_columns(_parse(line)))
+            rows.append(dict.fromkeys(columns()) | _parse(line))
         except ValueError as error:
             _warn_once(path, number, str(error))
     return rows
@@ -119,14 +118,13 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _locked(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """The path of the record, locked; an older version's table has been imported into it."""
-    path = pathlib.Path(workdir) / RECORD
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.locked(path.with_name(".scores.lock")):
-        if not path.exists():
-            _import_old_table(path, pathlib.Path(workdir) / TABLE)
-        yield path
+def _locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the lock of the record, into which the table of an older version is imported."""
+    (workdir / RECORD).parent.mkdir(parents=True, exist_ok=True)
+    with files.locked(workdir / LOCK):
+        if not (workdir / RECORD).exists():
+            _import_old_table(workdir)
+        yield
 
 
 def _append_line(path: pathlib.Path, line: bytes) -> None:
@@ -168,10 +166,6 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _all_columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    return dict.fromkeys(columns()) | values
-
-
 @functools.cache
 def _warn_once(path: pathlib.Path, number: int, why: str) -> None:
     log.warning("%s, line %d was skipped: %s", path, number, why)
@@ -197,45 +191,44 @@ def _draw(workdir: pathlib.Path) -> None:
 # --- tables of older versions, which had no record ----------------------------------------------
 
 
-def _import_old_table(record: pathlib.Path, table: pathlib.Path) -> None:
+def _import_old_table(workdir: pathlib.Path) -> None:
     """Begins the record with the rows of a table; one not fully understood is moved away."""
+    table = workdir / TABLE
     rows, understood = _read_old_table(table)
     if rows:
-        files.write_atomically(record, b"".join(map(_line, rows)))
+        files.write_atomically(workdir / RECORD, b"".join(map(_line, rows)))
     if not understood:
-        names = (f"{table.stem}.old{n}{table.suffix}" for n in itertools.count(1))
-        kept = next(table.with_name(n) for n in names if not table.with_name(n).exists())
+        names = (table.with_name(f"fid_metrics.old{n}.csv") for n in itertools.count(1))
+        kept = next(name for name in names if not name.exists())
         table.rename(kept)
-        log.warning("%s has rows that cannot be taken over; it was moved to %s", table, kept)
+        log.warning("%s has rows that this version cannot read; it was moved to %s", table, kept)
 
 
 def _read_old_table(path: pathlib.Path) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of a table, and whether all of it, apart from an incomplete last line, is in them.
+    """The rows of a table, and whether that is all of it, apart from an incomplete last line.
 
-    The columns may be a part of today's; those of another shape give no rows.
+    It may lack some of today's columns. A table with other columns gives no rows.
     """
     try:
         text = path.read_bytes().rpartition(b"\n")[0].decode()
-        lines = [line for line in csv.reader(io.StringIO(text)) if line]
     except FileNotFoundError:
         return [], True
-    except (UnicodeDecodeError, csv.Error):
+    except UnicodeDecodeError:
         return [], False
-    header, *lines = lines or [[]]
+    table = csv.DictReader(io.StringIO(text))
+    header = table.fieldnames or ()
     if not set(header) <= set(columns()) or len(set(header)) < len(header):
         return [], False
-    rows = [
-        _all_columns({c: _value(c, cell) for c, cell in zip(header, line, strict=True)})
-        for line in lines
-        if len(line) == len(header)
-    ]
-    return rows, len(rows) == len(lines)
+    lines = list(table)
+    complete = [line for line in lines if None not in (*line, *line.values())]
+    rows = [{column: _value(column, cell) for column, cell in line.items()} for line in complete]
+    return [dict.fromkeys(columns()) | row for row in rows], len(complete) == len(lines)
 
 
 def _value(column: str, cell: str) -> str | int | float | None:
     if column in _TEXT:
         return cell
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(cell)
-    return cell or None
+    try:
+        return int(cell) if cell.isdecimal() else float(cell)
+    except ValueError:
+        return cell or None

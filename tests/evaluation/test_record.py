@@ -24,12 +24,12 @@ ROW = {
 }  # fmt: skip
 
 WRITER = """
-import sys
+import pathlib, sys
 from drifting.evaluation.record import append
 print("ready", flush=True)
 sys.stdin.readline()
 for step in range(50):
-    append(sys.argv[1], {"checkpoint": sys.argv[2] * 300, "step": step})
+    append(pathlib.Path(sys.argv[1]), {"checkpoint": sys.argv[2] * 300, "step": step})
 """
 
 
@@ -126,7 +126,7 @@ def test_an_append_waits_for_the_lock(tmp_path, path):
     with (
         ThreadPoolExecutor() as pool,
         open(path, "ab", buffering=0) as other,
-        files.locked(path.with_name(".scores.lock")),
+        files.locked(tmp_path / record.LOCK),
     ):
         other.write(line[:10])  # another evaluator half way through its line
         waiting = pool.submit(append, tmp_path, ROW | {"step": 200})
@@ -181,9 +181,9 @@ def test_a_line_that_is_not_understood_is_kept_and_named_once(tmp_path, path, li
 
 
 def test_an_absent_record_has_no_rows(tmp_path):
-    assert read(tmp_path) == []
+    assert read(tmp_path) == [] and not [*tmp_path.iterdir()]
     record.draw(tmp_path)
-    assert not [*tmp_path.iterdir()]
+    assert read(tmp_path) == []
 
 
 def test_unknown_columns_are_refused(tmp_path, path):
