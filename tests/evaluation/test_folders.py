@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from drifting.core.errors import ConfigError
+from drifting.evaluation.checks import check_metrics
 from drifting.evaluation.features import FeatureFunction, feature_function
 from drifting.evaluation.folders import score_folders
 from drifting.evaluation.settings import ScoreSettings
@@ -77,6 +78,24 @@ def test_every_metric_of_pixels_is_measured(tmp_path, monkeypatch):
 def test_what_cannot_be_scored_is_refused(real, fake, metric, message):
     with pytest.raises(ConfigError, match=message):
         scored(real, fake, metric)
+
+
+def test_statistics_stand_in_for_reference_images_of_metrics_of_moments_alone():
+    real = images_of(1)
+    function = feature_function("pixels", real.space, "clean")
+    settings = ScoreSettings(metrics=("fid",), statistics="other.npz")
+    check_metrics(settings, real, function, real.space, 20)
+    settings = ScoreSettings(metrics=("fid", "kid"), statistics="other.npz")
+    with pytest.raises(ConfigError, match="kid needs at least 2 reference images, got 1"):
+        check_metrics(settings, real, function, real.space, 20)
+
+
+def test_few_images_are_scored_by_the_metrics_that_need_no_more(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path))
+    assert scored(images_of(4), images_of(4, seed=1), "prdc")["precision"] is not None
+    assert scored(images_of(3), images_of(2, seed=1), "neighbours")["nn_distance_samples"] > 0
+    two = scored(images_of(2), images_of(2, seed=1), "fid", "kid", "mifid", "energy")
+    assert two["frechet_distance"] > 0 and two["energy_distance"] > 0 and two["mifid"] > 0
 
 
 def test_features_that_resize_do_not_make_pixels_comparable():
