@@ -136,9 +136,9 @@ def _apply_inception(mode: str) -> Callable[[dict, jax.Array], FeatureBatch]:
         """A few images at a time, so that activations stay in the cache of a CPU."""
         count = len(images)
         padded = jnp.pad(images, ((0, -count % CPU_IMAGES), (0, 0), (0, 0), (0, 0)))
-        parts = padded.reshape(-1, CPU_IMAGES, *images.shape[1:])
+        parts = padded.reshape(-1, CPU_IMAGES, *images.shape[1:])  # [P, 4, H, W, C]
         found = jax.lax.map(lambda part: whole(params, part), parts)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1])[:count], found)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1])[:count], found)  # [B, D]
 
     def apply(params: dict, images: jax.Array) -> FeatureBatch:
         return jax.lax.platform_dependent(params, images, cpu=in_parts, default=whole)

@@ -18,7 +18,7 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     """
     centre = jnp.mean(y, axis=0, keepdims=True)
     x, y = x - centre, y - centre
-    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)  # [N, M]
     x2, y2 = jnp.sum(x * x, axis=1), jnp.sum(y * y, axis=1)
     return jnp.maximum(x2[:, None] + y2[None, :] - 2.0 * products, 0.0)
 

@@ -193,7 +193,7 @@ class Scorer:
         columns = min(self._reference.images.num_classes, PREVIEW_COLUMNS)
         rows = [np.flatnonzero(self._labels == c)[:PREVIEW_ROWS] for c in range(columns)]
         height = min(map(len, rows))
-        return np.stack([r[:height] for r in rows], axis=1)
+        return np.stack([r[:height] for r in rows], axis=1)  # [rows, columns]
 
     @property
     def _preview_count(self) -> int:

@@ -1,4 +1,4 @@
-"""A generator that is known exactly, scored as a run is, without one."""
+"""A generator with a known distribution, scored like a run, without training."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from input_pipeline import sources, toy2d
 
 @dataclasses.dataclass
 class Exact:
-    """Draws the eight Gaussians themselves, moved by the number of the checkpoint."""
+    """Draws from the eight Gaussians of the data, shifted by the step of the checkpoint."""
 
     workdir: object
     sampler_name: str = "euler-3"

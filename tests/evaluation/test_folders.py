@@ -1,4 +1,4 @@
-"""Two sets of images: the checks of a run hold for them as well, before anything is computed."""
+"""Two sets of images: checked like a run, before anything is computed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Metrics are known by being there: a file more is a metric more, and nothing else is touched."""
+"""Every file of the package is a metric: adding one changes no other file."""
 
 import pathlib
 import subprocess
@@ -36,7 +36,7 @@ METRIC = Metric(
 
 @pytest.fixture
 def add(tmp_path, monkeypatch):
-    """add(name, text): one more file among the metrics, until the test ends."""
+    """add(name, text): another file among the metrics, until the test ends."""
     folder = tmp_path / "more_metrics"
 
     def make(name, text):
@@ -51,7 +51,7 @@ def add(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def test_the_table_begins_as_it_was_and_new_metrics_come_between():
+def test_the_columns_keep_their_order_and_new_metrics_come_last_among_metrics():
     names = ["fid", "kid", "is", "prdc", "mifid", "energy", "neighbours"]
     assert [*metrics.known()][: len(names)] == names
     before = (
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_a_metric_is_named(add, text, error, message):
         record.columns()
 
 
-def test_formulas_are_there_by_file_and_nothing_is_imported_before_it_is_asked_for():
+def test_formulas_are_attributes_and_are_imported_on_first_use():
     code = """
 import sys, drifting
 from drifting.evaluation import record, settings

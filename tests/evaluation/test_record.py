@@ -1,4 +1,4 @@
-"""Scores are recorded once and for all; the table and pictures are drawn from the record."""
+"""Scores are never lost from the record; the table and pictures are drawn from it."""
 
 import csv
 import json

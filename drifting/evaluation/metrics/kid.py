@@ -17,7 +17,9 @@ SUBSET_SIZE = 1000
 
 
 def squared_mmd(x: jax.Array, y: jax.Array, unbiased: bool = True) -> jax.Array:
-    """Squared maximum mean discrepancy of x [N, D] and y [M, D], k(a, b) = (a.b / D + 1)^3.
+    """Squared maximum mean discrepancy of x [N, D] and y [M, D].
+
+    E k(x, x') + E k(y, y') - 2 E k(x, y), with k(a, b) = (a.b / D + 1)^3.
 
     The unbiased estimate excludes the pairs of a vector with itself (equation 4) and may be
     negative.
@@ -32,7 +34,7 @@ def squared_mmd(x: jax.Array, y: jax.Array, unbiased: bool = True) -> jax.Array:
 
 
 def _kernel(x: jax.Array, y: jax.Array) -> jax.Array:
-    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)  # [N, M]
     return (products / x.shape[1] + 1.0) ** 3
 
 

@@ -44,7 +44,7 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 def _least(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
     del start
-    products = jnp.matmul(rows, points.T, precision=jax.lax.Precision.HIGHEST)
+    products = jnp.matmul(rows, points.T, precision=jax.lax.Precision.HIGHEST)  # [B, N]
     return 1.0 - jnp.max(jnp.abs(products), axis=1)
 
 

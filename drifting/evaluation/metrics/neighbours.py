@@ -62,8 +62,8 @@ def _nearest(queries: np.ndarray, references: np.ndarray, k: int) -> tuple[np.nd
     index comes first.
     """
     _check(queries, references, k)
-    queries = queries.reshape(len(queries), -1)
-    references = references.reshape(len(references), -1)
+    queries = queries.reshape(len(queries), -1)  # [N, D]
+    references = references.reshape(len(references), -1)  # [M, D]
     blocks = [jnp.asarray(block) for block in _split(references, _REFERENCE_ROWS)]
     kept = min(k + _SPARE, len(references))
     found = [
@@ -113,7 +113,7 @@ def _merge_block(queries, block, start, nearness, indices, kept):
     inner = jnp.matmul(queries, block.T, precision=jax.lax.Precision.HIGHEST)
     near = 2.0 * inner - jnp.sum(block**2, axis=1)[None]  # |q|^2 - |q - r|^2
     near, inside = jax.lax.top_k(near, min(kept, len(block)))
-    near = jnp.concatenate([nearness, near], axis=1)
+    near = jnp.concatenate([nearness, near], axis=1)  # [N, kept + block's]
     indices = jnp.concatenate([indices, inside + start], axis=1)
     near, best = jax.lax.top_k(near, kept)
     return near, jnp.take_along_axis(indices, best, axis=1)
