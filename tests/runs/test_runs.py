@@ -224,7 +224,7 @@ def test_several_seeds_and_the_best_checkpoint(train, caplog):
 
 @pytest.mark.slow
 def test_best_of_nothing(train):
-    with pytest.raises(ConfigError, match="no checkpoint is scored with these features yet"):
+    with pytest.raises(ConfigError, match="no checkpoint has a frechet_distance with these"):
         drifting.evaluate(train(), "best")
 
 
