@@ -15,30 +15,30 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run")
 REAL = flags.DEFINE_string("real", None, "Folder of real images, with --fake instead of --workdir")
 FAKE = flags.DEFINE_string("fake", None, "Folder of images to score, with --real")
 CHECKPOINTS = flags.DEFINE_string("checkpoints", "last", "last, all, best, or steps: 500,1000")
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "Samples; the config's if not given")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images a batch; the config's if not given")
-CFG_SCALE = flags.DEFINE_list("cfg_scale", None, "Guidance scales; the config's if not given")
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "Number of samples; default: the config's")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images per batch; default: the config's")
+CFG_SCALE = flags.DEFINE_list("cfg_scale", None, "Guidance scales; default: the config's")
 SAMPLER = flags.DEFINE_string(
-    "sampler", None, "meanflow, euler, heun or rk4, of a flow; the config's if not given"
+    "sampler", None, "Sampler of a flow: meanflow, euler, heun or rk4; default: the config's"
 )
-SAMPLING_STEPS = flags.DEFINE_integer("sampling_steps", None, "Of the sampler", lower_bound=1)
-SEED = flags.DEFINE_list("seed", None, "Seeds of the samples; the config's if not given")
-SPLIT = flags.DEFINE_string("split", None, "Real images compared with; the config's if not given")
+SAMPLING_STEPS = flags.DEFINE_integer("sampling_steps", None, "Steps of the sampler", lower_bound=1)
+SEED = flags.DEFINE_list("seed", None, "Seeds of the samples; default: the config's")
+SPLIT = flags.DEFINE_string("split", None, "Split of the real images; default: the config's")
 FEATURES = flags.DEFINE_string(
-    "features", None, "inception, pixels or encoder:<workdir>; the config's if not given"
+    "features", None, "inception, pixels or encoder:<workdir>; default: the config's"
 )
 FID_MODE = flags.DEFINE_string(
-    "fid_mode", None, "clean, legacy_tensorflow or legacy_pytorch; the config's if not given"
+    "fid_mode", None, "clean, legacy_tensorflow or legacy_pytorch; default: the config's"
 )
 METRICS = flags.DEFINE_list(
-    "metrics", None, "fid,kid,... of those in docs/evaluation.md; the config's if not given"
+    "metrics", None, "Names from docs/evaluation.md: fid,kid,...; default: the config's"
 )
 STATISTICS = flags.DEFINE_string(
     "statistics", None, "npz with mu and sigma (pytorch-fid, clean-fid) instead of real images"
 )
 NOEMA = flags.DEFINE_bool("noema", False, "Raw weights instead of their average")
-SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Leave out what the CSV holds already")
-WATCH = flags.DEFINE_bool("watch", False, "Go on with new checkpoints of a running job")
+SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Skip scores that are recorded already")
+WATCH = flags.DEFINE_bool("watch", False, "Continue with new checkpoints of a running job")
 SAVE_SAMPLES = flags.DEFINE_bool("save_samples", False, "Keep all samples as PNG files")
 CLEANUP_SAMPLES = flags.DEFINE_bool("cleanup_samples", False, "Remove kept samples once scored")
 

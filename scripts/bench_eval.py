@@ -22,7 +22,7 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.facts import DataFacts
 from drifting.evaluation import resize
-from drifting.evaluation.collect import Collector, describe
+from drifting.evaluation.extraction import FeatureCollector, extract
 from drifting.evaluation.features import inception_features
 from drifting.evaluation.generation import SampleProgram
 from drifting.evaluation.metrics.frechet import Moments, frechet_distance
@@ -152,13 +152,13 @@ def main(_):
     rates = {
         "generation": rate("generation", generate),
         "resize": rate("resize", lambda: resized(images)),
-        "inception": rate("inception", lambda: describe(features.apply, ready)),
+        "inception": rate("inception", lambda: extract(features.apply, ready)),
     }
-    collector = Collector(features.dimension, keep_vectors=False)
+    collector = FeatureCollector(features.dimension, keep_vectors=False)
     times = []
     began = time.perf_counter()
     for generated in program.batches(state, jax.random.key(0), labels, batch, features.apply):
-        collector.add(generated.described)
+        collector.add(generated.features)
         jax.block_until_ready(generated)
         times.append(time.perf_counter() - began)
     together = len(times[1:]) * batch / (times[-1] - times[0])

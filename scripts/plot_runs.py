@@ -3,7 +3,7 @@
     python scripts/plot_runs.py runs/a runs/b --out comparison.png            # Frechet distance
     python scripts/plot_runs.py runs/a runs/b --out loss.png --metric loss --labels old,new
 
-Scores come from a run's eval/fid_metrics.csv, everything else from its metrics.jsonl.
+Scores come from a run's eval/scores.jsonl, everything else from its metrics.jsonl.
 """
 
 import logging
@@ -16,23 +16,21 @@ from absl import flags
 
 from drifting import cli, pictures
 from drifting.core.errors import ConfigError
-from drifting.evaluation import report
+from drifting.evaluation import metrics, record
 from drifting.training import writers
 
 log = logging.getLogger("drifting")
 
 OUT = flags.DEFINE_string("out", None, "The picture, a PNG file")
 METRIC = flags.DEFINE_string(
-    "metric", "frechet_distance", "Column of eval/fid_metrics.csv or key of metrics.jsonl"
+    "metric", "frechet_distance", "Column of eval/scores.jsonl or key of metrics.jsonl"
 )
 LABELS = flags.DEFINE_list("labels", None, "A name for each run; its folder's if not given")
 
 # The columns that measure samples; training logs none of them.
-SCORES = report.COLUMNS[
-    report.COLUMNS.index("frechet_distance") : report.COLUMNS.index("num_samples")
-]
+SCORES = [column for metric in metrics.known().values() for column in metric.columns]
 # Scores that differ in one of these are not comparable.
-SETTINGS = tuple(key for key in report.KEY if key not in ("step", "seed"))
+SETTINGS = tuple(key for key in record.KEY if key not in ("step", "seed"))
 
 Points = list[tuple[float, float]]
 
@@ -47,28 +45,28 @@ def read_points(run: pathlib.Path, metric: str) -> dict[tuple[str, ...], Points]
     Raises:
       ComparisonError: the run or the metric does not exist; those that do are named.
     """
-    scores = report.read_rows(run / "eval" / "fid_metrics.csv")
+    scores = record.read(run)
     logged = writers.read_metrics(run / "metrics.jsonl")
     if not scores and not logged:
         raise ComparisonError(f"{run} is not the folder of a run{_near(run)}")
     groups = defaultdict(list)
     if metric in SCORES:
         for row in scores:
-            if row["step"] and row[metric]:
-                group = tuple(_plain(row[key]) for key in SETTINGS)
-                groups[group].append((float(row["step"]), float(row[metric])))
+            if row["step"] is not None and row[metric] is not None:
+                group = tuple(_text(row[key]) for key in SETTINGS)
+                groups[group].append((row["step"], row[metric]))
     else:
         points = [(row["step"], row[metric]) for row in logged if _is_number(row.get(metric))]
         groups.update({(): points} if points else {})
     if not groups:
-        scored = {key for row in scores for key in SCORES if row[key]}
+        scored = {key for row in scores for key in SCORES if row[key] is not None}
         there = scored | {key for row in logged for key in row if _is_number(row[key])} - {"step"}
         raise ComparisonError(f"{run} has no {metric}; it has {', '.join(sorted(there))}")
     return groups
 
 
 def _near(run: pathlib.Path) -> str:
-    files = ("metrics.jsonl", "eval/fid_metrics.csv")
+    files = ("metrics.jsonl", record.RECORD, record.TABLE)
     others = sorted(run.parent.glob("*"))
     runs = [str(other) for other in others if any((other / file).exists() for file in files)]
     return f"; runs beside it: {', '.join(runs)}" if runs else ""
@@ -78,12 +76,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
 
 
-def _plain(cell: str) -> str:
-    """1.5 for "1.50": equal numbers are one setting."""
-    try:
-        return f"{float(cell):.10g}"
-    except ValueError:
-        return cell
+def _text(value: Any) -> str:
+    """One text for equal numbers, 1 and 1.0; "" for None."""
+    return f"{value:.10g}" if _is_number(value) else value or ""
 
 
 def name_lines(

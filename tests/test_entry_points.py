@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from drifting.evaluation import report
+from drifting.evaluation import record
 from drifting.runs.workdir import Run
 from drifting.training import checkpoints, writers
 
@@ -132,17 +132,17 @@ def test_an_evaluation_killed_half_way_is_taken_up(start, whole, tmp_path):
     command = ("evaluate.py", "--workdir", workdir, "--checkpoints", "all", "--num_samples", 80,
                "--skip_existing")  # fmt: skip
     process = start(*command)
-    while process.poll() is None and len(report.read_rows(table)) < 3:
+    while process.poll() is None and len(record.read(workdir)) < 3:
         time.sleep(0.002)
     process.kill()
     process.communicate()
-    with open(table, "ab") as file:
-        file.write(b"2026-01-01,checkpoints/60,dig")  # as if the write itself had been cut
+    with open(workdir / record.RECORD, "ab") as file:
+        file.write(b'{"version": 1, "step": 60, "data_s')  # as if the write itself had been cut
     process = start(*command)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    rows = report.read_rows(table)
-    assert sorted(int(row["step"]) for row in rows) == steps
+    rows = record.read(workdir)
+    assert sorted(row["step"] for row in rows) == steps
     assert (workdir / "eval" / "fid_vs_step.png").stat().st_size > 1000
     before = table.read_bytes()
     _, errors = start(*command).communicate()

@@ -1,11 +1,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import script_modules
 
 from drifting import pictures
-from drifting.evaluation import report
+from drifting.evaluation import record
 
 plot_runs = script_modules.load("plot_runs")
 
@@ -25,9 +26,9 @@ def make(tmp_path):
     """make(name, scores, logged) -> folder of a run with rows of scores and of metrics."""
 
     def write(name, scores=(), logged=()):
-        (tmp_path / name / "eval").mkdir(parents=True)
+        (tmp_path / name).mkdir(parents=True)
         for row in scores:
-            report.append_row(tmp_path / name / "eval" / "fid_metrics.csv", row)
+            record.append(tmp_path / name, row)
         lines = "".join(json.dumps(row) + "\n" for row in logged)
         (tmp_path / name / "metrics.jsonl").write_text(lines)
         return str(tmp_path / name)
@@ -45,7 +46,7 @@ def score(step, distance, **other):
 
 def test_equal_settings_are_a_line_a_run(make, drawn, capsys, tmp_path):
     old = make("old", [score(20, 3.0), score(10, 9.0), score(20, 5.0, seed=43)])
-    new = make("new", [score(20, 2.0, cfg_scale="1.50")])
+    new = make("new", [score(20, 2.0, cfg_scale=np.float32(1.5))])
     plot_runs.compare([old, new], str(tmp_path / "out.png"))
     assert drawn == [{"old": ((10, 20, 20), (9, 3, 5)), "new": ((20,), (2,))}]
     assert capsys.readouterr().out.splitlines() == [

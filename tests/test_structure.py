@@ -37,7 +37,7 @@ MAY_IMPORT = {
                             "drifting.pictures", "drifting.evaluation"),
     "drifting/runs": (*BELOW_RUNS, "drifting.runs"),
     # The runs of a suite are processes of their own: it knows only the files that they write.
-    "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.report",
+    "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.record",
                         "drifting.training.writers", "drifting.suites"),
 }  # fmt: skip
 MAX_FILE_LINES, MAX_CLASS_LINES = 400, 250

@@ -2,16 +2,35 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file atomically: a reader sees all of it or nothing."""
     with replacing(path) as file:
         file.write(content)
+
+
+def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    """Writes `content` as indented JSON, whole or not at all; arrays become lists."""
+    write_atomically(path, to_json(content, indent=2) + b"\n")
+
+
+def to_json(content: Mapping[str, Any], indent: int | None = None) -> bytes:
+    """`content` as JSON in UTF-8; NumPy and JAX arrays and scalars become lists and numbers."""
+    return json.dumps(dict(content), indent=indent, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} {value!r} has no JSON form")
 
 
 @contextlib.contextmanager

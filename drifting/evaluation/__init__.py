@@ -1,1 +1,1 @@
-"""Scores of a generator: features, Frechet distance, neighbours, generation, reports."""
+"""Evaluation of generators: features, metrics, generation of samples, the record of scores."""

@@ -1,15 +1,15 @@
-"""One set of images against another, without a run."""
+"""Metrics of one set of images against another, without a run."""
 
 import time
 from typing import Any
 
 import jax
 
-from drifting.evaluation import collect, metrics
+from drifting.evaluation import extraction, metrics
+from drifting.evaluation.checks import check_metrics
+from drifting.evaluation.comparison import Comparison, Reference, samples_of
 from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.measured import Measured, Reference, samples_of
 from drifting.evaluation.metric import Need
-from drifting.evaluation.requirements import require_measurable
 from drifting.evaluation.settings import ScoreSettings
 from input_pipeline.image_set import ImageSet
 
@@ -21,27 +21,28 @@ def score_folders(
     settings: ScoreSettings,
     sharding: jax.sharding.NamedSharding,
 ) -> dict[str, Any]:
-    """Every metric of one set of images against another, by column of the table.
+    """The metrics of the images `fake` against the images `real`, by column.
 
     Raises:
-      ConfigError: the settings cannot be met, by these images or by these features.
+      ConfigError: the settings are invalid, or a metric is not defined for these images or
+        features.
     """
-    require_measurable(settings, real, function, fake.space, len(fake))
+    check_metrics(settings, real, function, fake.space, len(fake))
     began = time.perf_counter()
     size = settings.batch_size
     reference = Reference(real, None, function, batch_size=size, heldout_count=0, sharding=sharding)
-    collected = collect.describe_images(
-        collect.split(fake.images, size),
+    extracted = extraction.extract_features(
+        extraction.in_batches(fake.images, size),
         fake.space,
         function,
         total=len(fake),
         batch_size=size,
         keep_vectors=bool(metrics.needs(settings.metrics) & (Need.VECTORS | Need.LOGITS)),
         sharding=sharding,
-        what=f"{function.name} of {fake.source}",
+        title=f"{function.name} of {fake.source}",
     )
-    measured = Measured(reference, samples_of(collected, fake.images, None), settings.seed)
+    comparison = Comparison(reference, samples_of(extracted, fake.images, None), settings.seed)
     row = {"real": real.source, "fake": fake.source, "features": function.name,
            "fid_mode": function.mode, "num_real": len(real), "num_fake": len(fake)}  # fmt: skip
-    row |= metrics.measure(settings.metrics, measured)
+    row |= metrics.measure(settings.metrics, comparison)
     return row | {"eval_seconds": round(time.perf_counter() - began, 3)}

@@ -1,4 +1,4 @@
-"""Sampling many images: exact class frequencies, one compiled program, host and device in step."""
+"""Sampling many images, with exact class frequencies and one compiled program."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,27 +10,27 @@ from jax.tree_util import Partial
 from tqdm import tqdm
 
 from drifting.core.errors import UserError
-from drifting.evaluation import collect
-from drifting.evaluation.features import Described
+from drifting.evaluation import extraction
+from drifting.evaluation.features import FeatureBatch
 from input_pipeline.space import Space
 from input_pipeline.splits import apportion
 
 
 class NonFiniteSamples(UserError):
-    """The generator made images with NaN or infinite values."""
+    """The generator made samples with NaN or infinite values."""
 
 
 def class_balanced_labels(num: int, class_counts: Sequence[int]) -> np.ndarray:
     """`num` labels in the proportions of `class_counts`, int32 [num]; no randomness.
 
-    The shares are exact (`splits.apportion`). Classes are spread evenly over the order, so that
-    any first part of the labels is nearly in proportion as well.
+    The counts are exact (`splits.apportion`). Classes are spread evenly over the order, so any
+    first part of the labels is nearly in proportion as well.
 
     Raises ValueError for a negative num, negative counts, or no images at all.
     """
     shares = apportion(num, class_counts)
     labels = np.repeat(np.arange(len(shares), dtype=np.int32), shares)
-    # The i-th of n images of a class stands at (i + 1/2) / n of the way.
+    # The i-th of n images of a class is at position (i + 1/2) / n.
     place = np.concatenate([(np.arange(share) + 0.5) / max(share, 1) for share in shares])
     return labels[np.argsort(place, kind="stable")]
 
@@ -40,22 +40,23 @@ class Generated(NamedTuple):
 
     Attributes:
       images: uint8 [B, H, W, C], or points float32 [B, D].
-      described: by the feature function that was asked for, or None.
+      features: of the images, or None without a feature function.
     """
 
     images: jax.Array
-    described: Described | None
+    features: FeatureBatch | None
 
 
 class SampleProgram:
-    """A sampler, compiled once and run on the state of one checkpoint after the other.
+    """A sampler that is compiled once and runs on the states of all checkpoints.
 
-    Generation, the 8-bit rule and the features are one program: samples stay on the device.
+    Generation, rounding to 8 bits and feature extraction are one program: samples stay on the
+    device.
 
     Args:
       generate: (state, key, labels int32 [B]) -> float samples [B, ...] as models see them,
         jittable.
-      space: of the samples, which says how they are stored.
+      space: of the samples; defines how they are stored.
       sharding: of the batch over devices; None for one device.
     """
 
@@ -69,8 +70,8 @@ class SampleProgram:
             images = generate(state, jax.random.fold_in(key, batch), labels)
             bad = ~jnp.isfinite(images).all(axis=tuple(range(1, images.ndim)))
             stored = space.to_stored(images)
-            described = None if apply is None else apply(stored)
-            return Generated(stored, described), bad
+            features = None if apply is None else apply(stored)
+            return Generated(stored, features), bad
 
         self._run = jax.jit(run)
         self._sharding = sharding
@@ -83,14 +84,14 @@ class SampleProgram:
         batch_size: int,
         apply: Partial | None = None,
     ) -> Iterator[Generated]:
-        """Yields batches of batch_size; the last one is cut to fit.
+        """Yields batches of batch_size; the last one has the rows that are left.
 
         Batch b draws from fold_in(key, b). The last batch is padded before it is generated, so
-        there is one program for each batch size. While the caller has batch b the device already
-        works on batch b + 1.
+        there is one program for each batch size. The device works on batch b + 1 while the caller
+        handles batch b.
 
         Args:
-          apply: of a FeatureFunction, to describe the images by.
+          apply: of the FeatureFunction whose features are extracted; None for no features.
 
         Raises:
           NonFiniteSamples: at the first batch with NaN or infinity.
@@ -99,7 +100,7 @@ class SampleProgram:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if self._sharding is not None:  # once, not at every batch
-            state, apply = jax.device_put((state, apply), collect.everywhere(self._sharding))
+            state, apply = jax.device_put((state, apply), extraction.replicated(self._sharding))
         waiting = None
         for batch, start in enumerate(range(0, len(labels), batch_size)):
             part = np.asarray(labels[start : start + batch_size], np.int32)
@@ -114,17 +115,17 @@ class SampleProgram:
 
 
 def _checked(generated: Generated, bad: jax.Array, start: int, count: int) -> Generated:
-    """The first `count` samples; raises NonFiniteSamples where one of them is `bad`, bool [B]."""
+    """The first `count` samples; raises NonFiniteSamples if one of them is `bad`, bool [B]."""
     num_bad = int(np.asarray(bad)[:count].sum())
     if num_bad:
         raise NonFiniteSamples(
             f"{num_bad} of {count} samples have NaN or infinite values "
             f"(samples {start} to {start + count - 1}): "
-            "this checkpoint has diverged, score an earlier one"
+            "this checkpoint has diverged; choose an earlier one"
         )
     if count == len(bad):
         return generated
-    return collect.first(generated, count)
+    return extraction.first_rows(generated, count)
 
 
 def generate_images(
@@ -135,7 +136,7 @@ def generate_images(
     batch_size: int,
     progress: bool = True,
 ) -> np.ndarray:
-    """One image (uint8 [N, H, W, C]) or point (float32 [N, D]) a label, on the host.
+    """One image (uint8 [N, H, W, C]) or point (float32 [N, D]) per label, on the host.
 
     Raises NonFiniteSamples for NaN or infinite values, ValueError for no labels. `progress` shows
     images/s and the time left.

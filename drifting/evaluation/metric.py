@@ -1,6 +1,6 @@
-"""What a metric is: a name, columns of the table, what it needs, and how it is computed and read.
+"""What a metric declares: its name, its columns, what it needs, and how it is computed and printed.
 
-Free of JAX, as are all who only ask which columns there are.
+Importing this module does not import JAX.
 """
 
 import dataclasses
@@ -9,55 +9,69 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured
+    from drifting.evaluation.comparison import Comparison
 
-Row = Mapping[str, Any]  # of the table: a value for each column that has one
+Row = Mapping[str, Any]  # one measurement: values by column
 
 
 class Need(enum.Flag):
-    """What a metric reads of `Measured`; nothing else is sure to be there."""
+    """What a metric reads of a `Comparison`; anything else may be absent."""
 
-    MOMENTS = enum.auto()  # mean and covariance of the features, of both sides
-    VECTORS = enum.auto()  # the features themselves, of both sides
-    LOGITS = enum.auto()  # of the samples, by a classifier
-    IMAGES = enum.auto()  # stored pixels, of both sides and of one size
-    HELDOUT = enum.auto()  # real images never trained on, where the source has them
+    MOMENTS = enum.auto()  # mean and covariance of the features, of both sets
+    VECTORS = enum.auto()  # the features themselves, of both sets
+    LOGITS = enum.auto()  # a classifier's logits of the samples
+    IMAGES = enum.auto()  # stored pixels of both sets, of one image size
+    HELDOUT = enum.auto()  # real images outside the reference, if the source has any
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A metric, as a file of drifting/evaluation/metrics declares it by the name METRIC.
+    """A metric: the value of METRIC in a file of drifting/evaluation/metrics.
 
     Attributes:
-      name: in config.eval.metrics and after --metrics.
-      columns: those of the table that it fills, in the table's order.
+      name: the name in config.eval.metrics and --metrics.
+      columns: the columns of the table that it fills, in order.
       needs: what `measure` reads.
-      measure: gives a value, or None, for each column.
-      words: of a row that has a value in one of the columns, what a person reads of them.
-      least_samples: fewer have no such score.
-      of_images: asks what is in a picture, or whether it is a copy; points have no answer.
-      measured_by: the column that has a value wherever this was measured; "" is the first one.
-      place: among the metrics, in the table and in what is read; equal ones stand by name.
+      measure: returns a value, or None, for each column.
+      words: returns the text that is printed for a row with a value in one of the columns.
+      least_samples: the least number of samples that it is defined for.
+      least_reference: the least number of reference images that it is defined for.
+      of_images: whether it is defined for images only, not for points or latents.
+      measured_by: the column that has a value in every row with this metric; "" for the first.
+      ranks_by: the column whose lowest value marks the best checkpoint; "" for none.
+      drawn: the column that is drawn over training steps, in <name>_vs_step.png; "" for none.
+      place: the position among the metrics; metrics with equal places are sorted by name.
     """
 
     name: str
     _: dataclasses.KW_ONLY
     columns: tuple[str, ...]
     needs: Need
-    measure: Callable[["Measured"], dict[str, Any]]
+    measure: Callable[["Comparison"], dict[str, Any]]
     words: Callable[[Row], str]
     least_samples: int = 2
+    least_reference: int = 2
     of_images: bool = False
     measured_by: str = ""
+    ranks_by: str = ""
+    drawn: str = ""
     place: int = 1000
 
+    def __post_init__(self):
+        unknown = {self.measured_by, self.ranks_by, self.drawn} - {"", *self.columns}
+        if unknown:
+            raise ValueError(
+                f"metric {self.name!r} names {', '.join(sorted(unknown))}, which is not one of its "
+                f"columns {', '.join(self.columns)}"
+            )
+
     def is_in(self, row: Row) -> bool:
-        """Whether a row of the table, of text or of values, has this metric."""
-        return row.get(self.measured_by or self.columns[0]) not in (None, "")
+        """Whether a row has a value of this metric."""
+        return row.get(self.measured_by or self.columns[0]) is not None
 
 
 def values(*columns: str) -> Callable[[Row], str]:
-    """Words for columns that are read by their names: "precision 0.8, recall 0.6"."""
+    """`words` that print columns by their names: "precision 0.8, recall 0.6"."""
 
     def words(row: Row) -> str:
         return ", ".join(f"{c} {row[c]:.4g}" for c in columns if row.get(c) is not None)
@@ -66,5 +80,5 @@ def values(*columns: str) -> Callable[[Row], str]:
 
 
 def mean_and_deviation(mean: str, deviation: str) -> Callable[[Row], str]:
-    """Words for the columns of a mean and its standard deviation: "kid 0.25 +- 0.031"."""
+    """`words` that print a mean and its standard deviation: "kid 0.25 +- 0.031"."""
     return lambda row: f"{mean} {row[mean]:.4g} +- {row[deviation]:.2g}"

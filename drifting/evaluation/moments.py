@@ -11,10 +11,15 @@ import scipy.linalg
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Moments:
-    """First two moments of a set of feature vectors.
+    """Mean and covariance of a set of feature vectors.
 
-    n: number of vectors. mean: [D] float64. covariance: [D, D] float64, unbiased as in `np.cov`.
-    Raises ValueError for shapes that do not fit each other and for NaN or infinite entries.
+    Attributes:
+      n: the number of vectors.
+      mean: float64 [D].
+      covariance: float64 [D, D], unbiased as in `np.cov`.
+
+    Raises:
+      ValueError: the shapes do not match, or an entry is NaN or infinite.
     """
 
     n: int
@@ -31,15 +36,16 @@ class Moments:
         if not (np.isfinite(self.mean).all() and np.isfinite(self.covariance).all()):
             raise ValueError(
                 f"the moments of {self.n} feature vectors are not finite: "
-                "look for NaN or infinity in the images and in the weights of the feature network"
+                "check the images and the weights of the feature network for NaN and infinity"
             )
 
     @functools.cached_property
     def covariance_factor(self) -> np.ndarray:
-        """F [R, D] with F^T F = covariance, R its numerical rank. Computed once, then kept.
+        """F [R, D] with F^T F = covariance, where R is the numerical rank; computed once.
 
-        F = L^(1/2) V^T from the eigendecomposition V L V^T; eigenvalues below the rounding error
-        of the decomposition are noise around zero, and their square roots would not be small.
+        F = L^(1/2) V^T from the eigendecomposition V L V^T. Eigenvalues below the rounding error
+        of the decomposition are dropped: they are noise around zero, but their square roots would
+        not be small.
         """
         values, vectors = scipy.linalg.eigh(self.covariance, driver="evd")
         noise = len(values) * np.finfo(np.float64).eps * np.abs(values).max()
@@ -50,10 +56,10 @@ class Moments:
 class MomentAccumulator:
     """Moments of features that arrive batch by batch, on the device, as float32.
 
-    Batches wait on the device until they make a block of `block_rows` rows. A block's mean and
-    centred second moments are one float32 program relative to one of its rows, so a mean of a
-    thousand standard deviations costs no digits; blocks are combined on the host in float64. A
-    block rather than a batch, because it is [D, D] that comes to the host each time.
+    Batches wait on the device until they make a block of `block_rows` rows. The mean
+    and centred second moments of a block are computed in float32 relative to one of its rows, so a
+    mean of a thousand standard deviations loses no digits; blocks are combined on the host in
+    float64. Blocks are larger than batches because each copies a [D, D] array to the host.
     """
 
     def __init__(self, dimension: int, block_rows: int = 4096):
@@ -64,7 +70,7 @@ class MomentAccumulator:
         self._waiting: list[jax.Array] = []
 
     def update(self, features: jax.Array) -> None:
-        """Takes in features [B, D]; raises ValueError for another shape."""
+        """Adds features [B, D]; raises ValueError for another shape."""
         if features.ndim != 2 or features.shape[1] != len(self._mean):
             raise ValueError(
                 f"expected features [B, {len(self._mean)}], got shape {features.shape}"
@@ -100,8 +106,8 @@ class MomentAccumulator:
 def _block_moments(batches: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Shift [D], mean - shift [D] and centred second-moment sums [D, D] of the rows, float32."""
     rows = jnp.concatenate([batch.astype(jnp.float32) for batch in batches])  # [N, D]
-    # A row of the block, since a shift need only be near the mean, and a row is exact: a mean
-    # computed here may be fused into the subtraction unrounded, and differ from what is returned.
+    # A row of the block: the shift need only be near the mean, and a row is exact, while a mean
+    # computed here may be fused into the subtraction unrounded and differ from the one returned.
     shift = rows[0]
     centred = rows - shift[None]
     offset = centred.mean(0)

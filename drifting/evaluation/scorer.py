@@ -1,4 +1,4 @@
-"""Scores a checkpoint of a run: one compiled pass over samples, many metrics, one CSV row."""
+"""Scores a checkpoint of a run: one compiled pass over samples, many metrics, one record line."""
 
 import dataclasses
 import datetime
@@ -14,11 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from drifting import pictures
-from drifting.evaluation import collect, generation, metrics, report
+from drifting.core import files
+from drifting.evaluation import extraction, generation, metrics, record
+from drifting.evaluation.checks import check_metrics
+from drifting.evaluation.comparison import Comparison, Reference, samples_of
 from drifting.evaluation.features import FeatureFunction
-from drifting.evaluation.measured import Measured, Reference, samples_of
-from drifting.evaluation.metric import Need
-from drifting.evaluation.requirements import require_measurable
+from drifting.evaluation.metric import Need, Row
 from drifting.evaluation.settings import ScoreSettings
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Points
@@ -29,11 +30,11 @@ PREVIEW_POINTS = 2000
 
 
 class Scorable(Protocol):
-    """What scoring needs of a run."""
+    """The interface of a run that can be scored."""
 
     workdir: pathlib.Path
     config: Any
-    sampler_name: str  # a word; "" of a generator that can be sampled in one way only
+    sampler_name: str  # "" for a generator that can be sampled in one way only
 
     def steps(self) -> list[int]: ...
 
@@ -55,12 +56,12 @@ def make_scorers(
     cfg_scales: Sequence[float],
     seeds: Sequence[int],
 ) -> list["Scorer"]:
-    """A scorer for each guidance scale and seed; features, reference and programs are shared.
+    """One scorer for each guidance scale and seed; features, reference and programs are shared.
 
     Raises:
-      ConfigError: the settings cannot be met.
+      ConfigError: the settings are invalid, or a metric is not defined for these data or features.
     """
-    require_measurable(settings, images, function, images.space, settings.num_samples)
+    check_metrics(settings, images, function, images.space, settings.num_samples)
     sharding = run.batch_sharding(settings.batch_size)
     reference = Reference(
         images,
@@ -81,7 +82,7 @@ def make_scorers(
 
 
 class Scorer:
-    """Scores checkpoints of one run with one setting; see `make_scorers`."""
+    """Scores checkpoints of one run with one setting; made by `make_scorers`."""
 
     def __init__(
         self,
@@ -101,8 +102,12 @@ class Scorer:
     def cfg_scale(self) -> float:
         return self._settings.cfg_scale
 
+    @property
+    def metrics(self) -> Sequence[str]:
+        return self._settings.metrics
+
     def identity(self, step: int) -> dict[str, Any]:
-        """The columns that tell one measurement from another, and its place."""
+        """The columns that identify a measurement of a step: its settings, data and checkpoint."""
         s, images = self._settings, self._reference.images
         return {
             "checkpoint": f"checkpoints/{step}",
@@ -120,43 +125,41 @@ class Scorer:
             "weights": "ema" if s.ema else "raw",
         }
 
-    def is_scored(self, rows: Sequence[dict[str, str]], step: int) -> bool:
-        """Whether the table has every metric of this setting for a step."""
+    def is_scored(self, rows: Sequence[Row], step: int) -> bool:
+        """Whether `rows` have every metric of this setting for a step."""
         wanted = metrics.chosen(self._settings.metrics)
         rows = [row for row in rows if all(metric.is_in(row) for metric in wanted)]
-        return report.is_scored(rows, self.identity(step))
+        return record.is_scored(rows, self.identity(step))
 
     def score(self, step: int) -> dict[str, Any]:
-        """Scores one checkpoint, writes its artifacts and appends its row.
+        """Scores one checkpoint, writes its artifacts and appends the row to the record.
 
         Raises:
-          NonFiniteSamples: the generator gives NaN or infinity.
+          NonFiniteSamples: a sample has NaN or infinite values.
         """
         began = time.perf_counter()
         state, training = self._run.restore(step)
-        collected, images = self._generate(state)
+        features, images = self._generate(state)
         generated = time.perf_counter() - began
         row = {
             "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **self.identity(step),
-            **{k: v for k, v in training.items() if k in report.COLUMNS},
+            **{k: v for k, v in training.items() if k in record.columns()},
         }
-        samples = samples_of(collected, images, self._labels)
-        measured = Measured(self._reference, samples, self._settings.seed)
-        row |= metrics.measure(self._settings.metrics, measured)
+        samples = samples_of(features, images, self._labels)
+        comparison = Comparison(self._reference, samples, self._settings.seed)
+        row |= metrics.measure(self._settings.metrics, comparison)
         self._write_pictures(step, images)
         row["eval_seconds"] = round(time.perf_counter() - began, 3)
         timings = {"generation_and_features_seconds": round(generated, 3)}
-        report.write_json(
-            self._artifacts(step) / "eval_metadata.json", self._metadata(row, timings)
-        )
-        report.append_row(self._run.workdir / "eval" / "fid_metrics.csv", row)
+        files.write_json(self._artifacts(step) / "eval_metadata.json", self._metadata(row, timings))
+        record.append(self._run.workdir, row)
         return row
 
     # --- generation ------------------------------------------------------------------------------
 
-    def _generate(self, state: Any) -> tuple[collect.Collected, np.ndarray]:
-        """The samples' description, and as many of the first images as somebody needs."""
+    def _generate(self, state: Any) -> tuple[extraction.FeatureSet, np.ndarray]:
+        """The features of the samples, and as many of the first images as are needed."""
         s = self._settings
         needs = metrics.needs(s.metrics)
         needs_all = s.save_samples or Need.IMAGES in needs
@@ -164,14 +167,14 @@ class Scorer:
         real = self._reference.images.images
         images = np.empty((count, *real.shape[1:]), real.dtype)
         keep_vectors = bool(needs & (Need.VECTORS | Need.LOGITS))
-        collector = collect.Collector(self._features.dimension, keep_vectors)
+        collector = extraction.FeatureCollector(self._features.dimension, keep_vectors)
         done = 0
         batches = self._program.batches(
             state, jax.random.key(s.seed), self._labels, s.batch_size, self._features.apply
         )
         with tqdm(total=s.num_samples, unit="image", desc="generate", leave=False) as bar:
             for generated in batches:
-                collector.add(generated.described)
+                collector.add(generated.features)
                 size = len(generated.images)
                 if done < count:
                     part = np.asarray(generated.images)[: count - done]
@@ -182,15 +185,15 @@ class Scorer:
 
     @functools.cached_property
     def _preview_rows(self) -> np.ndarray:
-        """Which samples the preview shows: [rows, columns], a column for each of ten classes."""
+        """Indices of the samples in the preview, [rows, columns]: one column per class."""
         columns = min(self._reference.images.num_classes, PREVIEW_COLUMNS)
         rows = [np.flatnonzero(self._labels == c)[:PREVIEW_ROWS] for c in range(columns)]
         height = min(map(len, rows))
-        return np.stack([r[:height] for r in rows], axis=1)
+        return np.stack([r[:height] for r in rows], axis=1)  # [rows, columns]
 
     @property
     def _preview_count(self) -> int:
-        """How many of the first samples hold all that the preview shows."""
+        """The number of first samples that include all those in the preview."""
         if isinstance(self._reference.images.space, Points):
             return min(PREVIEW_POINTS, self._settings.num_samples)
         return int(self._preview_rows.max(initial=0)) + 1

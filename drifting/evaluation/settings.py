@@ -1,4 +1,4 @@
-"""How a run's samples are scored: the keys of config.eval, and what only a call can ask for."""
+"""Settings of an evaluation: the keys of config.eval, and those of evaluate.py alone."""
 
 import dataclasses
 
@@ -9,30 +9,32 @@ from drifting.core.errors import ConfigError
 class Settings:
     """The keys of config.eval."""
 
-    num_samples: int = 50_000  # labels follow the reference's class frequencies
-    batch_size: int = 256  # images through the generator and the features at once
+    num_samples: int = 50_000  # with the class frequencies of the reference
+    batch_size: int = 256  # images per call of the generator and the feature function
     cfg_scale: float = 1.5  # guidance at sampling
-    seed: int = 42  # of the samples, and of what metrics draw
+    seed: int = 42  # of the samples, and of random choices of metrics
     features: str = "inception"  # or pixels, or encoder:<workdir>
-    fid_mode: str = "clean"  # or legacy_tensorflow, legacy_pytorch: how images are resized
-    metrics: tuple[str, ...] = ("fid",)  # names of those in drifting/evaluation/metrics
+    fid_mode: str = "clean"  # how images are resized; or legacy_tensorflow, legacy_pytorch
+    metrics: tuple[str, ...] = ("fid",)  # names declared in drifting/evaluation/metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreSettings(Settings):
-    """How to score; the same for all checkpoints of a call."""
+    """All settings of an evaluation; the same for all checkpoints of one call."""
 
-    ema: bool = True  # averaged weights, or the raw ones
-    save_samples: bool = False  # keep all samples as PNG files beside the preview
-    cleanup_samples: bool = False  # remove those that an earlier call kept
-    statistics: str | None = None  # a file to take the reference's moments from
+    ema: bool = True  # score the averaged weights, or else the raw ones
+    save_samples: bool = False  # keep all samples as PNG files next to the preview
+    cleanup_samples: bool = False  # remove the samples that an earlier call kept
+    statistics: str | None = None  # a file to read the moments of the reference from
 
     def check(self) -> None:
-        """Raises ConfigError for values that cannot be, whatever is scored."""
+        """Raises ConfigError for values that are invalid for any data."""
         if self.num_samples < 2 or self.batch_size < 1:
             raise ConfigError(
                 f"num_samples = {self.num_samples} and batch_size = {self.batch_size}: "
                 "a score needs two samples or more"
             )
         if self.save_samples and self.cleanup_samples:
-            raise ConfigError("--save_samples and --cleanup_samples exclude each other")
+            raise ConfigError(
+                "--save_samples and --cleanup_samples exclude each other: give one of them"
+            )

@@ -4,7 +4,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,22 +17,25 @@ _MOST_DOTS = 60  # a longer line has none
 _LEGEND_WIDTH = 90  # characters in a line of the legend
 
 
-def plot_metric_vs_step(rows: Iterable[Mapping[str, str]], path: str | os.PathLike) -> None:
-    """Draws the Frechet distance over training steps from rows of fid_metrics.csv.
+def plot_metric_vs_step(
+    rows: Iterable[Mapping[str, Any]], path: str | os.PathLike, column: str
+) -> None:
+    """Draws a column of scores over training steps, on a log scale where all are positive.
 
-    There is one line per data set, split, features and their resize, guidance scale, sampler,
-    weights and number of samples: scores that differ in one of these are not comparable. Several
-    seeds of one step are dots, and the line goes through their mean. Raises ValueError if no row
-    has a Frechet distance.
+    One line for each group of data set, split, features and their resize, guidance scale, sampler,
+    weights and number of samples: scores of different groups are not comparable. Several seeds of
+    one step are dots, and the line goes through their mean. Raises ValueError where no row has a
+    step and a value.
     """
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
-        if row["step"] and row["frechet_distance"]:
-            groups[_group_name(row)].append((float(row["step"]), float(row["frechet_distance"])))
+        if row["step"] is not None and row[column] is not None:
+            groups[_group_name(row)].append((row["step"], row[column]))
     if not groups:
-        raise ValueError("no row has a step and a Frechet distance: score a checkpoint first")
+        raise ValueError(f"no row has a step and a {column}: score a checkpoint first")
+    positive = all(value > 0 for points in groups.values() for _, value in points)
     series = {name: tuple(zip(*points, strict=True)) for name, points in sorted(groups.items())}
-    plot_lines(series, path, "Frechet distance", log_scale=True)
+    plot_lines(series, path, column.replace("_", " ").capitalize(), log_scale=positive)
 
 
 def plot_lines(
@@ -65,13 +68,13 @@ def plot_lines(
     figures.save(figure, path)
 
 
-def _group_name(row: Mapping[str, str]) -> str:
-    guidance = f"cfg {row['cfg_scale']}" if row["cfg_scale"] else "no cfg"
-    samples = f"{int(row['num_samples']):,} samples" if row["num_samples"] else "samples unknown"
+def _group_name(row: Mapping[str, Any]) -> str:
+    guidance = "no cfg" if row["cfg_scale"] is None else f"cfg {row['cfg_scale']}"
+    samples = f"{row['num_samples']:,} samples" if row["num_samples"] else "samples unknown"
     split = " ".join(filter(None, (row["data_set"], row["split"])))
     features = " ".join(filter(None, (row["features"], row["fid_mode"])))
     sampler = [row["sampler"]] if row.get("sampler") else []
-    return ", ".join((features, split, guidance, *sampler, row["weights"], samples))
+    return ", ".join((features, split, guidance, *sampler, row["weights"] or "", samples))
 
 
 def plot_curves(

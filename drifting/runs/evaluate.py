@@ -1,4 +1,4 @@
-"""The story of scoring: checkpoints of a run, a run in training, or one folder against another."""
+"""Evaluation of checkpoints of a run, of a run in training, or of one folder against another."""
 
 import logging
 import pathlib
@@ -8,10 +8,10 @@ from drifting.core import config as config_lib
 from drifting.core import durations
 from drifting.core.facts import DataFacts
 from drifting.evaluation import features, metrics, resize, scorer
+from drifting.evaluation.checkpoints import CheckpointEvaluator
+from drifting.evaluation.checks import check_settings
 from drifting.evaluation.folders import score_folders
 from drifting.evaluation.metric import Need
-from drifting.evaluation.requirements import require_possible
-from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen
 from drifting.runs.build import load_images
@@ -41,41 +41,41 @@ def evaluate(
     sampling_steps: int | None = None,
     **given: Any,
 ) -> None:
-    """Scores checkpoints of a run; what is not given comes from its config.
+    """Scores checkpoints of a run; settings that are not given come from its config.
 
     Args:
       which: `last`, `all`, `best`, or steps separated by commas.
-      skip_existing: leave out what the table holds already.
-      watch: go on with new checkpoints until the run's last one; implies skip_existing.
-      given: fields of ScoreSettings; None is the config's.
+      skip_existing: skip measurements that the record already has.
+      watch: continue with new checkpoints until the last of the run; implies skip_existing.
+      given: fields of ScoreSettings; None for the value in the config.
 
     Raises:
-      UserError: something cannot be; rows that were written stay.
+      UserError: a setting is invalid or a checkpoint cannot be scored; earlier scores are kept.
     """
     run = Run(workdir)
     run.require_generator()
     run.use_sampler(sampler, sampling_steps)
     scorers = _scorers(run, split, cfg_scales, seeds, given)
-    session = Session(run, scorers, skip_existing or watch)
-    session.score(which)
+    evaluator = CheckpointEvaluator(run, scorers, skip_existing or watch)
+    evaluator.score(which)
     if watch:
-        session.watch(_total_steps(run.config, run.facts, run.method.images_per_step))
+        evaluator.watch(_total_steps(run.config, run.facts, run.method.images_per_step))
 
 
 def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
-    """What scores a checkpoint by config.eval as it is made, where that is asked for.
+    """The function that scores each new checkpoint by config.eval; None if train.evaluate is off.
 
-    The same rows and pictures as `evaluate`'s, with the network that is there already.
+    It writes the same rows and pictures as `evaluate`, with the network that is in memory.
     """
     if not parts.config.train.evaluate:
         return None
     run = InTraining(workdir, parts)
     run.require_generator()
-    session = Session(run, _scorers(run), skip_existing=True)
+    evaluator = CheckpointEvaluator(run, _scorers(run), skip_existing=True)
 
     def score(state: Any, step: int, metrics: dict[str, float]) -> None:
         run.hold(state, metrics)
-        session.score_step(step)
+        evaluator.score_step(step)
 
     return score
 
@@ -84,14 +84,14 @@ def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) ->
     """Scores the images of one folder against those of another.
 
     Args:
-      given: fields of ScoreSettings; None is the default.
+      given: fields of ScoreSettings; None for the default.
 
     Raises:
       UserError: the images cannot be read or compared.
     """
     values = {k: v for k, v in given.items() if v is not None}
     settings = config_lib.typed(ScoreSettings, values, "eval")
-    require_possible(settings)
+    check_settings(settings)
     real, fake = sources.load_unresized(real), sources.load_unresized(fake)
     function = feature_function(settings.features, real.space, settings.fid_mode)
     where = mesh.batch_sharding(settings.batch_size)
@@ -99,10 +99,10 @@ def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) ->
 
 
 def feature_function(name: str, space: Space, mode: str) -> features.FeatureFunction:
-    """The feature function called `name`, of an encoder's workdir as well.
+    """The feature function called `name`, which may be encoder:<workdir>.
 
     Raises:
-      UserError: there is none of that name, or it is for other samples.
+      UserError: the name is unknown, or the features are for other samples.
     """
     if not name.startswith(ENCODER):
         return features.feature_function(name, space, mode)
@@ -119,10 +119,10 @@ def _scorers(
     seeds: list[int] | None = None,
     given: dict[str, Any] | None = None,
 ) -> list[scorer.Scorer]:
-    """As the run's config.eval says, or as is `given`; None is the config's."""
+    """Scorers with the settings in `given`, and for None those in config.eval."""
     values = {**run.config.eval, **{k: v for k, v in (given or {}).items() if v is not None}}
     settings = config_lib.typed(ScoreSettings, values, "eval")
-    require_possible(settings)
+    check_settings(settings)
     images = load_images(run.config, split)
     needs_heldout = Need.HELDOUT in metrics.needs(settings.metrics)
     heldout = _heldout(run.config, images) if needs_heldout else None
@@ -138,7 +138,7 @@ def _total_steps(config: Any, facts: DataFacts, images_per_step: int) -> int:
 
 
 def _heldout(config: Any, reference: ImageSet) -> ImageSet | None:
-    """Real images apart from the reference, where the source has them."""
+    """Real images outside the reference, or None if the source has none."""
     if reference.split == config.data.test_split:
         return None
     try:

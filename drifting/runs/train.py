@@ -11,8 +11,8 @@ import numpy as np
 
 from drifting import pictures
 from drifting.core import config as config_lib
+from drifting.core import files
 from drifting.core.method import Scored
-from drifting.evaluation import report
 from drifting.runs import evaluate
 from drifting.runs.build import build, load_images
 from drifting.runs.workdir import Run, claim, record
@@ -93,6 +93,6 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     if "confusion" in sums:
         found["confusion"] = sums["confusion"]
         pictures.plot_confusion(sums["confusion"], images.class_names, workdir / "confusion.png")
-    report.write_json(path, found)
+    files.write_json(path, found)
     shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)

@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from drifting.core import files
-from drifting.evaluation import report
 from drifting.suites.suite import LOGS, RunSpec, SuiteError
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def remember_settings(runs: Sequence[RunSpec], out: pathlib.Path) -> None:
             f"{' '.join(known[name])}, now {' '.join(now[name])}; set these back, or choose "
             "another --out"
         )
-    report.write_json(path, known | now)
+    files.write_json(path, known | now)
 
 
 def what_is_begun(workdir: pathlib.Path) -> str:

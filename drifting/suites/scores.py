@@ -14,7 +14,7 @@ from drifting.core import config as config_lib
 from drifting.core import durations
 from drifting.core.errors import did_you_mean
 from drifting.core.files import write_atomically
-from drifting.evaluation import report
+from drifting.evaluation import record
 from drifting.suites import tables
 from drifting.suites.suite import ROOT, RunSpec, SuiteError
 from drifting.suites.tables import Programs, Row
@@ -63,12 +63,12 @@ class ScoreTable(tables.Table):
         """The Frechet distance by step, as the suite measures it; other scores are passed over."""
         config = self.configs[run.name]
         keys = ("features", "num_samples", "cfg_scale", "seed")
-        wanted = {key: str(config.eval[key]) for key in keys}
+        wanted = {key: config.eval[key] for key in keys}
         wanted |= {"data_set": config.data.source, "split": config.data.split, "weights": "ema"}
         return {
-            int(row["step"]): float(row["frechet_distance"])
-            for row in report.read_rows(self.workdir(run) / "eval" / "fid_metrics.csv")
-            if row["frechet_distance"] and wanted.items() <= row.items()
+            row["step"]: row["frechet_distance"]
+            for row in record.read(self.workdir(run))
+            if row["frechet_distance"] is not None and wanted.items() <= row.items()
         }
 
     def _read_result(self, run: RunSpec) -> Row | None:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from drifting.core.files import write_atomically
-from drifting.evaluation import report
 from drifting.suites.suite import RunSpec
 
 OUTCOME = ("status", "exit_code", "error")
@@ -64,8 +63,11 @@ class Table(abc.ABC):
 
     def read_outcomes(self) -> dict[str, Row]:
         """How runs ended in earlier sessions, by name: the cells of OUTCOME."""
-        rows = report.read_rows(self.out / self.csv_name)
-        ended = [row for row in rows if row["status"] != "missing"]
+        try:
+            text = (self.out / self.csv_name).read_text()
+        except FileNotFoundError:
+            return {}
+        ended = [row for row in csv.DictReader(io.StringIO(text)) if row["status"] != "missing"]
         return {row["name"]: {key: row[key] for key in OUTCOME} for row in ended}
 
     def outcome(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:

@@ -1,4 +1,4 @@
-"""A generator that is known exactly, scored as a run is, without one."""
+"""A generator with a known distribution, scored like a run, without training."""
 
 import dataclasses
 
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from drifting.evaluation import report, scorer
+from drifting.evaluation import record, scorer
+from drifting.evaluation.checkpoints import CheckpointEvaluator
 from drifting.evaluation.features import feature_function
-from drifting.evaluation.session import Session
 from drifting.evaluation.settings import ScoreSettings
 from drifting.training.mesh import batch_sharding
 from input_pipeline import sources
@@ -18,7 +18,7 @@ from input_pipeline.sources import toy2d
 
 @dataclasses.dataclass
 class Exact:
-    """Draws the eight Gaussians themselves, moved by the number of the checkpoint."""
+    """Draws from the eight Gaussians of the data, shifted by the step of the checkpoint."""
 
     workdir: object
     sampler_name: str = "euler-3"
@@ -69,12 +69,11 @@ def score(points, tmp_path):
             fid_mode="clean", metrics=("fid", "energy", "prdc"),
         )  # fmt: skip
         run = run or Exact(tmp_path)
-        (tmp_path / "eval").mkdir(exist_ok=True)
         settings = ScoreSettings(**given | changed)
         function = feature_function(settings.features, points.space, settings.fid_mode)
         scales = [settings.cfg_scale]
         scorers = scorer.make_scorers(run, points, None, function, settings, scales, [0])
-        Session(run, scorers, skip).score(which)
-        return report.read_rows(tmp_path / "eval" / "fid_metrics.csv")
+        CheckpointEvaluator(run, scorers, skip).score(which)
+        return record.read(tmp_path)
 
     return make

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drifting.evaluation import collect
+from drifting.evaluation import extraction
 from drifting.evaluation.features import feature_function, inception_features
 from drifting.evaluation.folders import score_folders
 from drifting.evaluation.settings import ScoreSettings
@@ -58,7 +58,7 @@ def test_features_of_images(their_model, inception_state):
 
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     features = inception_features(inception.to_params(inception_state), "legacy_pytorch")
-    ours = np.asarray(collect.describe(features.apply, images).features)
+    ours = np.asarray(extraction.extract(features.apply, images).features)
     with torch.inference_mode():
         x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)) / 255.0).float()
         theirs = their_model(x)[0][:, :, 0, 0].numpy()

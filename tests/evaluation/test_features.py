@@ -27,7 +27,9 @@ def test_points_are_their_own_features_and_have_no_others():
     assert features.dimension == 2
     np.testing.assert_array_equal(jax.jit(features.apply)(points).features, points)
     for name in ("inception", "encoder:runs/none"):
-        with pytest.raises(ConfigError, match=r"of images, and the data are points \(2,\).*pixels"):
+        with pytest.raises(
+            ConfigError, match=r"for images, and the data are points \(2,\).*pixels"
+        ):
             evaluate.feature_function(name, Points((2,)), "clean")
 
 
@@ -36,7 +38,7 @@ def test_latents_are_their_own_features_too():
     features = feature_function("pixels", Latents((2, 2, 4)), "clean")
     assert features.dimension == 16
     np.testing.assert_array_equal(features.apply(latents).features, latents.reshape(5, 16))
-    with pytest.raises(ConfigError, match=r"of images, and the data are latents \(2, 2, 4\)"):
+    with pytest.raises(ConfigError, match=r"for images, and the data are latents \(2, 2, 4\)"):
         feature_function("inception", Latents((2, 2, 4)), "clean")
 
 

@@ -1,4 +1,4 @@
-"""Metrics are known by being there: a file more is a metric more, and nothing else is touched."""
+"""Every file of the package is a metric: adding one changes no other file."""
 
 import pathlib
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from drifting.core.errors import ConfigError
-from drifting.evaluation import description, metrics, report
+from drifting.evaluation import metrics, record, summary
 
 SHIFT = '''"""How far the mean of the samples is from that of the real ones."""
 
@@ -18,9 +18,9 @@ import numpy as np
 from drifting.evaluation.metric import Metric, Need
 
 
-def shift(measured):
-    offset = measured.samples.vectors.mean(0) - measured.reference.moments.mean
-    return {"shift": float(np.linalg.norm(offset)), "shift_seed": measured.seed}
+def shift(comparison):
+    offset = comparison.samples.vectors.mean(0) - comparison.reference.moments.mean
+    return {"shift": float(np.linalg.norm(offset)), "shift_seed": comparison.seed}
 
 
 METRIC = Metric(
@@ -36,7 +36,7 @@ METRIC = Metric(
 
 @pytest.fixture
 def add(tmp_path, monkeypatch):
-    """add(name, text): one more file among the metrics, until the test ends."""
+    """add(name, text): another file among the metrics, until the test ends."""
     folder = tmp_path / "more_metrics"
 
     def make(name, text):
@@ -51,7 +51,7 @@ def add(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def test_the_table_begins_as_it_was_and_new_metrics_come_between():
+def test_the_columns_keep_their_order_and_new_metrics_come_last_among_metrics():
     names = ["fid", "kid", "is", "prdc", "mifid", "energy", "neighbours"]
     assert [*metrics.known()][: len(names)] == names
     before = (
@@ -65,7 +65,7 @@ def test_the_table_begins_as_it_was_and_new_metrics_come_between():
         ",num_samples,batch_size,cfg_scale,sampler,nfe,seed,weights,"
         "loss,drift_norm,grad_norm,feature_dist_mean,feature_dist_var,eval_seconds"
     )
-    header = ",".join(report.COLUMNS)
+    header = ",".join(record.columns())
     assert header.startswith(before) and header.endswith(after)
 
 
@@ -74,17 +74,30 @@ def test_a_metric_is_one_file(score, add):
     with pytest.raises(ConfigError, match="unknown metric 'shift'"):
         score("0", metrics=("shift",))
     add("shift", SHIFT)
-    assert score("0", skip=True) == [old | {"shift": "", "shift_seed": ""}]
-    with pytest.raises(ConfigError, match="--metrics shift needs 5 samples or more, not 4"):
+    assert score("0", skip=True) == [old | {"shift": None, "shift_seed": None}]
+    with pytest.raises(ConfigError, match="--metrics shift needs at least 5 samples, got 4"):
         score(metrics=("shift",), num_samples=4)
     *_, true, moved = score(metrics=("shift",))
-    assert float(true["shift"]) < 0.2
-    assert float(moved["shift"]) == pytest.approx(np.sqrt(2), abs=0.2)
-    assert moved["shift_seed"] == "0" and moved["energy_distance"] == ""
+    assert true["shift"] < 0.2
+    assert moved["shift"] == pytest.approx(np.sqrt(2), abs=0.2)
+    assert moved["shift_seed"] == 0 and moved["energy_distance"] is None
     assert len(score(metrics=("shift",), skip=True)) == 3  # both are known to be scored
-    assert report.COLUMNS.index("shift") > report.COLUMNS.index("nn_distance_heldout")
+    assert record.columns().index("shift") > record.columns().index("nn_distance_heldout")
     row = {"step": 1, "shift": 1.41, "shift_seed": 0, "eval_seconds": 2.0}
-    assert description.of_row(row) == "step 1, moved by 1.4, 2.0 s"
+    assert summary.one_line(row) == "step 1, moved by 1.4, 2.0 s"
+
+
+def test_a_metric_says_what_ranks_checkpoints_and_what_is_drawn(score, add, tmp_path):
+    text = SHIFT.replace('"shift": float', '"shift": -float')
+    add("far", text.replace("least_samples=5", 'ranks_by="shift", drawn="shift"'))
+    score(metrics=("fid",))
+    assert not (tmp_path / "eval" / "shift_vs_step.png").exists()
+    with pytest.raises(ConfigError, match="best: no checkpoint has a shift .*all --metrics shift"):
+        score("best", metrics=("shift",))
+    score(metrics=("shift", "energy"))
+    assert (tmp_path / "eval" / "shift_vs_step.png").stat().st_size > 1000
+    best = [score("best", metrics=(name,))[-1]["step"] for name in ("shift", "fid", "energy")]
+    assert best == [1, 0, 0]  # energy ranks none: the Frechet distance does
 
 
 @pytest.mark.parametrize(
@@ -93,22 +106,23 @@ def test_a_metric_is_one_file(score, add):
         ("", TypeError, r"new\.py declares no METRIC"),
         (SHIFT.replace('"shift",\n', '"kid",\n', 1), ValueError, "have the name kid"),
         (SHIFT.replace("shift_seed", "recall"), ValueError, "have the column recall"),
-        (SHIFT.replace("shift_seed", "seed"), ValueError, "cannot have the column seed"),
+        (SHIFT.replace("shift_seed", "seed"), ValueError, "have the column seed: it is in use"),
+        (SHIFT.replace("least_samples=5", 'drawn="shft"'), ValueError, "'shift' names shft, wh"),
     ],
 )
 def test_a_file_that_cannot_be_a_metric_is_named(add, text, error, message):
     add("new", text)
     with pytest.raises(error, match=message):
-        report.columns()
+        record.columns()
 
 
-def test_formulas_are_there_by_file_and_nothing_is_imported_before_it_is_asked_for():
+def test_formulas_are_attributes_and_are_imported_on_first_use():
     code = """
 import sys, drifting
-from drifting.evaluation import report, settings
+from drifting.evaluation import record, settings
 assert "kid" in dir(drifting.metrics) and "jax" not in sys.modules
 assert drifting.metrics.kid.kernel_distance and not hasattr(drifting.metrics, "kidd")
-assert "kid" in report.COLUMNS
+assert "kid" in record.columns()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -117,7 +131,7 @@ def test_the_metric_of_the_manual_is_one(add):
     manual = pathlib.Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
     add("of_the_manual", manual.read_text().split("```python\n")[1].split("```")[0])
     real, fake = (types.SimpleNamespace(vectors=np.full((3, 2), value)) for value in (0.0, 1.0))
-    measured = types.SimpleNamespace(reference=real, samples=fake)
-    row = metrics.measure(["shift"], measured)
+    comparison = types.SimpleNamespace(reference=real, samples=fake)
+    row = metrics.measure(["shift"], comparison)
     assert row == {"shift": pytest.approx(np.sqrt(2))}
     assert metrics.known()["shift"].words(row) == "shift 1.414"

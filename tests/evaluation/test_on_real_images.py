@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from drifting.evaluation import collect, metrics
+from drifting.evaluation import extraction, metrics
+from drifting.evaluation.comparison import Comparison, Reference, samples_of
 from drifting.evaluation.features import feature_function, inception_features
-from drifting.evaluation.measured import Measured, Reference, samples_of
 from drifting.pretrained import inception
 from input_pipeline import sources
 from input_pipeline.space import Pixels
@@ -44,16 +44,16 @@ def take(images, count):
 
 def score(reference, images, features, names):
     """Every column of the metrics of images against a Reference."""
-    collected = collect.describe_images(
-        collect.split(images, 50),
+    collected = extraction.extract_features(
+        extraction.in_batches(images, 50),
         reference.images.space,
         features,
         total=len(images),
         batch_size=50,
         keep_vectors=True,
     )
-    measured = Measured(reference, samples_of(collected, images, None), seed=0)
-    return metrics.measure(names, measured)
+    comparison = Comparison(reference, samples_of(collected, images, None), seed=0)
+    return metrics.measure(names, comparison)
 
 
 def noisy(images, deviation):

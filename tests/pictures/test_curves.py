@@ -10,18 +10,18 @@ from drifting.pictures import plot_curves, plot_lines, plot_metric_vs_step
 
 def scored(step, distance, **other):
     row = {
-        "step": str(step), "frechet_distance": str(distance), "features": "pixels", "fid_mode": "",
-        "data_set": "digits", "split": "test", "cfg_scale": "1.5", "weights": "ema",
-        "num_samples": "5000",
+        "step": step, "frechet_distance": distance, "features": "pixels", "fid_mode": "",
+        "data_set": "digits", "split": "test", "cfg_scale": 1.5, "weights": "ema",
+        "num_samples": 5000,
     }  # fmt: skip
     return row | other
 
 
 def test_scores_are_drawn_a_line_a_group(tmp_path, figures):
-    rows = [scored(200, 4.0), scored(100, 8.0), scored(200, 6.0), scored(300, "")]
-    rows += [scored(100, 9.0, weights="raw"), scored(100, 9.0, cfg_scale="")]
+    rows = [scored(200, 4.0), scored(100, 8.0), scored(200, 6.0), scored(300, None)]
+    rows += [scored(100, 9.0, weights="raw"), scored(100, 9.0, cfg_scale=None)]
     rows += [scored(100, 9.0, sampler="euler-50"), scored(300, 4.0, sampler="")]
-    plot_metric_vs_step(rows, tmp_path / "fid_vs_step.png")
+    plot_metric_vs_step(rows, tmp_path / "fid_vs_step.png", "frechet_distance")
     (figure,) = figures
     (axes,) = figure.axes
     assert axes.get_yscale() == "log"
@@ -39,7 +39,7 @@ def test_scores_are_drawn_a_line_a_group(tmp_path, figures):
 
 def test_small_changes_of_small_distances_have_different_labels(tmp_path, figures):
     rows = [scored(step, 0.031 + step * 1e-6) for step in (100, 200, 300, 400)]
-    plot_metric_vs_step(rows, tmp_path / "fid_vs_step.png")
+    plot_metric_vs_step(rows, tmp_path / "fid_vs_step.png", "frechet_distance")
     (axes,) = figures[0].axes
     low, high = axes.get_ylim()
     ticks = [tick for tick in axes.yaxis.get_minorticklocs() if low <= tick <= high]
@@ -47,9 +47,16 @@ def test_small_changes_of_small_distances_have_different_labels(tmp_path, figure
     assert len(labels) >= 3 and len(set(labels)) == len(labels)
 
 
+def test_scores_below_zero_are_drawn_on_a_linear_scale(tmp_path, figures):
+    rows = [scored(100, None, kid=0.5), scored(200, None, kid=-0.1)]
+    plot_metric_vs_step(rows, tmp_path / "kid_vs_step.png", "kid")
+    (axes,) = figures[0].axes
+    assert (axes.get_yscale(), axes.get_ylabel()) == ("linear", "Kid")
+
+
 def test_no_scores_are_no_plot(tmp_path):
     with pytest.raises(ValueError, match="score a checkpoint first"):
-        plot_metric_vs_step([scored(1, "")], tmp_path / "fid_vs_step.png")
+        plot_metric_vs_step([scored(1, None)], tmp_path / "x.png", "frechet_distance")
 
 
 def test_curves_have_a_panel_each(tmp_path, figures):

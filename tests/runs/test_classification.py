@@ -11,7 +11,7 @@ from PIL import Image
 import drifting
 from drifting import methods
 from drifting.core.errors import ConfigError
-from drifting.evaluation import metrics, report
+from drifting.evaluation import metrics, record
 from drifting.pretrained import encoder as encoders
 from drifting.pretrained import files, torchvision
 from drifting.runs import build, frozen
@@ -203,7 +203,7 @@ def test_a_drifting_run_is_scored_in_an_encoders_features(encoder, train):
     drifting.evaluate(
         workdir, "last", num_samples=80, features=f"encoder:{encoder}", metrics=[*metrics.known()]
     )
-    (row,) = report.read_rows(workdir / "eval" / "fid_metrics.csv")
+    (row,) = record.read(workdir)
     assert row["features"] == f"encoder:{encoder}" and row["fid_mode"] == ""
     values = {c: float(row[c]) for m in metrics.known().values() for c in m.columns}
     assert np.isfinite(list(values.values())).all()

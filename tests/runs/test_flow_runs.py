@@ -9,7 +9,7 @@ import pytest
 import drifting
 from configs import base, meanflow_toy2d
 from drifting.core.errors import ConfigError
-from drifting.evaluation import report
+from drifting.evaluation import record
 from drifting.runs import build
 from drifting.runs.workdir import Run, Sampled
 from drifting.training.mesh import MeshError
@@ -93,11 +93,10 @@ def test_scores_name_the_sampler_and_its_evaluations(trained):
     drifting.evaluate(trained)
     drifting.evaluate(trained, sampler="heun", sampling_steps=10)
     drifting.evaluate(trained, sampler="heun", sampling_steps=10, skip_existing=True)
-    rows = report.read_rows(trained / "eval" / "fid_metrics.csv")
-    assert [(r["sampler"], r["nfe"]) for r in rows] == [("meanflow-1", "1"), ("heun-10", "20")]
+    rows = record.read(trained)
+    assert [(r["sampler"], r["nfe"]) for r in rows] == [("meanflow-1", 1), ("heun-10", 20)]
     for row in rows:
-        floor, distance = (float(row[k]) for k in ("energy_distance_real", "energy_distance"))
-        assert 0 < floor < distance < 0.2
+        assert 0 < row["energy_distance_real"] < row["energy_distance"] < 0.2
     with pytest.raises(ConfigError, match="did you mean 'euler'"):
         drifting.evaluate(trained, sampler="eular")
 
@@ -170,15 +169,15 @@ def test_checkpoints_are_scored_as_they_are_made(tmp_path):
         "eval.num_samples": 64, "eval.batch_size": 32, "eval.metrics": ("fid", "energy"),
     }  # fmt: skip
     drifting.train(few_steps(**changed), tmp_path / "run")
-    table = tmp_path / "run" / "eval" / "fid_metrics.csv"
-    rows = report.read_rows(table)
-    assert [(row["step"], row["nfe"]) for row in rows] == [("0", "1"), ("4", "1"), ("8", "1")]
-    assert all(float(row["frechet_distance"]) > 0 for row in rows)
+    rows = record.read(tmp_path / "run")
+    assert [(row["step"], row["nfe"]) for row in rows] == [(0, 1), (4, 1), (8, 1)]
+    assert all(row["frechet_distance"] > 0 for row in rows)
     drifting.evaluate(tmp_path / "run", cfg_scales=[2.0], skip_existing=True)
-    assert report.read_rows(table)[-1]["nfe"] == "2"
-    table.unlink()  # as if the job had died in its last score
+    assert record.read(tmp_path / "run")[-1]["nfe"] == 2
+    for path in (record.RECORD, record.TABLE):
+        (tmp_path / "run" / path).unlink()  # as if the job had died in its last score
     drifting.train(few_steps(**changed), tmp_path / "run")
-    assert [row["step"] for row in report.read_rows(table)] == ["8"]
+    assert [row["step"] for row in record.read(tmp_path / "run")] == [8]
 
 
 def test_scores_in_training_that_devices_do_not_divide(tmp_path):
@@ -198,8 +197,8 @@ def test_images_by_every_network(network, tmp_path):
     drifting.train(config, tmp_path / "run")
     rows = [row for row in rows_of(tmp_path / "run") if "loss" in row]
     assert len(rows) == 2
-    rows = report.read_rows(tmp_path / "run" / "eval" / "fid_metrics.csv")
-    assert [row["step"] for row in rows] == ["0", "2"]
+    rows = record.read(tmp_path / "run")
+    assert [row["step"] for row in rows] == [0, 2]
     assert (tmp_path / "run" / "samples" / "step_0000002.png").exists()
 
 

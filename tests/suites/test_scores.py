@@ -11,7 +11,7 @@ import pytest
 from score_suite import BUDGET, ENCODER, RUNS
 
 from drifting import pictures, suites
-from drifting.evaluation import report
+from drifting.evaluation import record
 from drifting.suites import SuiteError, read_plan, runner
 from drifting.suites.tables import Programs
 
@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Programs that keep to what train.py and evaluate.py promise. The toy folder records their starts,
 # and a file <run>.<program>.<fail|wait> there says what befalls them.
 BOTH = """
-import csv, json, os, pathlib, re, signal, sys, time
+import json, os, pathlib, re, signal, sys, time
 program, toy = pathlib.Path(sys.argv[0]).stem, pathlib.Path(sys.argv[0]).parent
 workdir = pathlib.Path(sys.argv[sys.argv.index("--workdir") + 1])
 meets = lambda what: (toy / f"{workdir.name}.{program}.{what}").exists()
@@ -50,14 +50,13 @@ EVALUATE = """
 assert sys.argv[3:] == ["--checkpoints", "all", "--skip_existing"]
 given = json.loads((workdir / "config.json").read_text())
 (workdir / "eval/artifacts/ema_step0").mkdir(parents=True, exist_ok=True)
-columns = "step features num_samples cfg_scale seed data_set split weights frechet_distance".split()
 meet()
-with open(workdir / "eval/fid_metrics.csv", "w") as file:
-    writer = csv.writer(file)
-    writer.writerow(columns)
+with open(workdir / "eval/scores.jsonl", "w") as file:
     for step in (0, 10, 20):
-        writer.writerow([step, given["config.eval.features"], 1000, 1.0, 42, "digits", "train",
-                         "ema", 12 - step / 2])
+        row = {"version": 1, "step": step, "features": given["config.eval.features"],
+               "num_samples": 1000, "cfg_scale": 1.0, "seed": 42, "data_set": "digits",
+               "split": "train", "weights": "ema", "frechet_distance": 12 - step / 2}
+        file.write(json.dumps(row) + "\\n")
 """
 
 
@@ -119,10 +118,10 @@ def test_a_second_call_does_only_what_is_missing(toy, call):
     assert code == 0 and started == [*whole("kernel"), ("ldf", "evaluate")]
     for name in RUNS:
         evaluations = toy / "out" / name / "eval"
-        assert [path.name for path in evaluations.iterdir()] == ["fid_metrics.csv"]
+        assert [path.name for path in evaluations.iterdir()] == ["scores.jsonl"]
     assert call() == (0, [])
     assert {row["status"] for row in table(toy).values()} == {"finished"}
-    (toy / "out" / "ldf" / "eval" / "fid_metrics.csv").unlink()
+    (toy / "out" / "ldf" / "eval" / "scores.jsonl").unlink()
     assert call() == (0, [("ldf", "evaluate")])
 
 
@@ -230,17 +229,12 @@ def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
         "features": "pixels", "num_samples": 1000, "cfg_scale": 1.0, "seed": 42, "weights": "ema",
         "data_set": "digits", "split": "train",
     }  # fmt: skip
-    (out / "ldf" / "eval").mkdir(parents=True)
-    (out / "frozen" / "eval").mkdir(parents=True)
     for step, distance in ((0, 40.0), (10, 3.25), (20, 4.5)):
-        report.append_row(out / "ldf/eval/fid_metrics.csv",
-                          score | {"step": step, "frechet_distance": distance})  # fmt: skip
+        record.append(out / "ldf", score | {"step": step, "frechet_distance": distance})
     for other in ({"features": "inception"}, {"cfg_scale": 2.0}, {"seed": 1}, {"weights": "raw"},
                   {"num_samples": 50}, {"split": "test"}):  # fmt: skip
-        report.append_row(out / "ldf/eval/fid_metrics.csv",
-                          score | {"step": 10, "frechet_distance": 1.0} | other)  # fmt: skip
-    report.append_row(out / "frozen/eval/fid_metrics.csv",
-                      score | {"step": 0, "frechet_distance": 41.0})  # fmt: skip
+        record.append(out / "ldf", score | {"step": 10, "frechet_distance": 1.0} | other)
+    record.append(out / "frozen", score | {"step": 0, "frechet_distance": 41.0})
     logged = [(5, 40.0), (10, 20.0), (20, 100.0)]
     rows = "".join(json.dumps({"step": s, "step_ms": ms}) + "\n" for s, ms in logged)
     (out / "ldf" / "metrics.jsonl").write_text(rows)

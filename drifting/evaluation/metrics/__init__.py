@@ -1,8 +1,8 @@
-"""Metrics of two sets of feature vectors or images: one file each, and nothing else here.
+"""Metrics of two sets of feature vectors or images, one per file.
 
-A file holds the formula as functions of arrays and ends in METRIC, a `metric.Metric`. Files are
-found by looking into the package, so a new one is known by being there. They are imported when
-somebody first asks; importing this package does not import JAX.
+A file holds the formula as functions of arrays and ends in METRIC, a `metric.Metric`. Every file of
+the package is a metric: a new one needs no registration. Files are imported on first use, so
+importing this package does not import JAX.
 """
 
 import functools
@@ -14,35 +14,40 @@ from typing import TYPE_CHECKING, Any
 from drifting.evaluation.metric import Metric, Need
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured
+    from drifting.evaluation.comparison import Comparison
 
 
 def known() -> dict[str, Metric]:
     """Every metric by name, in the order of the table.
 
     Raises:
-      TypeError: a file without METRIC.
-      ValueError: two metrics of one name or with one column.
+      TypeError: a file declares no METRIC.
+      ValueError: two metrics have the same name or column.
     """
     return dict(_found(tuple(__path__)))
 
 
 def chosen(names: Iterable[str]) -> list[Metric]:
-    """The metrics of these names, in their order; raises KeyError for one that is not known."""
-    there = known()
-    return [there[name] for name in names]
+    """The metrics with these names, in their order; raises KeyError for an unknown name."""
+    every = known()
+    return [every[name] for name in names]
+
+
+def ranking(names: Iterable[str]) -> Metric:
+    """The metric that says which checkpoint is best: one of these if one can, else any."""
+    return next(metric for metric in (*chosen(names), *known().values()) if metric.ranks_by)
 
 
 def needs(names: Iterable[str]) -> Need:
-    """What one of these metrics or several need."""
+    """The union of the needs of these metrics."""
     return functools.reduce(lambda all_, one: all_ | one.needs, chosen(names), Need(0))
 
 
-def measure(names: Iterable[str], measured: "Measured") -> dict[str, Any]:
-    """A value, or None, for each column of these metrics."""
+def measure(names: Iterable[str], comparison: "Comparison") -> dict[str, Any]:
+    """The value, or None, of each column of these metrics."""
     row = {}
     for metric in chosen(names):
-        row |= metric.measure(measured)
+        row |= metric.measure(comparison)
     return row
 
 
@@ -69,7 +74,7 @@ def _require_distinct(what: str, found: list[str]) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """A file of the package as its attribute: `drifting.metrics.kid.kernel_distance`."""
+    """Imports a file of the package by its name: `drifting.metrics.kid.kernel_distance`."""
     if name not in _names(__path__):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")

@@ -11,7 +11,7 @@ from drifting.evaluation import pairwise
 from drifting.evaluation.metric import Metric, Need, Row
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured
+    from drifting.evaluation.comparison import Comparison
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> float:
@@ -21,7 +21,7 @@ def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> flo
     `drifting.fields.objectives.energy_distance`, has small sets in memory and a gradient.
 
     Args:
-      unbiased: leaves out the pairs of a point with itself (U statistic), so it may be negative;
+      unbiased: exclude the pairs of a point with itself (U statistic), which may be negative;
         with them (V statistic) it is the distance of the two empirical distributions.
     """
     n, m = len(x), len(y)
@@ -32,24 +32,28 @@ def energy_distance(x: np.ndarray, y: np.ndarray, unbiased: bool = False) -> flo
 
 
 def with_floor(real: np.ndarray, fake: np.ndarray, seed: int) -> tuple[float, float]:
-    """Energy distance of fake [M, D] to real [N, D], and what a perfect generator would have.
+    """Energy distance of fake [M, D] to real [N, D], and its floor, that of a perfect generator.
 
-    V statistics, whose bias depends on the number of points: of the first n = min(M, N // 2) fakes
-    and n real points drawn by `seed`, and as the floor of those and n other real points.
+    Both are V statistics, whose bias depends on the number of points, so both use
+    n = min(M, N // 2) points: the first n fakes against n real points drawn with `seed`, and for
+    the floor n other real points against the same.
 
     Raises:
       ValueError: fewer than two real points, or no fakes.
     """
     n = min(len(fake), len(real) // 2)
     if n < 1:
-        raise ValueError(f"{len(fake)} samples and {len(real)} real points have no energy distance")
+        raise ValueError(
+            "the energy distance needs at least 1 sample and 2 real points, got "
+            f"{len(fake)} and {len(real)}"
+        )
     rows = np.random.default_rng(seed).permutation(len(real))
     drawn, others = real[rows[:n]], real[rows[n : 2 * n]]
     return energy_distance(fake[:n], drawn), energy_distance(others, drawn)
 
 
 def _sum(of_rows: Callable, x: np.ndarray, y: np.ndarray) -> float:
-    """Sum of all pairs' distances: rows on the device, their total in float64."""
+    """Sum of the distances of all pairs: over each row on the device, then in float64."""
     return float(np.sum(pairwise.map_rows(of_rows, x, y), dtype=np.float64))
 
 
@@ -59,15 +63,15 @@ def _all(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
 
 
 def _others(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
-    """As `_all`, but a point is at 0 from itself, exactly: a matrix product leaves a rest."""
+    """Like `_all`, with exactly 0 from a point to itself, where the product has rounding errors."""
     squared = pairwise.squared_distances(rows, points)
     squared = jnp.where(pairwise.own_pairs(rows, start, points), 0.0, squared)
     return jnp.sum(jnp.sqrt(squared), axis=1)
 
 
-def _columns(measured: "Measured") -> dict[str, float]:
-    real, fake = measured.reference.vectors, measured.samples.vectors
-    distance, floor = with_floor(real, fake, measured.seed)
+def _columns(comparison: "Comparison") -> dict[str, float]:
+    real, fake = comparison.reference.vectors, comparison.samples.vectors
+    distance, floor = with_floor(real, fake, comparison.seed)
     return {"energy_distance": distance, "energy_distance_real": floor}
 
 

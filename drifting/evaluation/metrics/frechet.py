@@ -9,19 +9,19 @@ from drifting.evaluation.metric import Metric, Need, Row
 from drifting.evaluation.moments import Moments
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured
+    from drifting.evaluation.comparison import Comparison
 
 
 def frechet_distance(reference: Moments, other: Moments) -> float:
     """Squared Frechet (2-Wasserstein) distance of two Gaussians, float64 on the host.
 
     |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)   (Dowson and Landau 1982; FID: Heusel et
-    al. 2017, eq. 6). With S1 = F^T F the last trace is the sum of the square roots of the
-    eigenvalues of F S2 F^T, which is symmetric and positive semi-definite: never complex, and
-    without trouble where a covariance is singular. F of the first argument is kept with it, so
-    put the moments that many checkpoints are compared with first.
+    al. 2017, eq. 6). With S1 = F^T F, the last trace is the sum of the square roots of
+    the eigenvalues of F S2 F^T. That matrix is symmetric and positive semi-definite, so the result
+    is real, also for singular covariances. F is cached in the first argument: pass the moments
+    that many checkpoints are compared with first.
 
-    Raises ValueError where the two have different feature dimensions.
+    Raises ValueError if the two have different feature dimensions.
     """
     if reference.mean.shape != other.mean.shape:
         raise ValueError(
@@ -39,13 +39,13 @@ def frechet_distance(reference: Moments, other: Moments) -> float:
     return float(max(squared_shift + traces - 2.0 * cross, 0.0))
 
 
-def distance(measured: "Measured") -> float:
-    """Of samples to the reference; what MiFID divides as well."""
-    return frechet_distance(measured.reference.moments, measured.samples.moments)
+def distance(comparison: "Comparison") -> float:
+    """The distance of the samples to the reference; also the numerator of MiFID."""
+    return frechet_distance(comparison.reference.moments, comparison.samples.moments)
 
 
-def _columns(measured: "Measured") -> dict[str, float]:
-    return {"frechet_distance": measured.once(distance)}
+def _columns(comparison: "Comparison") -> dict[str, float]:
+    return {"frechet_distance": comparison.once(distance)}
 
 
 def _words(row: Row) -> str:
@@ -59,5 +59,7 @@ METRIC = Metric(
     needs=Need.MOMENTS,
     measure=_columns,
     words=_words,
+    ranks_by="frechet_distance",
+    drawn="frechet_distance",
     place=10,
 )

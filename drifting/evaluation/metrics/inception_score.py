@@ -9,23 +9,22 @@ from drifting.evaluation import metric
 from drifting.evaluation.metric import Metric, Need
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured
+    from drifting.evaluation.comparison import Comparison
 
 SPLITS = 10
 
 
 def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, float]:
-    """exp of the mean KL divergence of p(y|x) from p(y): mean and deviation over splits.
+    """exp E_x KL(p(y|x) || p(y)): mean and standard deviation over splits.
 
     Args:
-      logits: [N, K], in the order in which samples were drawn; split s takes every vector from
-        s N / splits on.
+      logits: [N, K], in the order in which samples were drawn; splits are consecutive.
 
     Raises:
       ValueError: fewer vectors than splits.
     """
     if len(logits) < splits:
-        raise ValueError(f"{len(logits)} samples cannot be split in {splits}")
+        raise ValueError(f"the Inception Score needs at least {splits} samples, got {len(logits)}")
     log_p = scipy.special.log_softmax(np.asarray(logits, np.float64), axis=1)
     scores = [np.exp(_mean_divergence(part)) for part in np.array_split(log_p, splits)]
     return float(np.mean(scores)), float(np.std(scores))
@@ -36,8 +35,8 @@ def _mean_divergence(log_p: np.ndarray) -> float:
     return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_marginal), axis=1)))
 
 
-def _columns(measured: "Measured") -> dict[str, float]:
-    mean, deviation = inception_score(measured.samples.logits)
+def _columns(comparison: "Comparison") -> dict[str, float]:
+    mean, deviation = inception_score(comparison.samples.logits)
     return {"inception_score": mean, "inception_score_std": deviation}
 
 
@@ -48,6 +47,7 @@ METRIC = Metric(
     measure=_columns,
     words=metric.mean_and_deviation("inception_score", "inception_score_std"),
     least_samples=SPLITS,
+    least_reference=1,
     of_images=True,
     place=30,
 )

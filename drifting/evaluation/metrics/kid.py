@@ -10,16 +10,19 @@ from drifting.evaluation import metric
 from drifting.evaluation.metric import Metric, Need
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured
+    from drifting.evaluation.comparison import Comparison
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
 
 
 def squared_mmd(x: jax.Array, y: jax.Array, unbiased: bool = True) -> jax.Array:
-    """Squared maximum mean discrepancy of x [N, D] and y [M, D], k(a, b) = (a.b / D + 1)^3.
+    """Squared maximum mean discrepancy of x [N, D] and y [M, D].
 
-    Unbiased leaves the pairs of a vector with itself out (equation 4), so it may be negative.
+    E k(x, x') + E k(y, y') - 2 E k(x, y), with k(a, b) = (a.b / D + 1)^3.
+
+    The unbiased estimate excludes the pairs of a vector with itself (equation 4) and may be
+    negative.
     """
     n, m = len(x), len(y)
     within_x, within_y, between = _kernel(x, x), _kernel(y, y), _kernel(x, y)
@@ -31,7 +34,7 @@ def squared_mmd(x: jax.Array, y: jax.Array, unbiased: bool = True) -> jax.Array:
 
 
 def _kernel(x: jax.Array, y: jax.Array) -> jax.Array:
-    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)  # [N, M]
     return (products / x.shape[1] + 1.0) ** 3
 
 
@@ -46,15 +49,15 @@ def kernel_distance(
 
     Args:
       real, fake: features [N, D] and [M, D].
-      seed: of the subsets, each drawn without replacement.
-      subset_size: at most the smaller set's size.
+      seed: for drawing the subsets, each without replacement.
+      subset_size: reduced to the size of the smaller set.
 
     Raises:
-      ValueError: a set of fewer than two vectors.
+      ValueError: a set has fewer than two vectors.
     """
     size = min(subset_size, len(real), len(fake))
     if size < 2:
-        raise ValueError(f"KID needs two vectors a set, got {len(real)} and {len(fake)}")
+        raise ValueError(f"KID needs two vectors per set, got {len(real)} and {len(fake)}")
     generator = np.random.default_rng(seed)
     measure = jax.jit(squared_mmd)
     values = []
@@ -66,9 +69,9 @@ def kernel_distance(
     return float(values.mean()), float(values.std())
 
 
-def _columns(measured: "Measured") -> dict[str, float]:
-    real, fake = measured.reference.vectors, measured.samples.vectors
-    mean, deviation = kernel_distance(real, fake, measured.seed)
+def _columns(comparison: "Comparison") -> dict[str, float]:
+    real, fake = comparison.reference.vectors, comparison.samples.vectors
+    mean, deviation = kernel_distance(real, fake, comparison.seed)
     return {"kid": mean, "kid_std": deviation}
 
 

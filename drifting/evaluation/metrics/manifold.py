@@ -15,19 +15,19 @@ from drifting.evaluation import metric, pairwise
 from drifting.evaluation.metric import Metric, Need
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured
+    from drifting.evaluation.comparison import Comparison
 
 NEIGHBOURS = 3
 
 
 class Manifold(NamedTuple):
-    """What each point says, before the mean is taken.
+    """The results per point, before averaging.
 
     Attributes:
-      balls_of_fake: int [M], how many real balls hold the sample.
-      recalled: bool [N], whether a fake ball holds the real point.
-      covered: bool [N], whether the real point's own ball holds a sample.
-      k: neighbours that set a ball's radius.
+      balls_of_fake: int [M], the number of real balls that contain the sample.
+      recalled: bool [N], whether a fake ball contains the real point.
+      covered: bool [N], whether the ball of the real point contains a sample.
+      k: the radius of a ball is the distance to the k-th neighbour.
     """
 
     balls_of_fake: np.ndarray
@@ -36,7 +36,7 @@ class Manifold(NamedTuple):
     k: int
 
     def scores(self) -> dict[str, float]:
-        """precision, recall, density, coverage: shares, but density may pass 1."""
+        """precision, recall, density and coverage; only density may exceed 1."""
         return {
             "precision": float(np.mean(self.balls_of_fake > 0)),
             "recall": float(np.mean(self.recalled)),
@@ -46,15 +46,17 @@ class Manifold(NamedTuple):
 
 
 def compare(real: np.ndarray, fake: np.ndarray, k: int = NEIGHBOURS) -> Manifold:
-    """The manifolds of features real [N, D] and fake [M, D].
+    """Compares features real [N, D] and fake [M, D] by balls around their points.
 
-    A point's ball reaches to the k-th nearest other point of its own set.
+    The radius of a ball is the distance to the k-th nearest other point of the same set.
 
     Raises:
-      ValueError: a set has not more than k points.
+      ValueError: a set has k points or fewer.
     """
     if min(len(real), len(fake)) <= k:
-        raise ValueError(f"{k} neighbours need more points than {len(real)} and {len(fake)}")
+        raise ValueError(
+            f"{k} neighbours need at least {k + 1} points per set, got {len(real)} and {len(fake)}"
+        )
     radius = functools.partial(_squared_radius, k=k)
     real_radius = pairwise.map_rows(radius, real, real)
     fake_radius = pairwise.map_rows(radius, fake, fake)
@@ -74,7 +76,7 @@ def _squared_radius(rows: jax.Array, start: jax.Array, points: jax.Array, k: int
 def _balls(
     rows: jax.Array, start: jax.Array, points: jax.Array, squared_radius: jax.Array
 ) -> jax.Array:
-    """How many balls around points hold each row."""
+    """The number of balls around points that contain each row."""
     del start
     return jnp.sum(_held(rows, points, squared_radius), axis=1)
 
@@ -82,7 +84,7 @@ def _balls(
 def _nearest_and_held(
     rows: jax.Array, start: jax.Array, points: jax.Array, squared_radius: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Squared distance to the nearest point, and whether any point's ball holds the row."""
+    """Squared distance to the nearest point, and whether a ball around any point contains it."""
     del start
     nearest = jnp.min(pairwise.squared_distances(rows, points), axis=1)
     return nearest, jnp.any(_held(rows, points, squared_radius), axis=1)
@@ -92,8 +94,8 @@ def _held(rows: jax.Array, points: jax.Array, squared_radius: jax.Array) -> jax.
     return pairwise.squared_distances(rows, points) <= squared_radius[None, :]
 
 
-def _columns(measured: "Measured") -> dict[str, float]:
-    return compare(measured.reference.vectors, measured.samples.vectors).scores()
+def _columns(comparison: "Comparison") -> dict[str, float]:
+    return compare(comparison.reference.vectors, comparison.samples.vectors).scores()
 
 
 METRIC = Metric(
@@ -103,5 +105,6 @@ METRIC = Metric(
     measure=_columns,
     words=metric.values("precision", "recall", "density", "coverage"),
     least_samples=NEIGHBOURS + 1,
+    least_reference=NEIGHBOURS + 1,
     place=40,
 )

@@ -1,4 +1,4 @@
-"""Nearest neighbours among images: do samples look like their class, are they copies."""
+"""Nearest neighbours of images: whether samples resemble their class or are copies."""
 
 import functools
 from typing import TYPE_CHECKING
@@ -10,11 +10,12 @@ import numpy as np
 from drifting.evaluation.metric import Metric, Need, Row
 
 if TYPE_CHECKING:
-    from drifting.evaluation.measured import Measured, Reference
+    from drifting.evaluation.comparison import Comparison, Reference
 
+NEIGHBOURS = 3  # that vote on a label
 _QUERY_ROWS = 1024
 _REFERENCE_ROWS = 8192
-# Candidates beyond k that are measured again: float32 products order near duplicates by chance.
+# Extra candidates beyond k: float32 products do not order near duplicates reliably.
 _SPARE = 8
 
 
@@ -23,18 +24,18 @@ def knn_label_accuracy(
     real_labels: np.ndarray,
     fake_images: np.ndarray,
     fake_labels: np.ndarray,
-    k: int = 3,
+    k: int = NEIGHBOURS,
 ) -> float:
     """Share of fakes [M, H, W, C] whose label is the majority among their k nearest real images.
 
-    Images are uint8, labels integers [N] and [M]; Euclidean distance of pixels. Of classes with
-    equally many votes the lowest label wins, as in scikit-learn. Raises ValueError for images
-    that are not uint8 or of different shapes, fewer than k real images, or no fakes.
+    Images are uint8, labels integers [N] and [M]; the distance is Euclidean, over pixels. Among
+    classes with equally many votes the lowest label wins, as in scikit-learn. Raises ValueError
+    if images are not uint8 or differ in shape, for fewer than k real images, and for no fakes.
     """
     if len(real_labels) != len(real_images) or len(fake_labels) != len(fake_images):
         raise ValueError(
-            f"one label an image: {len(real_images)} real images have {len(real_labels)} labels, "
-            f"{len(fake_images)} fakes have {len(fake_labels)}"
+            f"expected one label per image: {len(real_images)} real images have "
+            f"{len(real_labels)} labels, {len(fake_images)} fakes have {len(fake_labels)}"
         )
     indices, _ = _nearest(fake_images, real_images, k)
     neighbours = np.asarray(real_labels)[indices]  # [M, k]
@@ -46,9 +47,9 @@ def knn_label_accuracy(
 def nearest_distance(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Distance from each query [N, H, W, C] to the nearest reference [M, H, W, C], float64 [N].
 
-    Images are uint8; the distance is Euclidean over all pixels and channels in units where black
-    is 0 and white 1. An exact copy is at 0. Raises ValueError for images that are not uint8 or of
-    different shapes, and for empty sets.
+    Images are uint8; the distance is Euclidean over all pixels and channels, with black as 0 and
+    white as 1. It is exactly 0 for a copy. Raises ValueError if images are not uint8 or differ in
+    shape, and for empty sets.
     """
     return _nearest(queries, references, 1)[1][:, 0]
 
@@ -56,13 +57,13 @@ def nearest_distance(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
 def _nearest(queries: np.ndarray, references: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices [N, k] and distances float64 [N, k] of the k nearest references, nearest first.
 
-    Candidates come from float32 matrix products on the device, blockwise over both sets; the final
-    order and the distances come from the candidates' pixels in integers. Equal distances: the
-    lower index first.
+    Candidates come from float32 matrix products on the device, in blocks of both sets; their final
+    order and distances are computed from their pixels in integers. Of equal distances the lower
+    index comes first.
     """
     _check(queries, references, k)
-    queries = queries.reshape(len(queries), -1)
-    references = references.reshape(len(references), -1)
+    queries = queries.reshape(len(queries), -1)  # [N, D]
+    references = references.reshape(len(references), -1)  # [M, D]
     blocks = [jnp.asarray(block) for block in _split(references, _REFERENCE_ROWS)]
     kept = min(k + _SPARE, len(references))
     found = [
@@ -93,7 +94,7 @@ def _split(rows: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def _candidates(queries: np.ndarray, blocks: list[jax.Array], kept: int) -> np.ndarray:
-    """Indices [N, kept] of the probable nearest rows of all blocks, in no exact order."""
+    """Indices [N, kept] of the probable nearest rows of all blocks, approximately in order."""
     nearness = jnp.full((len(queries), kept), -jnp.inf, jnp.float32)
     indices = jnp.zeros((len(queries), kept), jnp.int32)
     start = 0
@@ -105,14 +106,14 @@ def _candidates(queries: np.ndarray, blocks: list[jax.Array], kept: int) -> np.n
 
 @functools.partial(jax.jit, static_argnames="kept")
 def _merge_block(queries, block, start, nearness, indices, kept):
-    """Best `kept` of the candidates so far, [N, kept], and of a block of references [M, D]."""
-    # Centred pixels lose less to rounding. |q|^2 is the same for all references: left out.
+    """The best `kept` of the candidates so far, [N, kept], and a block of references [M, D]."""
+    # Centred pixels lose less to rounding. |q|^2, the same for all references, is left out.
     queries = (queries.astype(jnp.float32) - 127.5) / 255.0
     block = (block.astype(jnp.float32) - 127.5) / 255.0
     inner = jnp.matmul(queries, block.T, precision=jax.lax.Precision.HIGHEST)
     near = 2.0 * inner - jnp.sum(block**2, axis=1)[None]  # |q|^2 - |q - r|^2
     near, inside = jax.lax.top_k(near, min(kept, len(block)))
-    near = jnp.concatenate([nearness, near], axis=1)
+    near = jnp.concatenate([nearness, near], axis=1)  # [N, kept + block's]
     indices = jnp.concatenate([indices, inside + start], axis=1)
     near, best = jax.lax.top_k(near, kept)
     return near, jnp.take_along_axis(indices, best, axis=1)
@@ -122,7 +123,7 @@ def _measured(
     queries: np.ndarray, references: np.ndarray, candidates: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of each query's candidates, by exact squared distances of uint8 pixels."""
-    candidates = np.sort(candidates, axis=1)  # with a stable sort below: lower index first
+    candidates = np.sort(candidates, axis=1)  # with the stable sort: lower index first
     squared = np.empty(candidates.shape, np.int64)
     signed = queries.astype(np.int32)
     for column, chosen in enumerate(candidates.T):  # one column at a time: [N, D], not [N, k, D]
@@ -133,15 +134,15 @@ def _measured(
 
 
 def _heldout_distance(reference: "Reference") -> float | None:
-    """Median distance of held-out real images to the nearest of the set."""
+    """Median distance of held-out real images to the nearest reference image."""
     if reference.heldout is None:
         return None
     return float(np.median(nearest_distance(reference.heldout, reference.images.images)))
 
 
-def _columns(measured: "Measured") -> dict[str, float | None]:
-    """On pixels, whatever the features are."""
-    real, samples = measured.reference.images, measured.samples
+def _columns(comparison: "Comparison") -> dict[str, float | None]:
+    """Computed on pixels, for any features."""
+    real, samples = comparison.reference.images, comparison.samples
     nearest = nearest_distance(samples.images, real.images)
     accuracy = None
     if real.num_classes > 1 and samples.labels is not None:
@@ -149,7 +150,7 @@ def _columns(measured: "Measured") -> dict[str, float | None]:
     return {
         "knn_accuracy": accuracy,
         "nn_distance_samples": float(np.median(nearest)),
-        "nn_distance_heldout": measured.reference.once(_heldout_distance),
+        "nn_distance_heldout": comparison.reference.once(_heldout_distance),
     }
 
 
@@ -158,17 +159,18 @@ def _words(row: Row) -> str:
     if row.get("nn_distance_heldout") is not None:
         text += f" (held-out real: {row['nn_distance_heldout']:.3g})"
     if row.get("knn_accuracy") is not None:
-        text = f"3-NN label accuracy {row['knn_accuracy']:.1%}, {text}"
+        text = f"{NEIGHBOURS}-NN label accuracy {row['knn_accuracy']:.1%}, {text}"
     return text
 
 
 METRIC = Metric(
     "neighbours",
     columns=("knn_accuracy", "nn_distance_samples", "nn_distance_heldout"),
-    measured_by="nn_distance_samples",  # labels there may be none
+    measured_by="nn_distance_samples",  # the accuracy is None without labels
     needs=Need.IMAGES | Need.HELDOUT,
     measure=_columns,
     words=_words,
+    least_reference=NEIGHBOURS,
     of_images=True,
     place=70,
 )

@@ -44,7 +44,7 @@ def test_energy_distance_and_its_floor_are_of_equally_many_points():
         found = energy.with_floor(real, fake, seed=4)
         np.testing.assert_allclose(found, (expected(fakes, drawn), expected(others, drawn)), 1e-4)
         assert energy.with_floor(real, fake, seed=5) != found
-    with pytest.raises(ValueError, match="5 samples and 1 real points"):
+    with pytest.raises(ValueError, match="1 sample and 2 real points, got 5 and 1"):
         energy.with_floor(real[:1], real[:5], 0)
 
 

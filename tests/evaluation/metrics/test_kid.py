@@ -11,5 +11,5 @@ def test_kernel_distance_is_about_zero_for_one_distribution_and_grows_with_a_shi
     shifts = [kid.kernel_distance(a, b + s, seed=0, subset_size=200)[0] for s in (0.2, 0.5, 1.0)]
     assert same < shifts[0] < shifts[1] < shifts[2]
     assert kid.kernel_distance(a, b, seed=0) == kid.kernel_distance(a, b, seed=0)
-    with pytest.raises(ValueError, match="two vectors a set"):
+    with pytest.raises(ValueError, match="two vectors per set"):
         kid.kernel_distance(a, b[:1], seed=0)

@@ -29,5 +29,5 @@ def test_manifold_of_equal_and_of_distant_sets():
     assert manifold.compare(X, X).scores()["coverage"] == 1.0
     far = manifold.compare(X, X + 100.0).scores()
     assert far == {"precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
-    with pytest.raises(ValueError, match="3 neighbours need more points"):
+    with pytest.raises(ValueError, match="3 neighbours need at least 4 points per set"):
         manifold.compare(X, X[:3])

@@ -87,5 +87,5 @@ def test_senseless_sets_are_refused():
         nearest_distance(images[:0], images)
     with pytest.raises(ValueError, match="k=3 neighbours of 2 images among 2"):
         knn_label_accuracy(images, labels, images, labels)
-    with pytest.raises(ValueError, match="one label an image"):
+    with pytest.raises(ValueError, match="one label per image"):
         knn_label_accuracy(images, labels[:1], images, labels)

@@ -1,7 +1,8 @@
-"""Reference statistics: of a data source, kept in the cache, or from other programs' files.
+"""Moments of reference images: computed and cached, or read from files of other programs.
 
-Files are npz with `mu` [D] and `sigma` [D, D] as pytorch-fid and clean-fid write them; ours hold
-`n`, `identity` and `mode` as well, which say what they are statistics of.
+Files are npz with `mu` [D] and `sigma` [D, D], as written by pytorch-fid and clean-fid; ours also
+hold `n`, `identity` and `mode`, which say how many images, which network and which resize mode they
+come from.
 """
 
 import io
@@ -15,7 +16,7 @@ import numpy as np
 
 from drifting.core.errors import UserError
 from drifting.core.files import cache_dir, write_atomically
-from drifting.evaluation import collect, resize
+from drifting.evaluation import extraction, resize
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.moments import Moments
 from input_pipeline.cache import digest
@@ -23,11 +24,11 @@ from input_pipeline.image_set import ImageSet
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_COUNT = 0  # files of other programs do not say of how many images they are
+UNKNOWN_COUNT = 0  # files of other programs do not hold the number of images
 
 
 class StatisticsError(UserError):
-    """Statistics that cannot be used; the message says why."""
+    """Reference statistics that cannot be used."""
 
 
 def moments_of(
@@ -36,10 +37,10 @@ def moments_of(
     batch_size: int,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> Moments:
-    """Moments of a split, from the cache or computed and put there.
+    """Moments of a split, read from the cache, or computed and cached.
 
-    The key holds the source's fingerprint (content, split, decoding) and the features' identity
-    (weights, resize mode).
+    The cache key holds the fingerprint of the source (content, split, decoding) and the identity
+    of the features (weights, resize mode).
     """
     key = digest([images.fingerprint, len(images), features.identity])
     path = cache_dir() / "statistics" / f"{key}.npz"
@@ -47,15 +48,15 @@ def moments_of(
         try:
             return read(path, features)
         except StatisticsError as error:
-            log.warning("%s; computing it anew", error)
-    found = collect.describe_images(
-        collect.split(images.images, batch_size),
+            log.warning("%s; computing the statistics again", error)
+    found = extraction.extract_features(
+        extraction.in_batches(images.images, batch_size),
         images.space,
         features,
         total=len(images),
         batch_size=batch_size,
         sharding=sharding,
-        what=f"{features.name} of {images.source} {images.split}",
+        title=f"{features.name} of {images.source} {images.split}",
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def moments_of(
 
 
 def write(path: str | os.PathLike, moments: Moments, features: FeatureFunction) -> None:
-    """Writes statistics, readable by pytorch-fid as well."""
+    """Writes statistics in a file that pytorch-fid can read as well."""
     content = io.BytesIO()
     np.savez(
         content,
@@ -80,10 +81,10 @@ def write(path: str | os.PathLike, moments: Moments, features: FeatureFunction) 
 
 
 def read(path: str | os.PathLike, features: FeatureFunction) -> Moments:
-    """Statistics from a file of ours, of pytorch-fid's or of clean-fid's.
+    """Reads statistics from a file written by this project, pytorch-fid or clean-fid.
 
     Raises:
-      StatisticsError: no such file, damaged, of other features or another resize mode.
+      StatisticsError: the file is missing or damaged, or has other features or another resize mode.
     """
     path = pathlib.Path(path)
     try:
@@ -91,35 +92,38 @@ def read(path: str | os.PathLike, features: FeatureFunction) -> Moments:
             values = dict(arrays)
         mean, covariance = (np.asarray(values[k], np.float64) for k in ("mu", "sigma"))
     except FileNotFoundError as error:
-        raise StatisticsError(f"no statistics at {path}") from error
+        raise StatisticsError(f"there is no file {path}: check --statistics") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StatisticsError(
-            f"{path} is damaged or has no arrays mu and sigma: {error}"
+            f"{path} is damaged or has no arrays mu and sigma ({error}): write it again with "
+            "pytorch-fid or clean-fid, or leave out --statistics"
         ) from error
     if mean.shape != (features.dimension,):
         raise StatisticsError(
-            f"{path} has statistics of {mean.shape[0]} features, {features.name} has "
-            f"{features.dimension}"
+            f"{path} has statistics of {mean.shape[0]} features, but features {features.name!r} "
+            f"have {features.dimension}: choose the file or --features that match"
         )
     _check_origin(path, values, features)
     return Moments(int(values.get("n", UNKNOWN_COUNT)), mean, covariance)
 
 
 def _check_origin(path: pathlib.Path, values: dict, features: FeatureFunction) -> None:
-    """Refuses what is known to be of another mode or network; warns where nothing is known."""
+    """Refuses files known to be from another mode or network; warns if the origin is unknown."""
     identity = str(values.get("identity", ""))
     modes = [m for m in resize.MODES if m in path.name]  # clean-fid names its files by mode
     mode = str(values["mode"]) if "mode" in values else (modes[0] if len(modes) == 1 else "")
     if mode and mode != features.mode:
         raise StatisticsError(
-            f"{path} was made with --fid_mode {mode}, the samples are scored with "
-            f"{features.mode or features.name}: the distance would mean nothing"
+            f"{path} was made with --fid_mode {mode}, but the samples are scored with "
+            f"{features.mode or features.name}: score with --fid_mode {mode}"
         )
     if identity and identity != features.identity:
-        raise StatisticsError(f"{path} was made with another network ({identity})")
+        raise StatisticsError(
+            f"{path} was made with another network ({identity}): leave out --statistics"
+        )
     if not identity:
         log.warning(
-            "%s does not say how it was made: the score is right only if that was --fid_mode %s",
+            "%s does not say how it was made: scores are right only if that was --fid_mode %s",
             path,
             features.mode,
         )

@@ -1,4 +1,4 @@
-"""What cannot be scored is refused before anything is generated: of a run and of folders alike."""
+"""Checks before anything is generated or extracted, for runs and for pairs of folders alike."""
 
 import logging
 
@@ -16,8 +16,8 @@ from input_pipeline.space import Pixels, Space
 log = logging.getLogger(__name__)
 
 
-def require_possible(settings: ScoreSettings) -> None:
-    """Raises ConfigError for settings that cannot be, whatever is scored."""
+def check_settings(settings: ScoreSettings) -> None:
+    """Raises ConfigError for settings that are invalid for any data."""
     settings.check()
     known = metrics.known()
     for name in settings.metrics:
@@ -26,26 +26,26 @@ def require_possible(settings: ScoreSettings) -> None:
             raise ConfigError(f"unknown metric {name!r}, known: {', '.join(known)}{hint}")
 
 
-def require_measurable(
+def check_metrics(
     settings: ScoreSettings, real: ImageSet, function: FeatureFunction, samples: Space, count: int
 ) -> None:
-    """Refuses settings that cannot be, and metrics that these data and features cannot have.
+    """Checks that every metric is defined for these data and features.
 
     Args:
-      real: what the samples are compared with.
-      samples: what one sample is.
-      count: how many there will be.
+      real: the reference that the samples are compared with.
+      samples: the space of one sample.
+      count: the number of samples.
 
     Raises:
-      ConfigError: the message says which metric, and why.
+      ConfigError: the settings are invalid, or a metric is not defined; the message names it.
     """
-    require_possible(settings)
+    check_settings(settings)
     chosen = metrics.chosen(settings.metrics)
     for metric in chosen:
-        if count < metric.least_samples:
-            raise ConfigError(
-                f"--metrics {metric.name} needs {metric.least_samples} samples or more, not {count}"
-            )
+        _require_count(metric, "samples", count, metric.least_samples)
+        # A file of statistics stands in for the images of a metric of moments alone.
+        if not (settings.statistics and metric.needs == Need.MOMENTS):
+            _require_count(metric, "reference images", len(real), metric.least_reference)
     _require_kind(chosen, f"{real.source} holds", real.space)
     _require_kind(chosen, "the samples are", samples)
     _require_one_size(chosen, real.space, function, samples)
@@ -61,12 +61,21 @@ def require_measurable(
         )
 
 
+def _require_count(metric: Metric, what: str, count: int, least: int) -> None:
+    if count < least:
+        raise ConfigError(
+            f"--metrics {metric.name} needs at least {least} {what}, got {count}: "
+            "add more, or leave this metric out"
+        )
+
+
 def _require_kind(chosen: list[Metric], whose: str, space: Space) -> None:
     unfit = [metric.name for metric in chosen if metric.of_images]
     if unfit and not isinstance(space, Pixels):
         fit = ", ".join(m.name for m in metrics.known().values() if not m.of_images)
         raise ConfigError(
-            f"--metrics {','.join(unfit)}: of images, and {whose} {space.noun}; these have {fit}"
+            f"--metrics {','.join(unfit)}: defined for images only, and {whose} {space.noun}; "
+            f"choose from {fit}"
         )
 
 
@@ -76,12 +85,15 @@ def _require_one_size(
     if real == samples:
         return
     if not function.mode:  # nothing brings them to one size
-        raise ConfigError(f"{function.name} of {real.shape} and {samples.shape} cannot be compared")
+        raise ConfigError(
+            f"features {function.name!r} of shapes {real.shape} and {samples.shape} cannot be "
+            "compared: bring both sets to one size, or use --features inception"
+        )
     unfit = [metric.name for metric in chosen if Need.IMAGES in metric.needs]
     if unfit:
         raise ConfigError(
-            f"--metrics {','.join(unfit)}: compares pixels, and those of {real.shape} and "
-            f"{samples.shape} cannot be compared"
+            f"--metrics {','.join(unfit)}: compares pixels, which shapes {real.shape} and "
+            f"{samples.shape} do not allow: bring both sets to one size, or leave it out"
         )
 
 
@@ -89,5 +101,6 @@ def _require_logits(metric: Metric, function: FeatureFunction, samples: Space) -
     one = jax.ShapeDtypeStruct((1, *samples.shape), np.dtype(samples.dtype))
     if jax.eval_shape(function.apply, one).logits is None:
         raise ConfigError(
-            f"--metrics {metric.name} needs a classifier's features; {function.name} are none"
+            f"--metrics {metric.name} needs the logits of a classifier, which features "
+            f"{function.name!r} do not have: use --features inception"
         )

@@ -1,11 +1,11 @@
-"""What was measured, in words."""
+"""One line of text for a measurement."""
 
 from drifting.evaluation import metrics
 from drifting.evaluation.metric import Row
 
 
-def of_row(row: Row) -> str:
-    """A row of the table as one line for people."""
+def one_line(row: Row) -> str:
+    """The step, the sampler, every metric that was measured, and the time that it took."""
     parts = [f"step {row['step']}"]
     if row.get("sampler"):
         parts.append(f"{row['sampler']} at {row['nfe']} NFE")

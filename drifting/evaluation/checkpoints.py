@@ -1,4 +1,4 @@
-"""A session of scoring: which checkpoints, by which scorers, and when."""
+"""Which checkpoints of a run are scored, and when."""
 
 import logging
 import time
@@ -6,49 +6,48 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from drifting import pictures
 from drifting.core.errors import ConfigError, UserError
-from drifting.evaluation import description, report
+from drifting.evaluation import metrics, record, summary
+from drifting.evaluation.metric import Metric
 from drifting.evaluation.scorer import Scorable, Scorer
 
 log = logging.getLogger(__name__)
 
 
-class Session:
-    """Scores checkpoints of one run with one setting or several.
+class CheckpointEvaluator:
+    """Scores checkpoints of one run with one or several settings.
 
     Args:
       run: the run.
       scorers: one for each setting (guidance scale, seed).
-      skip_existing: leave out what the table holds already.
+      skip_existing: whether to skip measurements that the record already has.
     """
 
     def __init__(self, run: Scorable, scorers: Sequence[Scorer], skip_existing: bool):
         self._run, self._scorers, self._skip = run, scorers, skip_existing
-        self._table = run.workdir / "eval" / "fid_metrics.csv"
 
     def score(self, which: str) -> None:
-        """Scores what `which` names, step by step, and redraws fid_vs_step.png after each.
+        """Scores the checkpoints that `which` names, in order of their steps.
 
         Raises:
-          ConfigError: `which` names no checkpoint; those that exist are listed.
+          ConfigError: `which` names no checkpoint; the message lists those that exist.
         """
-        for step in self._choose(which):
+        steps = self._choose(which)
+        record.draw(self._run.workdir)
+        for step in steps:
             self.score_step(step)
-        log.info("scores: %s", self._table)
+        log.info("scores: %s", self._run.workdir / record.TABLE)
 
     def score_step(self, step: int) -> None:
-        """Scores the checkpoint of a step by each setting."""
-        distances = []
+        """Scores the checkpoint of one step with each setting."""
+        rows = []
         for scorer in self._scorers:
-            if self._skip and scorer.is_scored(report.read_rows(self._table), step):
+            if self._skip and scorer.is_scored(record.read(self._run.workdir), step):
                 log.info("step %d is scored already", step)
                 continue
-            row = scorer.score(step)
-            log.info(description.of_row(row))
-            distances.append(row.get("frechet_distance"))
-        self._spread(step, distances)
-        self._draw()
+            rows.append(scorer.score(step))
+            log.info(summary.one_line(rows[-1]))
+        self._log_spread(step, [row.get(self._ranking.ranks_by) for row in rows])
 
     def watch(self, total_steps: int, poll_seconds: float = 10.0) -> None:
         """Scores new checkpoints as they appear, until that of total_steps is scored."""
@@ -57,13 +56,13 @@ class Session:
         while max(seen) < total_steps:
             new = sorted(set(self._run.steps()) - seen)
             for step in new:
-                self._score_while_it_is_there(step)
+                self._score_unless_removed(step)
             seen.update(new)
             if not new:
                 time.sleep(poll_seconds)
 
-    def _score_while_it_is_there(self, step: int) -> None:
-        """A running job may remove a checkpoint, by its keep policy, before its turn comes."""
+    def _score_unless_removed(self, step: int) -> None:
+        """Scores a step whose checkpoint a running job may remove first, by its keep policy."""
         try:
             self.score(str(step))
         except UserError:
@@ -90,34 +89,32 @@ class Session:
             )
         return asked
 
+    @property
+    def _ranking(self) -> Metric:
+        return metrics.ranking(self._scorers[0].metrics)
+
     def _best(self, steps: list[int]) -> int:
-        """The step of the least Frechet distance in the table, of these features."""
-        wanted = self._scorers[0].identity(steps[-1])
+        """The step with the lowest score in the record, among those with the same features."""
+        wanted, column = self._scorers[0].identity(steps[-1]), self._ranking.ranks_by
         rows = [
             row
-            for row in report.read_rows(self._table)
-            if row["frechet_distance"]
-            and int(row["step"]) in steps
+            for row in record.read(self._run.workdir)
+            if row[column] is not None
+            and row["step"] in steps
             and (row["features"], row["fid_mode"]) == (wanted["features"], wanted["fid_mode"])
         ]
         if not rows:
             raise ConfigError(
-                "--checkpoints best: no checkpoint is scored with these features yet; score "
-                "with --checkpoints all first"
+                f"--checkpoints best: no checkpoint has a {column} with these features yet; "
+                f"score with --checkpoints all --metrics {self._ranking.name} first"
             )
-        return int(min(rows, key=lambda row: float(row["frechet_distance"]))["step"])
+        return min(rows, key=lambda row: row[column])["step"]
 
-    def _spread(self, step: int, distances: list[float | None]) -> None:
-        """Mean and deviation over the settings of a call that differ in the seed alone."""
-        values = [d for d in distances if d is not None]
+    def _log_spread(self, step: int, scores: Sequence[float | None]) -> None:
+        """Logs mean and standard deviation over settings that differ in the seed alone."""
+        values = [score for score in scores if score is not None]
         if len(values) > 1 and len({s.cfg_scale for s in self._scorers}) == 1:
-            mean, deviation = np.mean(values), np.std(values, ddof=1)
             log.info(
-                "step %d over %d seeds: Frechet distance %.4g +- %.2g",
-                step, len(values), mean, deviation,
+                "step %d over %d seeds: %s %.4g +- %.2g",
+                step, len(values), self._ranking.ranks_by, np.mean(values), np.std(values, ddof=1),
             )  # fmt: skip
-
-    def _draw(self) -> None:
-        rows = report.read_rows(self._table)
-        if any(row["frechet_distance"] for row in rows):
-            pictures.plot_metric_vs_step(rows, self._table.with_name("fid_vs_step.png"))

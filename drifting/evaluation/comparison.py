@@ -1,4 +1,4 @@
-"""What metrics are computed from: a set of samples and the real images that it is put beside."""
+"""What metrics are computed from: a set of samples and the real images it is compared with."""
 
 import dataclasses
 import functools
@@ -8,24 +8,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from drifting.evaluation import collect, reference
-from drifting.evaluation.collect import Collected
+from drifting.evaluation import extraction, reference_statistics
+from drifting.evaluation.extraction import FeatureSet
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.moments import Moments
 from input_pipeline.image_set import ImageSet
 
 
 class Reference:
-    """Real images, and what is computed of them once and used for every set of samples.
+    """Real images and what is computed from them once, for all sets of samples.
 
     Args:
-      images: the set that samples are compared with.
-      heldout: real images never trained on, or None.
-      features: what both sides are described by.
-      batch_size: images through the feature function at once.
-      heldout_count: how many held-out images speak for all.
+      images: the images that samples are compared with.
+      heldout: real images outside `images`, or None.
+      features: the feature function of both sets.
+      batch_size: images per call of the feature function.
+      heldout_count: the number of held-out images to use.
       sharding: of a batch over devices; None for one device.
-      statistics: a file to take the moments from, instead of the images.
+      statistics: a file to read the moments from, instead of computing them.
     """
 
     def __init__(
@@ -48,21 +48,23 @@ class Reference:
     @functools.cached_property
     def moments(self) -> Moments:
         if self._statistics:
-            return reference.read(self._statistics, self._features)
-        return reference.moments_of(self.images, self._features, self._batch_size, self._sharding)
+            return reference_statistics.read(self._statistics, self._features)
+        return reference_statistics.moments_of(
+            self.images, self._features, self._batch_size, self._sharding
+        )
 
     @functools.cached_property
     def vectors(self) -> np.ndarray:
         """Features of all images, float32 [N, D]."""
-        return collect.describe_images(
-            collect.split(self.images.images, self._batch_size),
+        return extraction.extract_features(
+            extraction.in_batches(self.images.images, self._batch_size),
             self.images.space,
             self._features,
             total=len(self.images),
             batch_size=self._batch_size,
             keep_vectors=True,
             sharding=self._sharding,
-            what=f"{self._features.name} of {self.images.source}",
+            title=f"{self._features.name} of {self.images.source}",
         ).vectors
 
     @property
@@ -78,33 +80,33 @@ class Reference:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Samples(Collected):
-    """A set of M samples, described; what no metric needs may be absent.
+class Samples(FeatureSet):
+    """M samples and their features; what no metric needs may be absent.
 
     Attributes:
-      images: as they are stored, uint8 [M, H, W, C]; the first ones alone, or None, unless all
-        are needed.
-      labels: int32 [M], the classes that were asked of the generator, or None.
+      images: as stored, uint8 [M, H, W, C]; only the first ones, or None, unless a metric needs
+        all.
+      labels: int32 [M], the classes that the generator was conditioned on, or None.
     """
 
     images: np.ndarray | None
     labels: np.ndarray | None
 
 
-class Measured:
-    """Samples beside the reference; what several metrics need is computed once.
+class Comparison:
+    """A set of samples and its reference; what several metrics need is computed once.
 
     Args:
-      reference: the real side: images, moments, vectors, heldout.
-      samples: the generated side: moments, vectors, logits, images, labels.
-      seed: of what metrics draw.
+      reference: real images, their moments and vectors, and held-out images.
+      samples: generated images, their labels, moments, vectors and logits.
+      seed: for the random choices of metrics.
     """
 
     def __init__(self, reference: Reference, samples: Samples, seed: int):
         self.reference, self.samples, self.seed = reference, samples, seed
         self._kept: dict[Callable, Any] = {}
 
-    def once(self, function: Callable[["Measured"], Any]) -> Any:
+    def once(self, function: Callable[["Comparison"], Any]) -> Any:
         """function(self), computed at the first call and kept for other metrics."""
         if function not in self._kept:
             self._kept[function] = function(self)
@@ -112,7 +114,7 @@ class Measured:
 
 
 def samples_of(
-    collected: Collected, images: np.ndarray | None, labels: np.ndarray | None
+    features: FeatureSet, images: np.ndarray | None, labels: np.ndarray | None
 ) -> Samples:
-    """Described samples together with what they were described from."""
-    return Samples(**vars(collected), images=images, labels=labels)
+    """The features of samples together with their images and labels."""
+    return Samples(**vars(features), images=images, labels=labels)
