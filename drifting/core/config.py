@@ -42,6 +42,8 @@ SECTIONS = {
 # A checkpoint is only meaningful with these as they were; other changes are named and allowed.
 FIXED = ("model", "data")
 FREE = ("data.read_threads",)  # of these sections, what changes nothing
+# By method: its keys that older versions wrote to config.json under another name.
+RENAMED = {"drifting": {"normalization": "form"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +233,11 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
     """
     try:
         values = json.loads(pathlib.Path(path).read_text())
-        return ConfigDict(values.pop("config")).lock(), values
+        config = values.pop("config")
+        for old, new in RENAMED.get(config["method"]["name"], {}).items():
+            if old in config["method"]:
+                config["method"][new] = config["method"].pop(old)
+        return ConfigDict(config).lock(), values
     except FileNotFoundError as error:
         raise ConfigError(
             f"no {path}: this is not the workdir of a run; train one with "

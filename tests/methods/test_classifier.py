@@ -101,8 +101,11 @@ def test_weights_and_statistics_that_are_scored_are_averages(make, images):
     after, _ = step(averaged, data)
     for name, old, new, mean in (
         ("params", start.params, after.params, after.ema_params),
-        ("statistics", *(s.extra["batch_stats"] for s in (start, after)),
-         after.extra["ema_batch_stats"]),
+        (
+            "statistics",
+            *(s.extra["batch_stats"] for s in (start, after)),
+            after.extra["ema_batch_stats"],
+        ),
     ):
         for a, b, m in zip(*map(jax.tree.leaves, (old, new, mean)), strict=True):
             np.testing.assert_allclose(m, 0.9 * a + 0.1 * b, atol=1e-6, err_msg=name)

@@ -23,9 +23,14 @@ def make(monkeypatch):
 
     def method(**changed):
         config = base.of("mae")
-        values = {"model.size": "mae_nano", "method.batch_size": 32, "method.mask_patch": 2,
-                  "method.crop_padding": 0, "optimizer.warmup_steps": 5,
-                  "train.total_steps": 1000}
+        values = {
+            "model.size": "mae_nano",
+            "method.batch_size": 32,
+            "method.mask_patch": 2,
+            "method.crop_padding": 0,
+            "optimizer.warmup_steps": 5,
+            "train.total_steps": 1000,
+        }
         config.update_from_flattened_dict(values | changed)
         return methods.create(config, FACTS)
 
@@ -88,8 +93,9 @@ def test_the_classification_loss_takes_its_share(make, data):
         m.scores(jax.jit(m.tally)(state, images, labels, weight, key)) for m in (both, one, none)
     )
     assert "accuracy" in mixed and "accuracy" not in pixels
-    np.testing.assert_allclose(mixed["loss"], 0.25 * alone["loss"] + 0.75 * pixels["loss"],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        mixed["loss"], 0.25 * alone["loss"] + 0.75 * pixels["loss"], rtol=1e-5
+    )
 
 
 def test_an_encoder_is_the_averaged_network_without_its_decoder(make):

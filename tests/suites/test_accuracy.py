@@ -356,9 +356,9 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
         ({"models": ["a-b"]}, "'models' holds 'a-b': use letters"),
         ({"configs": {}}, "'configs' is empty"),
         ({"configs": {"a": "configs/digits.py", "b": "configs/digits.py"}}, "twice"),
-        ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis of its own"),
-        ({"configs": {"a": "configs/digit.py"}}, "'configs/digit.py:small': there is no such file"),
-        ({"configs": {"a": 3}}, "is '3:small': there is no such file"),
+        ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis; use seeds instead"),
+        ({"configs": {"a": "configs/digit.py"}}, "'configs/digit.py:small', which does not exist"),
+        ({"configs": {"a": 3}}, "is '3:small', which does not exist"),
     ],
 )
 def test_bad_matrices_are_refused(write, tmp_path, changed, message):
@@ -373,7 +373,7 @@ def test_runs_without_labels_have_no_accuracy_table(tmp_path):
         "from drifting.suites import RunSpec, Suite\n"
         "def get_suite(): return Suite([RunSpec('a', 'configs/digits.py')], 'accuracy')\n"
     )
-    with pytest.raises(SuiteError, match="'a' has no label 'data_set'; make it by matrix"):
+    with pytest.raises(SuiteError, match="'a' has no label 'data_set'; create it with matrix"):
         read_plan(path, tmp_path)
 
 

@@ -59,6 +59,8 @@ with open(workdir / "eval/fid_metrics.csv", "w") as file:
         writer.writerow([step, given["config.eval.features"], 1000, 1.0, 42, "digits", "train",
                          "ema", 12 - step / 2])
 """
+
+
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The folder of toy runs, with their programs; pictures would take longer than they."""
@@ -134,7 +136,7 @@ def test_what_holds_no_checkpoint_is_set_aside(toy, call):
 def test_an_evaluation_without_all_scores_is_a_failure(toy, call):
     (toy / "evaluate.py").write_text(BOTH + "print('scored some')")
     assert call()[0] == 1
-    error = "it ended without a readable result: scored some"
+    error = "ended without a readable result: scored some"
     assert [row["error"] for row in table(toy).values()] == [error] * 3
 
 
@@ -157,7 +159,7 @@ def test_runs_wait_for_the_encoder_and_are_scored_in_its_features(toy, call):
     assert {values["config.eval.features"] for values in given.values()} == {f"encoder:{own}"}
     assert given["encoded"]["config.method.encoder"] == str(own)
     assert "config.method.encoder" not in given["pixels"]
-    assert "features: those of the encoder configs/classifier_digits.py" in (
+    assert "features: encoder configs/classifier_digits.py" in (
         (toy / "out" / "ablation.md").read_text()
     )
     own.rename(toy / "mine")  # another encoder is another measure

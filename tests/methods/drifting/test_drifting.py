@@ -50,7 +50,7 @@ def steps(method, data, n=1, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("normalization", "field", "chunks"),
+    ("form", "field", "chunks"),
     [
         ("distance", None, 2),
         pytest.param("sphere", None, 2, marks=pytest.mark.slow),
@@ -60,11 +60,9 @@ def steps(method, data, n=1, seed=0):
         pytest.param("sphere", {}, 2, marks=pytest.mark.slow),
     ],
 )
-def test_micro_batches_are_exact(digits, normalization, field, chunks):
+def test_micro_batches_are_exact(digits, form, field, chunks):
     """The learned field's own steps as well: they see the whole set."""
-    whole, parts = (
-        make(learned=field, normalization=normalization, micro_batches=m) for m in (1, chunks)
-    )
+    whole, parts = (make(learned=field, form=form, micro_batches=m) for m in (1, chunks))
     state = jax.jit(whole.init)(jax.random.key(0))
     generator = jax.tree.map(lambda x: x + 0.1, state.params["generator"])
     state = state.replace(params={**state.params, "generator": generator})
@@ -109,9 +107,9 @@ def test_a_step_is_a_function_of_its_key(digits):
     )
 
 
-@pytest.mark.parametrize("normalization", ["sphere", "distance"])
-def test_guided_samples_are_not_plain_ones(digits, normalization):
-    method = make(normalization=normalization)
+@pytest.mark.parametrize("form", ["sphere", "distance"])
+def test_guided_samples_are_not_plain_ones(digits, form):
+    method = make(form=form)
     state, _ = steps(method, digits, n=3)
     state = state.replace(params=jax.tree.map(lambda x: x + 0.05, state.params))
     labels = jnp.arange(10, dtype=jnp.int32)
@@ -125,7 +123,7 @@ def test_guided_samples_are_not_plain_ones(digits, normalization):
 
 
 def test_extrapolation_needs_a_trained_null_class():
-    method = make(normalization="sphere", label_dropout=0.0)
+    method = make(form="sphere", label_dropout=0.0)
     state = jax.jit(method.init)(jax.random.key(0))
     with pytest.raises(ConfigError, match="label_dropout = 0"):
         method.sample(state, jax.random.key(0), jnp.zeros(2, jnp.int32), 1.5)
@@ -222,7 +220,7 @@ def test_some_of_the_classes_a_step(digits):
 @pytest.mark.parametrize(
     "changed,message",
     [
-        (dict(normalization="spere"), "normalization = 'spere'"),
+        (dict(form="spere"), "form = 'spere'"),
         (dict(field="kernal"), "field = 'kernal'"),
         (dict(classes_per_step=11), "classes_per_step = 11.*10 classes"),
         (dict(micro_batches=3), "micro_batches = 3 does not divide the 40"),

@@ -10,7 +10,7 @@ from configs import base, digits_ldf
 from drifting.core.errors import ConfigError
 from drifting.fields import objectives
 from drifting.methods.drifting import learned_field
-from drifting.methods.drifting.learned_field import LearnedField, Networks, Surroundings
+from drifting.methods.drifting.learned_field import FeatureSets, LearnedField, Networks
 from drifting.runs.workdir import Run
 from input_pipeline.sources import DataError
 
@@ -33,7 +33,7 @@ def around(field, shift=2.0, guided=False, seed=0):
         if guided:
             extra = (jax.random.normal(keys[2], (2, 4, d)), jnp.ones(2), jnp.full(2, 1.5))
         kernel_drift = jax.random.normal(keys[3], x.shape)
-        features.append(Surroundings(x, positives, *extra, kernel_drift, jnp.ones(2)))
+        features.append(FeatureSets(x, positives, *extra, kernel_drift, jnp.ones(2)))
     return features
 
 
