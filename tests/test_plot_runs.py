@@ -12,7 +12,7 @@ plot_runs = script_modules.load("plot_runs")
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What plot_lines was asked to draw."""
+    """The series that plot_lines was called with."""
     calls = []
     monkeypatch.setattr(
         pictures, "plot_lines", lambda series, *given, **options: calls.append(series)

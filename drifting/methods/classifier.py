@@ -187,7 +187,8 @@ class Classifier(Scored, FeatureEncoder):
         key_draw, key_augment = jax.random.split(key)
         images, _ = data.draw(key_draw, GRID * GRID)
         images = batches.augmented(key_augment, images, self.settings.crop_padding, self.flip)
-        return {"augmented": Grid(images.reshape(GRID, GRID, *self.space.shape))}
+        images = images.reshape(GRID, GRID, *self.space.shape)  # [GRID, GRID, H, W, C]
+        return {"augmented": Grid(images)}
 
     # --- as an encoder ---------------------------------------------------------------------------
 

@@ -188,7 +188,8 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
         mask = self._mask(key_mask, images)
         filled, _ = self._fill(state.weights("autoencoder"), images, mask)
         seen = images * (1.0 - mask)
-        return {"reconstructions": Grid(jnp.stack([images, seen, seen + mask * filled]))}
+        rows = jnp.stack([images, seen, seen + mask * filled])  # [3, SHOWN, H, W, C]
+        return {"reconstructions": Grid(rows)}
 
     # --- as an encoder ---------------------------------------------------------------------------
 

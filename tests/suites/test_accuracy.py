@@ -1,4 +1,4 @@
-"""Suites of classifiers: what is run, resumed and skipped, and the table; programs are toys."""
+"""Suites of classifiers: runs are started, resumed or skipped, and tabulated (toy programs)."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ from drifting.suites import SuiteError, accuracy, folder, processes, read_plan, 
 from drifting.suites.tables import Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# A run of three steps that keeps to what train.py promises. TOY_FOLDER records its starts, and a
-# file <run>.<kill|fail|wait> there says what befalls it.
+# A run of three steps that behaves like train.py. TOY_FOLDER records its starts, and a file
+# <run>.<kill|fail|wait> there controls what happens to it.
 TOY = """
 import json, os, pathlib, re, signal, sys, time
 given = dict(re.fullmatch("--(.+?)=(.+)", a).groups() for a in sys.argv[5:])
@@ -38,7 +38,7 @@ gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 with open(toy / "starts", "a") as file:
     file.write(f"{workdir.name} {begin} {os.getpid()} {gpu}\\n")
 if gpu:
-    open(toy / f"gpu{gpu}", "x").close()  # fails beside another run on it
+    open(toy / f"gpu{gpu}", "x").close()  # fails if another run uses it
 if begin == 0 and workdir.exists() and any(workdir.iterdir()):
     sys.exit("the folder holds files but no checkpoint")
 workdir.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ NAMES = [
 
 
 def values(**changed):
-    """A 2x2x1x2 matrix; its config files are any two that exist."""
+    """A 2x2x1x2 matrix with any two existing config files."""
     configs = {"first": "configs/digits.py", "second": "configs/mnist.py"}
     axes = {"models": ["small", "large18"], "precisions": ["float32"], "seeds": [0, 3]}
     return {"configs": configs, **axes, **changed}
@@ -89,7 +89,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """The folder of toy runs; `train.py` in it is their program. Drawing takes longer than they."""
+    """The folder of toy runs with their `train.py`. Pictures are not drawn, which is slow."""
     monkeypatch.setenv("TOY_FOLDER", str(tmp_path))
     (tmp_path / "train.py").write_text(TOY)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
@@ -99,7 +99,7 @@ def toy(tmp_path, monkeypatch):
 
 @pytest.fixture
 def call(toy, write):
-    """call(jobs, **changed) -> (exit code, starts as {name: step that it began at})."""
+    """call(jobs, **changed) -> (exit code, {name: first step} of all starts)."""
 
     def run(jobs=2, **changed):
         (toy / "starts").write_text("")
@@ -111,7 +111,7 @@ def call(toy, write):
 
 
 def starts(toy):
-    """[name, step it began at, process id, GPU if any] of each start."""
+    """[name, first step, process id, GPU if any] of each start."""
     return [line.split() for line in (toy / "starts").read_text().splitlines()]
 
 
@@ -195,7 +195,7 @@ def test_one_seed_has_no_deviation(toy, call):
 
 @pytest.fixture
 def start(toy, write):
-    """start(name) -> process of the suite, one run at a time, that has come to the run `name`."""
+    """start(name) -> a process of the suite (one job) that has started the run `name`."""
     started = []
 
     def run(name):

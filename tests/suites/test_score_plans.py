@@ -1,4 +1,4 @@
-"""Suites of generators before anything runs: what is read, refused, and only told."""
+"""Suites of generators before anything runs: reading, errors and dry runs."""
 
 import pathlib
 import re
@@ -115,7 +115,7 @@ def test_a_dry_run_only_tells(write, tmp_path, capsys):
 
 
 def test_reading_a_suite_takes_no_accelerator():
-    """Reading a suite makes configs, and with them imports JAX, which must not start a backend."""
+    """Reading a suite builds configs, which imports JAX but must not start a backend."""
     code = (
         "from drifting import suites; suites.read_plan('configs/suites/ldf.py', 'out')\n"
         "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"

@@ -1,4 +1,4 @@
-"""Suites of generators: what is run and skipped, and the table; programs are toys but once."""
+"""Suites of generators: runs are started or skipped, and tabulated (mostly toy programs)."""
 
 import csv
 import json
@@ -16,8 +16,8 @@ from drifting.suites import SuiteError, read_plan, runner
 from drifting.suites.tables import Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Programs that keep to what train.py and evaluate.py promise. The toy folder records their starts,
-# and a file <run>.<program>.<fail|wait> there says what befalls them.
+# Programs that behave like train.py and evaluate.py. The toy folder records their starts, and a
+# file <run>.<program>.<fail|wait> there controls what happens to them.
 BOTH = """
 import csv, json, os, pathlib, re, signal, sys, time
 program, toy = pathlib.Path(sys.argv[0]).stem, pathlib.Path(sys.argv[0]).parent
@@ -63,7 +63,7 @@ with open(workdir / "eval/fid_metrics.csv", "w") as file:
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """The folder of toy runs, with their programs; pictures would take longer than they."""
+    """The folder of toy runs with their programs. Pictures are not drawn, which is slow."""
     for name, text in (("train", TRAIN), ("evaluate", EVALUATE)):
         (tmp_path / f"{name}.py").write_text(BOTH + text)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
@@ -72,7 +72,7 @@ def toy(tmp_path, monkeypatch):
 
 
 def programs(toy):
-    """Without site packages: the toys start at once."""
+    """Without site packages, so that the toys start fast."""
     return Programs(*([sys.executable, "-SE", str(toy / f"{name}.py")]
                       for name in ("train", "evaluate")))  # fmt: skip
 
@@ -267,9 +267,9 @@ def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
 
 @pytest.mark.slow
 def test_a_real_run(write, tmp_path):
-    """Two steps beside a learned field on digits, trained and scored by the programs themselves.
+    """Trains a learned-field run on digits for two steps and scores it, with the real programs.
 
-    Most of its time is compilation: the network is cut to one block, and the field stays as it is.
+    Most of the time is compilation, so the network has one block and the field is frozen.
     """
     small = tmp_path / "small.py"
     small.write_text(

@@ -1,4 +1,4 @@
-"""What a suite file may hold, and in what order its runs are done."""
+"""Suite files: what is valid, and the order of the runs."""
 
 import json
 import pathlib

@@ -69,7 +69,7 @@ def loss_and_grads(
 
     keys = jax.random.split(key, micro_batches)
     chunks = gradients.in_chunks(inputs, micro_batches)
-    phi = jax.lax.map(lambda chunk: phi_of(params, *chunk), (chunks, keys))
+    phi = jax.lax.map(lambda chunk: phi_of(params, *chunk), (chunks, keys))  # [M, S, B / M, D]
     targets, aux = targets_of(tuple(_unchunk(f) for f in phi))
 
     def of_chunk(chunk: tuple) -> tuple[jax.Array, Any]:

@@ -42,9 +42,7 @@ class Settings(MethodSettings):
     cfg_power: float = 3.0  # p(s) ~ s^-power
     cfg_share_at_one: float = 0.5
     label_dropout: float = 0.1
-    queue_size: int = (
-        0  # images per class in a sample queue (released: 128); 0: no queue, the whole set
-    )
+    queue_size: int = 0  # images per class in a sample queue (released: 128); 0: no queue
     queue_push: int = 64  # fresh images pushed per step
     micro_batches: int = 1  # exact; above 1 saves memory for one more forward pass
 

@@ -143,4 +143,5 @@ def _learned(target: kernel.Target, sets: FeatureSets, drift: jax.Array) -> kern
 def _as_stack(target: kernel.Target, shape: tuple[int, ...]) -> kernel.Target:
     """Reshapes the goal from groups [S * C, N, D] to `shape` [S, B, D]; drops the metrics."""
     scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))  # [S * C, N, 1]
-    return kernel.Target(target.goal.reshape(shape), scale.reshape(*shape[:-1], 1), {})
+    goal, scale = target.goal.reshape(shape), scale.reshape(*shape[:-1], 1)  # [S, B, D], [S, B, 1]
+    return kernel.Target(goal, scale, {})

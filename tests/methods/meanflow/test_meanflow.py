@@ -1,4 +1,4 @@
-"""The MeanFlow method: its split batch, its null class, its samplers, and what it refuses."""
+"""The MeanFlow method: its split batch, its null class, its samplers, and its errors."""
 
 import facts
 import jax
@@ -127,7 +127,7 @@ def test_improved_loss_moves_along_the_networks_own_velocity():
 
 
 def test_the_null_class_is_trained_with_r_below_t_too():
-    """Which labels are dropped says nothing about which rows have r = t."""
+    """Labels are dropped independently of r = t."""
     method = make(**{"method.label_dropout": 0.3, "method.share_r_neq_t": 0.5})
     dropped = np.array([[p.dropped.mean() for p in batch(method, s)] for s in range(200)])
     np.testing.assert_allclose(dropped.mean(axis=0), 0.3, atol=0.04)
