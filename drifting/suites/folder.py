@@ -34,7 +34,9 @@ def locked(out: pathlib.Path) -> Iterator[int]:
                 "for them or stop them, or choose another --out"
             ) from error
         except OSError as error:
-            raise SuiteError(f"cannot write to --out {out}: {error.strerror}") from error
+            raise SuiteError(
+                f"cannot write to --out {out}: {error.strerror}; choose another --out"
+            ) from error
         yield descriptor
 
 

@@ -107,7 +107,7 @@ class Suite:
             if not isinstance(run, RunSpec):
                 raise SuiteError(f"'runs' holds a {type(run).__name__}, not a RunSpec")
             if run.name in names:
-                raise SuiteError(f"two runs are called {run.name!r}")
+                raise SuiteError(f"two runs are called {run.name!r}; rename one")
             _check_prerequisites(run, names)
             names.add(run.name)
         if not any(run.in_table for run in self.runs):
@@ -127,7 +127,8 @@ def _check_prerequisites(run: RunSpec, before: set[str]) -> None:
     for name in itertools.chain(*(re.findall(r"{(.*?)}", text) for text in texts)):
         if name not in run.after:
             raise SuiteError(
-                f"{run.name!r} uses the workdir {{{name}}}, but 'after' does not name that run"
+                f"{run.name!r} uses the workdir {{{name}}}, but 'after' does not name that run; "
+                "add it there"
             )
 
 
@@ -175,7 +176,7 @@ def _check_axis(axis: str, values: Any) -> None:
     given = list(values.values()) if axis == "configs" else values
     for i, value in enumerate(given):
         if value in given[:i]:
-            raise SuiteError(f"{axis!r} holds {value!r} twice")
+            raise SuiteError(f"{axis!r} holds {value!r} twice; remove one")
     for value in values:
         if axis == "seeds":
             if type(value) is not int or value < 0:
