@@ -129,7 +129,7 @@ def require(name: str, network: "GeneratorNetwork", needed: Mapping[str, str]) -
 
     Args:
       needed: for each field of a Condition, the key that needs it, such as
-        {"guidance": "config.method.normalization = 'distance'"}.
+        {"guidance": "config.method.form = 'distance'"}.
     """
     for condition, key in needed.items():
         if condition not in network.reads:

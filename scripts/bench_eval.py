@@ -1,13 +1,12 @@
-"""Times an evaluation's parts apart and together and prints JSON.
+"""Times the parts of an evaluation, separately and together, and prints JSON.
 
     python scripts/bench_eval.py --config configs/cifar10.py
 
-Weights are random, which costs what trained ones do. Where PyTorch and pytorch-fid are installed
-(extra `torch`) their network runs on the same batch beside ours.
+Weights are random, which does not affect the times. If PyTorch and pytorch-fid are installed (extra
+`torch`), their Inception network is timed on the same batch for comparison.
 """
 
 import json
-import sys
 import time
 
 import jax
@@ -31,24 +30,20 @@ from input_pipeline.space import Pixels
 from models.inception import IMAGE_SIZE, POOL_FEATURES
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10.py", "Experiment file")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images a batch", lower_bound=2)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per batch", lower_bound=2)
 BATCHES = flags.DEFINE_integer("batches", 3, "Timed batches", lower_bound=1)
-MODE = flags.DEFINE_string("fid_mode", "clean", "How images are resized")
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
+MODE = flags.DEFINE_string("fid_mode", "clean", "How images are resized, as config.eval.fid_mode")
 
 
 def rate(what, call):
-    """Images a second, the median of BATCHES calls on one batch."""
+    """Images per second: the median of BATCHES calls on one batch."""
     ms = timing.median_ms(call, BATCHES.value, warm_up=1)
-    say(f"{what}: {ms:.1f} ms a batch of {BATCH_SIZE.value}")
+    timing.say(f"{what}: {ms:.1f} ms per batch of {BATCH_SIZE.value}")
     return round(1000 * BATCH_SIZE.value / ms, 2)
 
 
 def random_weights():
-    """Activations of order one through the whole depth."""
+    """Random weights that keep activations of order one through the whole depth."""
     generator = np.random.default_rng(0)
     state = {}
     for key, shape in inception.state_shapes().items():
@@ -59,7 +54,7 @@ def random_weights():
 
 
 def random_moments(seed):
-    """Of 2048 features with a decaying spectrum, as real ones have."""
+    """Moments of 2048 features with a decaying spectrum, as real features have."""
     generator = np.random.default_rng(seed)
     spectrum = 1.0 / np.arange(1, POOL_FEATURES + 1)
     rows = generator.standard_normal((3 * POOL_FEATURES, POOL_FEATURES)) * spectrum**0.5
@@ -68,7 +63,7 @@ def random_moments(seed):
 
 
 def frechet_seconds():
-    """Of one comparison with a reference whose factor is kept, of a first one, and of sqrtm."""
+    """Seconds of a first comparison, of a next one that reuses the reference, and of sqrtm."""
     reference, other = random_moments(0), random_moments(1)
     began = time.perf_counter()
     distance = frechet_distance(reference, other)
@@ -81,7 +76,9 @@ def frechet_seconds():
     sqrtm = time.perf_counter() - began
     traces = np.trace(reference.covariance) + np.trace(other.covariance)
     theirs = np.sum((reference.mean - other.mean) ** 2) + traces - 2 * np.trace(root).real
-    say(f"Frechet distance {distance:.6g} in {first:.1f} s, sqrtm {theirs:.6g} in {sqrtm:.1f} s")
+    timing.say(
+        f"Frechet distance {distance:.6g} in {first:.1f} s, sqrtm {theirs:.6g} in {sqrtm:.1f} s"
+    )
     return {
         "first_seconds": round(first, 3),
         "next_seconds": round(again, 3),
@@ -92,13 +89,13 @@ def frechet_seconds():
 
 
 def torch_rate(state, images):
-    """Images a second of pytorch-fid's network on images in [0, 1]; None where not installed."""
+    """Images per second of pytorch-fid's network on [0, 1] images; None if not installed."""
     try:
         import torch
 
         try:
             import torchvision  # noqa: F401
-        except RuntimeError:  # a CPU build of PyTorch lacks its operators; the network needs none
+        except RuntimeError:  # operators missing from a CPU build of PyTorch; not used here
             from torch import library as operators
 
             library = operators.Library("torchvision", "DEF")
@@ -117,7 +114,7 @@ def torch_rate(state, images):
 
 
 def random_facts(config):
-    """Of ten classes of images in the config's shape."""
+    """Facts of ten classes of images in the config's shape."""
     size, channels = config.data.image_size, config.data.channels
     return DataFacts(
         space=Pixels((size, size, channels)),
@@ -144,7 +141,7 @@ def main(_):
 
     images = next(iter(program.batches(state, jax.random.key(0), labels[:batch], batch))).images
     resized = jax.jit(lambda x: resize.resize(x, MODE.value, IMAGE_SIZE))
-    ready = resized(images).astype(jnp.uint8)  # of the network's size: its resize is the identity
+    ready = resized(images).astype(jnp.uint8)  # has the network's size, so it resizes nothing
 
     def generate():
         return next(iter(program.batches(state, jax.random.key(0), labels[:batch], batch))).images
@@ -162,7 +159,7 @@ def main(_):
         jax.block_until_ready(generated)
         times.append(time.perf_counter() - began)
     together = len(times[1:]) * batch / (times[-1] - times[0])
-    say(f"together: {together:.1f} images/s")
+    timing.say(f"together: {together:.1f} images/s")
     theirs = torch_rate(weights, np.asarray(resized(images), np.float32))
     frechet = frechet_seconds()
     result = {

@@ -3,18 +3,17 @@
     python scripts/bench_field.py
     python scripts/bench_field.py --forms learned
 
-For each form of the kernel field: 10 classes x 32 generated and 32 positives at several dimensions,
-then how the time grows with N (generated), M (positives) and D, one at a time.
+For each form of the kernel field: 10 classes with 32 generated and 32 positives at several
+dimensions, then the growth with N (generated), M (positives) and D, one at a time.
 
-For the learned field: a mean square of V with its gradients to the parameters and to x, which are
-also the negatives, beside the naive form (naive_learned_field.py), their calls in turn; the memory
-of both programs as compiled; how the time grows with N, M and both.
+For the learned field: the mean square of V with its gradients with respect to the parameters and to
+x, which are also the negatives, compared to the naive form (naive_learned_field.py) in alternating
+calls; the memory of both compiled programs; the growth with N, M and both.
 """
 
 import functools
 import json
 import statistics
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +25,13 @@ from drifting.fields import kernel, learned
 
 FORMS = flags.DEFINE_list("forms", ["sphere", "distance", "learned"], "Forms of the field to time")
 CLASSES = flags.DEFINE_integer("classes", 10, "Classes", lower_bound=1)
-REPEATS = flags.DEFINE_integer("repeats", 30, "Timed calls of each size", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 30, "Timed calls per size", lower_bound=1)
 
 TEMPERATURES = (0.02, 0.05, 0.2)
 DIMENSIONS = (64, 128, 256, 512)
 SET_SIZES = (32, 64, 128, 256)
-# The seed system's PyTorch loop over classes, on two cores of the kind in docs/benchmarks.md.
+# jaysarva/drifting-model's PyTorch loop over classes, on two cores as in docs/benchmarks.md.
 REFERENCE_MS = 34.6
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def sphere(features, positives):
@@ -58,11 +53,11 @@ def normal(seed, n, d):
 
 
 def milliseconds(form, n, m, d):
-    """Median ms of the loss and its gradient to the generated features."""
+    """Median ms of the loss and its gradient with respect to the generated features."""
     features, positives = normal(0, n, d), normal(1, m, d)
     step = jax.jit(jax.value_and_grad(KERNEL_FORMS[form]))
     took = timing.median_ms(lambda: step(features, positives), REPEATS.value)
-    say(f"{form}: N {n}, M {m}, D {d}: {took} ms")
+    timing.say(f"{form}: N {n}, M {m}, D {d}: {took} ms")
     return took
 
 
@@ -90,7 +85,7 @@ def learned_loss(drift, params, x, positives, goal):
 
 
 def learned_step(name, n, m, d, width):
-    """The compiled step of a form and what it is called with."""
+    """The compiled step of a form, and its arguments."""
     params = learned.init(jax.random.key(2), d, projection=WIDTHS[width])
     given = params, normal(0, n, d), normal(1, m, d), normal(3, n, d)
     loss = functools.partial(learned_loss, LEARNED_FORMS[name])
@@ -99,13 +94,13 @@ def learned_step(name, n, m, d, width):
 
 
 def learned_ms(names, n, m, d, width):
-    """Median ms of each form; the forms are called in turn, so that noise meets all alike."""
+    """Median ms of each form. Calls alternate, so that noise affects all forms alike."""
     calls = [functools.partial(c, *a) for c, a in (learned_step(s, n, m, d, width) for s in names)]
     for call in calls:
         timing.seconds(call, repeats=1)
     rounds = [[timing.seconds(c, 1, warm_up=0)[0] for c in calls] for _ in range(REPEATS.value)]
     took = [round(1000 * statistics.median(column), 4) for column in zip(*rounds, strict=True)]
-    say(f"learned, {width}: N {n}, M {m}, D {d}: {dict(zip(names, took, strict=True))} ms")
+    timing.say(f"learned, {width}: N {n}, M {m}, D {d}: {dict(zip(names, took, strict=True))} ms")
     return dict(zip(names, took, strict=True))
 
 
@@ -114,14 +109,14 @@ def factorised_ms(n, m):
 
 
 def learned_bytes(name, size):
-    """What the compiled program holds beyond its arguments, with `size` points a set."""
+    """Bytes of the compiled program beyond its arguments, with `size` points per set."""
     compiled, _ = learned_step(name, size, size, 256, "projected")
     plan = compiled.memory_analysis()
     return plan.temp_size_in_bytes + plan.output_size_in_bytes
 
 
-def beside_naive(figures, ratio):
-    """{size: {form: figure}} with the ratio of naive to factorised by its name."""
+def with_ratio(figures, ratio):
+    """`figures` ({size: {form: figure}}) with the ratio of naive to factorised under `ratio`."""
     return {
         size: {**by_form, ratio: round(by_form["naive"] / by_form["factorised"], 2)}
         for size, by_form in figures.items()
@@ -137,8 +132,8 @@ def measure_learned():
         size: {name: learned_bytes(name, size) for name in LEARNED_FORMS} for size in SET_SIZES
     }
     return {
-        **{f"ms_{width}": beside_naive(times[width], "times_faster") for width in WIDTHS},
-        "bytes_by_set_size": beside_naive(memory, "times_less"),
+        **{f"ms_{width}": with_ratio(times[width], "times_faster") for width in WIDTHS},
+        "bytes_by_set_size": with_ratio(memory, "times_less"),
         "ms_by_generated": {n: factorised_ms(n, 32) for n in SET_SIZES},
         "ms_by_positives": {m: factorised_ms(32, m) for m in SET_SIZES},
         "ms_by_set_size": {n: factorised_ms(n, n) for n in SET_SIZES},

@@ -1,15 +1,14 @@
-"""Times the train step of a config and prints JSON.
+"""Times the training step of a config and prints JSON.
 
     python scripts/bench_step.py --config configs/mnist.py
 
-Images are random ones of the config's shape: speed does not depend on what they show, and no data
-set is needed. The program timed is the training loop's own, at `steps` steps a call.
+Images are random, in the config's shape: their content does not affect speed, and no data set is
+needed. The timed program is that of the training loop, with `steps` steps per call.
 """
 
 import json
 import resource
 import statistics
-import sys
 import time
 
 import jax
@@ -31,16 +30,12 @@ from input_pipeline.space import Pixels
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file")
 CALLS = flags.DEFINE_integer("calls", 5, "Timed calls", lower_bound=1)
-STEPS = flags.DEFINE_integer("steps", 1, "Steps a call", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 1, "Steps per call", lower_bound=1)
 CLASSES = flags.DEFINE_integer("classes", 10, "Classes of the random images", lower_bound=1)
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 def random_images(config, per_class=256):
-    """Noise of the kind that the config's data are."""
+    """Noise in the space of the config's data."""
     space = space_of(config)
     labels = np.repeat(np.arange(CLASSES.value, dtype=np.int32), per_class)
     generator = np.random.default_rng(0)
@@ -58,7 +53,7 @@ def space_of(config):
 
 
 def model_flop(config, facts, frozen, data):
-    """Of one step without recomputation: micro-batches run the forward pass twice."""
+    """FLOP of one step without recomputation (micro-batches run the forward pass twice)."""
     config = config.copy_and_resolve_references()
     if "micro_batches" in config.method:
         config.method.micro_batches = 1
@@ -74,7 +69,7 @@ def parameters_of(frozen):
 def compile_step(method, data, key, frozen):
     state = jax.jit(method.init)(key)
     began = time.perf_counter()
-    # As the training loop does: one step is no loop, in which a CPU is slow at convolutions.
+    # As in training: a single step is not put in a loop, where convolutions are slow on CPUs.
     program = jax.jit(make_program(method, looped=STEPS.value > 1), donate_argnums=0)
     count = jnp.int32(STEPS.value)
     compiled = program.lower(state, data, key, count, frozen).compile()
@@ -82,7 +77,7 @@ def compile_step(method, data, key, frozen):
 
 
 def time_steps(compiled, state, data, key, frozen):
-    """Seconds a step of each call."""
+    """Seconds per step, of each call."""
     count = jnp.int32(STEPS.value)
     holder = [state]
 
@@ -93,13 +88,13 @@ def time_steps(compiled, state, data, key, frozen):
     times = []
     for i in range(CALLS.value + 1):
         (took,) = timing.seconds(call, repeats=1, warm_up=0)
-        say(f"call {i} of {CALLS.value}: {took:.2f} s" + (" (warm-up)" if i == 0 else ""))
+        timing.say(f"call {i} of {CALLS.value}: {took:.2f} s" + (" (warm-up)" if i == 0 else ""))
         times.append(took / STEPS.value)
     return times[1:]
 
 
 def memory(compiled):
-    """Peak bytes: the device's where it counts them, the program's own plan, the process's."""
+    """Peak bytes: of the device if it counts them, of the compiled program, of the process."""
     stats = jax.devices()[0].memory_stats() or {}
     plan = compiled.memory_analysis()
     program = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
@@ -114,13 +109,13 @@ def main(_):
     config = config_lib.resolve(CONFIG.value)
     backend.configure(config.deterministic)
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
-    say(f"{timing.machine()}")
+    timing.say(f"{timing.machine()}")
     images, key = random_images(config), jax.random.key(0)
     facts, data = build.facts_of(images), images.to_device()
     frozen = frozen_lib.load(config, facts.space.shape)
     method = methods.create(config, facts, frozen)
     compiled, state, compile_seconds = compile_step(method, data, key, parameters_of(frozen))
-    say(f"compiled in {compile_seconds:.1f} s")
+    timing.say(f"compiled in {compile_seconds:.1f} s")
     peak = timing.matmul_rate(config.precision)
     times = time_steps(compiled, state, data, key, parameters_of(frozen))
     step = statistics.median(times)

@@ -1,4 +1,4 @@
-"""Gets the FID Inception's weights into the cache, as safetensors.
+"""Puts the weights of the FID Inception network into the cache, as safetensors.
 
 python scripts/fetch_inception.py                  # downloads the PyTorch port (needs PyTorch)
 python scripts/fetch_inception.py --from FILE      # .pth, TensorFlow's .pb, or .safetensors
@@ -17,16 +17,16 @@ from drifting import cli
 from drifting.pretrained import files, inception
 from drifting.pretrained.files import WeightsError
 
-FROM = flags.DEFINE_string("from", None, "File to take instead of a download")
-SHA256 = flags.DEFINE_string("sha256", None, "What the file's SHA-256 has to begin with")
-OUT = flags.DEFINE_string("out", None, "Where to; the cache, where evaluation looks, if not given")
+FROM = flags.DEFINE_string("from", None, "File to use instead of a download")
+SHA256 = flags.DEFINE_string("sha256", None, "Expected beginning of the file's SHA-256")
+OUT = flags.DEFINE_string("out", None, "Output file; the cache of evaluation if not given")
 
 
 def download(url: str, folder: pathlib.Path) -> pathlib.Path:
-    """Fetches a file into a folder, with progress.
+    """Downloads a file into a folder, with a progress bar.
 
     Raises:
-      WeightsError: it cannot be reached.
+      WeightsError: it cannot be downloaded.
     """
     path = folder / url.rpartition("/")[2]
     try:
@@ -38,18 +38,20 @@ def download(url: str, folder: pathlib.Path) -> pathlib.Path:
                     bar.update(len(chunk))
     except (urllib.error.URLError, OSError) as error:
         raise WeightsError(
-            f"cannot download {url}: {error}. Get it elsewhere and run "
+            f"cannot download {url}: {error}. Download it elsewhere and run "
             "`python scripts/fetch_inception.py --from FILE`"
         ) from error
     return path
 
 
 def require_hash(path: pathlib.Path, beginning: str) -> None:
-    """Raises WeightsError unless the file's SHA-256 begins so."""
+    """Raises WeightsError unless the file's SHA-256 starts with `beginning`."""
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(beginning.lower()):
-        raise WeightsError(f"{path} has SHA-256 {found}, expected {beginning}...: it is damaged")
+        raise WeightsError(
+            f"{path} has SHA-256 {found}, expected {beginning}...: it is damaged; download it again"
+        )
 
 
 def main(_):

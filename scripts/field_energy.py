@@ -1,14 +1,14 @@
-"""How much of the distance to real data one step of a run's learned field takes away.
+"""How much one step of a run's learned field reduces the energy distance to real data.
 
     python scripts/field_energy.py --workdir runs/cifar10_ldf
     python scripts/field_energy.py --workdir runs/cifar10_ldf --field_step 0    # as initialised
 
-On fresh draws of samples x, positives P and held-out real images of the test split, in the features
-and coordinates of the run: the energy distance of x to the held-out images, class by class, before
-and after the step x + V(x; P, Q = x). V is the learned field, or a kernel field of one temperature
-whose step is brought to the learned one's root mean square, class by class. Prints JSON: for each
-feature the mean and the standard deviation over the draws, the best temperature, and the share of
-draws in which the learned step ends nearer than that of this temperature.
+For fresh draws of samples x, positives P and held-out real images of the test split, it measures
+the energy distance of x to the held-out images per class, in the run's features and coordinates,
+before and after the step x + V(x; P, Q = x). V is the learned field, or a kernel field of a single
+temperature whose steps are scaled per class to the root mean square of the learned ones. Prints
+JSON: for each feature the mean and standard deviation over the draws, the best temperature, and the
+share of draws in which the learned step ends closer than that of this temperature.
 """
 
 import json
@@ -30,11 +30,13 @@ from drifting.runs.build import load_images
 from drifting.runs.workdir import Run, WorkdirError, read_facts
 from drifting.training import backend
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Run with a learned field")
+WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a run with a learned field")
 DRAWS = flags.DEFINE_integer("draws", 50, "Fresh draws", lower_bound=2)
-HELD_OUT = flags.DEFINE_integer("held_out", 256, "Held-out images a class", lower_bound=2)
+HELD_OUT = flags.DEFINE_integer("held_out", 256, "Held-out images per class", lower_bound=2)
 FIELD_STEP = flags.DEFINE_integer(
-    "field_step", None, "Checkpoint of the field, where not the samples' own; 0: a frozen field"
+    "field_step",
+    None,
+    "Checkpoint of the field, if not that of the samples; 0: as initialised",
 )
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws")
 
@@ -42,9 +44,9 @@ TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # in units of the me
 
 
 def make_draw(method, images, test_images, held_out):
-    """The jittable (state, frozen, key) -> energy distances [features, steps].
+    """The jitted function (state, frozen, key) -> energy distances [features, steps].
 
-    Steps are: none, the learned field's, then the kernel's of each temperature.
+    The steps are: none, the learned field's, and the kernel field's for each temperature.
     """
     data, test, settings = images.to_device(), test_images.to_device(), method.settings
     classes = jnp.arange(method.num_classes, dtype=jnp.int32)
@@ -59,17 +61,26 @@ def make_draw(method, images, test_images, held_out):
         x = method.sample(state, keys[0], labels, ema=False)
         positives = data.positives(keys[1], classes, method.num_drawn)
         real = test.positives(keys[2], classes, held_out)
-        stacks = [method.phi(frozen.get("encoder"), images.reshape(-1, *method.space.shape))
-                  for images in (x, positives, real)]  # fmt: skip
-        sets = [[target_lib.by_class(settings, s) for s in feature]
-                for feature in zip(*stacks, strict=True)]  # fmt: skip
+        stacks = [
+            method.phi(frozen.get("encoder"), images.reshape(-1, *method.space.shape))
+            for images in (x, positives, real)
+        ]
+        # Each [C, N, D], for each feature.
+        sets = [
+            [target_lib.by_class(settings, s) for s in feature]
+            for feature in zip(*stacks, strict=True)
+        ]
         targets = [target_lib.kernel_target(settings, x, p, None, None) for x, p, _ in sets]
         valid = jnp.ones(len(classes))
-        around = [target_lib.surroundings(settings, x, p, None, target, None, valid)
-                  for (x, p, _), target in zip(sets, targets, strict=True)]  # fmt: skip
-        drifts = method.field.drifts(state.params["field"], around)
+        learned_sets = [
+            target_lib.feature_sets(settings, x, p, None, target, None, valid)
+            for (x, p, _), target in zip(sets, targets, strict=True)
+        ]
+        drifts = method.field.drifts(state.params["field"], learned_sets)
         rows = []
-        for (*_, real), target, feature, drift in zip(sets, targets, around, drifts, strict=True):
+        for (*_, real), target, feature, drift in zip(
+            sets, targets, learned_sets, drifts, strict=True
+        ):
             steps = [jnp.zeros_like(drift), drift, *kernel_steps(feature, method, drift)]
             held = real / target.scale
             rows.append(jnp.stack([distance(feature.x + step, held) for step in steps]))
@@ -79,7 +90,7 @@ def make_draw(method, images, test_images, held_out):
 
 
 def kernel_steps(feature, method, drift):
-    """The kernel field's steps of single temperatures with the root mean square of `drift`."""
+    """The kernel field's steps of each temperature, scaled to the root mean square of `drift`."""
     positives = feature.positives[:, : method.settings.num_positives]
     unit = jnp.mean(kernel.distances(feature.x, positives))
     for temperature in TEMPERATURES:
@@ -88,12 +99,12 @@ def kernel_steps(feature, method, drift):
 
 
 def root_mean_square(drift):
-    """Of each group [C, N, D]: [C, 1, 1]."""
+    """The root mean square of each group of [C, N, D]: [C, 1, 1]."""
     return jnp.sqrt(jnp.mean(jnp.square(drift), axis=(1, 2), keepdims=True))
 
 
 def summarize(values):
-    """From energy distances [draws, features, steps] to what is printed."""
+    """The printed summary of energy distances [draws, features, steps]."""
     features = []
     for feature in np.moveaxis(values, 1, 0):
         mean, spread = feature.mean(axis=0), feature.std(axis=0, ddof=1)
@@ -112,7 +123,7 @@ def summarize(values):
 
 
 def open_run(workdir):
-    """The run as in training: its field is made for the features of its encoder.
+    """Opens a run with its encoder, for whose features the field is built.
 
     Raises:
       WorkdirError: it has no learned field.
@@ -122,7 +133,9 @@ def open_run(workdir):
     shape = read_facts(workdir, facts).space.shape
     run = Run(workdir, frozen_lib.load(config, shape))
     if not isinstance(run.method, Drifting) or run.method.field is None:
-        raise WorkdirError(f"{run.workdir} has no learned field (config.method.field)")
+        raise WorkdirError(
+            f"{run.workdir} has no learned field; choose a run with config.method.field = 'learned'"
+        )
     return run
 
 

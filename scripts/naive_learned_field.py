@@ -1,8 +1,7 @@
-"""The learned drifting field word for word: the yardstick of bench_field.py and of the tests.
+"""A literal implementation of the learned drifting field, for bench_field.py and the tests.
 
-Nothing else uses it. Same parameters and sets as drifting/fields/learned.py, whose docstring has
-the formulas; here the scoring MLP's input [C, N, M, 3 R + 1] is built as it is written, at the cost
-that the other file avoids.
+It takes the same parameters and sets as drifting/fields/learned.py, whose docstring has the
+formulas, but builds the scoring MLP's whole input [C, N, M, 3 R + 1], which the other file avoids.
 """
 
 import jax
@@ -20,12 +19,12 @@ def set_operator(params, x, points, weight=None, self_pairs="absent"):
     gx, gy = represent(params, x), represent(params, points)
     shape = (*gx.shape[:2], *gy.shape[1:])
     gx, gy = jnp.broadcast_to(gx[:, :, None], shape), jnp.broadcast_to(gy[:, None], shape)
-    difference = gy - gx
-    pairs = jnp.concatenate([gx, gy, difference, norm(difference)], axis=-1)
+    difference = gy - gx  # [C, N, M, R]
+    pairs = jnp.concatenate([gx, gy, difference, norm(difference)], axis=-1)  # [C, N, M, 3 R + 1]
     hidden = jax.nn.gelu(apply(params["score"]["hidden"], pairs), approximate=False)
     logits = matmul(hidden, params["score"]["out"])
     attention = weighted_softmax(logits, pair_weights(weight, logits, self_pairs))
-    update = jnp.sum(attention[..., None] * difference, axis=2)
+    update = jnp.sum(attention[..., None] * difference, axis=2)  # [C, N, R]
     return matmul(update, params["back"]) if "back" in params else update
 
 
@@ -38,13 +37,13 @@ def represent(params, x):
 
 
 def norm(difference):
-    """|d| of [..., R]: [..., 1], with gradient 0 where it is 0."""
+    """|d| of differences d [..., R]: [..., 1], with gradient 0 at d = 0."""
     squared = jnp.sum(jnp.square(difference), axis=-1, keepdims=True)
     return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
 
 
 def pair_weights(weight, logits, self_pairs):
-    """How often each pair counts: [C, N, M]."""
+    """The weight of each pair, [C, N, M]."""
     weight = jnp.ones_like(logits[:, 0]) if weight is None else weight
     weight = jnp.broadcast_to(weight[:, None], logits.shape)
     if self_pairs == "masked":
@@ -53,7 +52,7 @@ def pair_weights(weight, logits, self_pairs):
 
 
 def weighted_softmax(logits, weight):
-    """Over the last axis; 0 where nothing counts."""
+    """The softmax over the last axis with weights; 0 where all weights are 0."""
     counts = weight > 0
     logits = jnp.where(counts, logits + jnp.log(jnp.where(counts, weight, 1.0)), -1e30)
     return jnp.where(counts, jax.nn.softmax(logits, axis=-1), 0.0)

@@ -1,4 +1,4 @@
-"""Writes tables of the networks' parameter counts, from shapes alone.
+"""Writes tables of the networks' parameter counts, computed from shapes only.
 
 python scripts/param_table.py
 """
@@ -25,7 +25,7 @@ LATENTS, LATENT_CLASSES = (32, 32, 4), 1000
 PATCHES = (2, 4, 8)
 # The two published forms of the DiT.
 RELEASE = dict(position="sincos", time_planes=False)
-SEED = dict(position="learned", time_planes=True)
+DENOISING_ZOO = dict(position="learned", time_planes=True)
 
 HEADER = """# Parameters of the networks
 
@@ -60,7 +60,7 @@ positions) and kylevedder/DenoisingZoo's (`position="learned"`, `time_planes=Tru
 
 
 def count(shapes):
-    """Number of parameters in a tree of arrays or shapes."""
+    """The number of parameters in a pytree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
@@ -80,7 +80,7 @@ def count_generator(name, values, shape, num_classes):
 
 
 def count_dit(size, patch, form):
-    """Of the DiT on latents; `form` is RELEASE or SEED."""
+    """The parameters of the DiT on latents; `form` is RELEASE or DENOISING_ZOO."""
     values = dict(size=size, patch_size=patch, **form)
     return count_generator("dit", values, LATENTS, LATENT_CLASSES)
 
@@ -92,7 +92,7 @@ def classifier_rows():
 
 
 def generator_rows():
-    """The networks of points and pixels, without labels."""
+    """Rows for the networks of points and pixels, without labels."""
     cases = [
         ("mlp", {}, (2,)),
         ("cnn", {}, (8, 8, 1)),
@@ -118,7 +118,7 @@ def generator_row(name, values, shape):
 def dit_rows():
     cases = [(size, patch) for patch in PATCHES for size in registry.sizes("dit") if size != "nano"]
     return "".join(
-        f"| {s} | {p} | {count_dit(s, p, RELEASE):,} | {count_dit(s, p, SEED):,} |\n"
+        f"| {s} | {p} | {count_dit(s, p, RELEASE):,} | {count_dit(s, p, DENOISING_ZOO):,} |\n"
         for s, p in cases
     )
 

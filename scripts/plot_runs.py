@@ -1,4 +1,4 @@
-"""Draws one metric of several runs over training and prints its final values.
+"""Plots one metric of several runs over training steps and prints its final values.
 
     python scripts/plot_runs.py runs/a runs/b --out comparison.png            # Frechet distance
     python scripts/plot_runs.py runs/a runs/b --out loss.png --metric loss --labels old,new
@@ -21,11 +21,11 @@ from drifting.training import writers
 
 log = logging.getLogger("drifting")
 
-OUT = flags.DEFINE_string("out", None, "The picture, a PNG file")
+OUT = flags.DEFINE_string("out", None, "Output file, a PNG")
 METRIC = flags.DEFINE_string(
     "metric", "frechet_distance", "Column of eval/scores.jsonl or key of metrics.jsonl"
 )
-LABELS = flags.DEFINE_list("labels", None, "A name for each run; its folder's if not given")
+LABELS = flags.DEFINE_list("labels", None, "One name per run; if not given, their folders' names")
 
 # The columns that measure samples; training logs none of them.
 SCORES = [column for metric in metrics.known().values() for column in metric.columns]
@@ -36,19 +36,19 @@ Points = list[tuple[float, float]]
 
 
 class ComparisonError(ConfigError):
-    """Runs that cannot be compared; the message says what there is."""
+    """Runs that cannot be compared; the message says what is available."""
 
 
 def read_points(run: pathlib.Path, metric: str) -> dict[tuple[str, ...], Points]:
-    """(step, value) of a run's metric, for scores by their SETTINGS, otherwise under ().
+    """The points (step, value) of a run's metric by group: scores by SETTINGS, others under ().
 
     Raises:
-      ComparisonError: the run or the metric does not exist; those that do are named.
+      ComparisonError: the run or the metric does not exist; the message lists those that do.
     """
     scores = record.read(run)
     logged = writers.read_metrics(run / "metrics.jsonl")
     if not scores and not logged:
-        raise ComparisonError(f"{run} is not the folder of a run{_near(run)}")
+        raise ComparisonError(f"{run} is not the workdir of a run{_near(run)}")
     groups = defaultdict(list)
     if metric in SCORES:
         for row in scores:
@@ -69,7 +69,7 @@ def _near(run: pathlib.Path) -> str:
     files = ("metrics.jsonl", record.RECORD, record.TABLE)
     others = sorted(run.parent.glob("*"))
     runs = [str(other) for other in others if any((other / file).exists() for file in files)]
-    return f"; runs beside it: {', '.join(runs)}" if runs else ""
+    return f"; runs next to it: {', '.join(runs)}" if runs else ""
 
 
 def _is_number(value: Any) -> bool:
@@ -84,10 +84,10 @@ def _text(value: Any) -> str:
 def name_lines(
     runs: dict[str, dict[tuple[str, ...], Points]],
 ) -> tuple[dict[str, Points], list[str]]:
-    """A line for each run and group, named by the run and the settings that are not all equal.
+    """One line per run and group, named after the run and the settings that differ.
 
     Returns:
-      The points by name, and the settings that differ.
+      The points by name, and the settings that differ between groups.
     """
     groups = [group for by_group in runs.values() for group in by_group]
     differing = [i for i, values in enumerate(zip(*groups, strict=True)) if len(set(values)) > 1]
@@ -100,7 +100,7 @@ def name_lines(
 
 
 def final_table(lines: dict[str, Points], metric: str) -> str:
-    """Markdown: the last step of each line and the mean of its values (over seeds) there."""
+    """A Markdown table of the last step of each line and its mean value (over seeds) there."""
     rows = [f"| run | step | {metric} |", "| --- | --- | --- |"]
     for name, points in lines.items():
         last = max(step for step, _ in points)
@@ -110,31 +110,33 @@ def final_table(lines: dict[str, Points], metric: str) -> str:
 
 
 def choose_labels(runs: list[str], labels: list[str] | None) -> list[str]:
-    """A different name for each run: those given, else folder names, else whole paths.
+    """Distinct names of the runs: `labels` if given, else folder names, else whole paths.
 
     Raises:
-      ComparisonError: too few or too many are given, or equal ones.
+      ComparisonError: the number of labels is wrong, or two are equal.
     """
     if labels and len(labels) != len(runs):
-        raise ComparisonError(f"--labels {','.join(labels)}: {len(labels)} for {len(runs)} runs")
+        n = len(runs)
+        given = f"--labels {','.join(labels)}"
+        raise ComparisonError(f"{given}: {n} runs need {n} labels, not {len(labels)}")
     names = [pathlib.Path(run).resolve().name for run in runs]
     chosen = labels or (names if len(set(names)) == len(names) else runs)
     twice = [name for name in chosen if chosen.count(name) > 1]
     if twice:
-        raise ComparisonError(f"two runs would be called {twice[0]}; give different ones")
+        raise ComparisonError(f"two runs would be called {twice[0]}; give distinct --labels")
     return chosen
 
 
 def compare(
     runs: list[str], out: str, metric: str = "frechet_distance", labels: list[str] | None = None
 ) -> None:
-    """Draws the metric of all runs and prints its final values.
+    """Plots the metric of all runs and prints its final values.
 
     Raises:
-      ComparisonError: nothing is written.
+      ComparisonError: the runs cannot be compared; nothing is written.
     """
     if not runs:
-        raise ComparisonError("name the folders of runs: plot_runs.py runs/a runs/b --out FILE")
+        raise ComparisonError("name the workdirs of runs: plot_runs.py runs/a runs/b --out FILE")
     chosen = choose_labels(runs, labels)
     points = {n: read_points(pathlib.Path(r), metric) for n, r in zip(chosen, runs, strict=True)}
     lines, differing = name_lines(points)

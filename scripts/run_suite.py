@@ -1,10 +1,10 @@
-"""Works off every run of a suite (configs/suites) and tabulates the results.
+"""Carries out all runs of a suite (configs/suites) and tabulates the results.
 
     python scripts/run_suite.py configs/suites/stage1.py --out runs/stage1
     python scripts/run_suite.py configs/suites/ldf.py --nano --out runs/ldf_nano
 
-The same command goes on with what is missing. It leaves its tables and a picture in --out, and
-exits with 0 only if every run is finished.
+After an interruption the same command continues: finished runs are skipped, others are resumed.
+Tables and a picture are written to --out. The exit code is 0 only if all runs are finished.
 """
 
 import sys
@@ -14,14 +14,14 @@ from absl import flags
 from drifting import cli, suites
 
 OUT = flags.DEFINE_string("out", None, "Folder of the suite; each run is a folder in it")
-NANO = flags.DEFINE_bool("nano", False, "With the suite's budget for two CPU cores")
+NANO = flags.DEFINE_bool("nano", False, "Use the suite's small budget, for two CPU cores")
 ENCODER = flags.DEFINE_string(
-    "encoder", None, "Workdir of a trained encoder; the suite's is trained if not given"
+    "encoder", None, "Workdir of a trained encoder; if not given, the suite trains its own"
 )
 JOBS = flags.DEFINE_integer(
-    "jobs", None, "Runs at a time; if not given, one per visible GPU, or one on CPUs", lower_bound=1
+    "jobs", None, "Concurrent runs; by default one per visible GPU, or one on CPUs", lower_bound=1
 )
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only say what would be done")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only print what would be done")
 
 
 def main(argv):

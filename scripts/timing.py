@@ -1,8 +1,9 @@
-"""What the benchmarks share: wall times of calls that run on a device, and its matrix rate."""
+"""Shared by the benchmarks: progress messages, wall times of device calls, the matrix rate."""
 
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -10,8 +11,13 @@ import jax
 import jax.numpy as jnp
 
 
+def say(text: str) -> None:
+    """Prints progress to stderr; stdout is for the JSON report."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def seconds(call: Callable, repeats: int, warm_up: int = 1) -> list[float]:
-    """Wall seconds of each of `repeats` calls, every one waited for."""
+    """The wall seconds of each of `repeats` calls, including the wait for their results."""
     for _ in range(warm_up):
         jax.block_until_ready(call())
     times = []
@@ -27,7 +33,7 @@ def median_ms(call: Callable, repeats: int, warm_up: int = 3) -> float:
 
 
 def matmul_rate(dtype: str, size: int = 0) -> dict[str, float | int]:
-    """Best floating-point operations a second of a square matrix product, at default precision."""
+    """The best FLOP/s of a square matrix product at default precision."""
     size = size or (2048 if jax.default_backend() == "cpu" else 8192)
     x = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(dtype))
     multiply = jax.jit(lambda a: a @ a)
@@ -36,7 +42,7 @@ def matmul_rate(dtype: str, size: int = 0) -> dict[str, float | int]:
 
 
 def machine() -> dict[str, str | int]:
-    """Where a figure was measured."""
+    """The machine on which a figure was measured."""
     device = jax.devices()[0]
     return {
         "device_kind": device.device_kind,

@@ -3,18 +3,18 @@
     python scripts/toy_field.py --target moons --out runs/toy
     python scripts/toy_field.py --target all --out runs/toy
 
-Writes field_<target>.png (both fields around three starting sets), drift_<target>.gif (the sets on
-their way) and energy.json: unbiased energy distances to fresh points of the target, at the start
-and after the last step, which are printed as a table too. The row "positives" is that of the
-positives themselves: what a set that lies on them can reach.
+Writes field_<target>.png (both fields around three starting sets), drift_<target>.gif (the sets as
+they drift) and energy.json: unbiased energy distances to fresh points of the target before the
+first and after the last step, which are also printed as a table. The row "positives" has the
+distance of the positives themselves, which a set that coincides with them attains.
 
-The learned field is trained here for under a minute, by its lookahead: its step should bring a set
-near to points that it has not seen. The sets begin anywhere and take a few steps, so that it learns
-the way as well as the end. A step adds V.
+The learned field is trained here in under a minute with the lookahead objective: one step x + V
+should bring a set close to points that it has not seen. The sets start anywhere and take several
+steps, so that the field learns the way as well as the end.
 
-The kernel field is its raw V on the points as they are, summed over two temperatures, times a step
-size with which it reaches the target from all three starts and comes to rest there. (Brought to
-unit size, as on the sphere, it would never rest.)
+The kernel field is the raw V in the plane, summed over two temperatures and multiplied by a step
+size with which it converges to the target from all three starts. (Scaled to unit size, as in the
+`sphere` form, it would never stop moving.)
 """
 
 import functools
@@ -40,11 +40,11 @@ POOL = 50_000  # points of a target to draw from
 TEMPERATURES = (0.3, 1.0)  # of targets about 2 wide
 KERNEL_STEP = 2.0
 DRIFT_STEPS = 24
-POINTS = 64  # of a set
+POINTS = 64  # per set
 FRESH_POINTS = 2000
 
-SETS = 4  # at a training step
-LOOKAHEADS = 3  # steps of each
+SETS = 4  # per training step
+LOOKAHEADS = 3  # steps of each set
 NORM_PENALTY = 1e-3
 LEARNING_RATE = 5e-3
 
@@ -68,14 +68,14 @@ def start(key, name):
 
 
 def any_start(key, points):
-    """Sets of all places and sizes, every other one on its way to `points` [C, N, 2] already."""
+    """Sets of any place and size; every other one is moved towards `points` [C, N, 2]."""
     keys = jax.random.split(key, 5)
     one = (len(points), 1, 1)
     spread = 10.0 ** jax.random.uniform(keys[0], one, minval=-2.0, maxval=0.3)
     reach = jax.random.uniform(keys[1], one, maxval=2.5)
     centre = reach * jax.random.normal(keys[2], (len(points), 1, 2))
     x = centre + spread * jax.random.normal(keys[3], points.shape)
-    left = jnp.square(jax.random.uniform(keys[4], one))  # most of them near their end
+    left = jnp.square(jax.random.uniform(keys[4], one))  # most of them close to `points`
     left = jnp.where((jnp.arange(len(points)) % 2 == 0)[:, None, None], 1.0, left)
     return points + left * (x - points)
 
@@ -84,7 +84,7 @@ def any_start(key, points):
 
 
 def kernel_step(x, positives):
-    """What a step adds to x [C, N, 2]; the other points of x repel."""
+    """The step of the kernel field at x [C, N, 2], whose points repel each other."""
     return KERNEL_STEP * jnp.sum(kernel.drift(x, positives, x, TEMPERATURES, True), axis=0)
 
 
@@ -93,7 +93,7 @@ def learned_step(params, x, positives):
 
 
 def lookahead_loss(params, key, draw):
-    """Energy distance to fresh points after each of a few steps, no gradient between them."""
+    """The energy distance to fresh points after each of a few steps, detached from each other."""
     keys = jax.random.split(key)
     positives, fresh, others = draw(keys[0], 3 * SETS * POINTS).reshape(3, SETS, POINTS, 2)
     x, loss = any_start(keys[1], others), 0.0
@@ -105,7 +105,7 @@ def lookahead_loss(params, key, draw):
 
 
 def train(key, draw, steps):
-    """Parameters of a field that learned to bring sets to the target."""
+    """The parameters of a field that is trained to move sets to the target."""
     key_init, key_steps = jax.random.split(key)
     params = learned.init(key_init, 2, hidden=64, projection=48, score_hidden=32)
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
@@ -120,11 +120,11 @@ def train(key, draw, steps):
     return run((params, optimizer.init(params)), jax.random.split(key_steps, steps))
 
 
-# --- what is shown -------------------------------------------------------------------------------
+# --- pictures and distances ----------------------------------------------------------------------
 
 
 def walk(step, x, positives):
-    """The way [T, N, 2] of x [N, 2]."""
+    """The trajectory [T, N, 2] of x [N, 2]."""
 
     def one(x, _):
         x = x + step(x, positives[None])
@@ -135,7 +135,7 @@ def walk(step, x, positives):
 
 
 def around(step, x, positives, places):
-    """What a step would add to one more point of x [N, 2] at each of the places: [G, 2]."""
+    """The step of an additional point of x [N, 2] at each of `places` [G, 2]: [G, 2]."""
     x, positives = (jnp.broadcast_to(s[None], (len(places), *s.shape)) for s in (x, positives))
     return step(jnp.concatenate([places[:, None], x], axis=1), positives)[:, 0]
 
@@ -158,7 +158,7 @@ def energies(ways, positives, fresh):
 
 
 def show(target, steps, seed, out):
-    """Trains a field for the target, writes its pictures, and returns the energy distances."""
+    """Trains a field for a target, writes the pictures, and returns the energy distances."""
     keys = jax.random.split(jax.random.key(seed), 4)
     draw = draws_of(target)
     positives, fresh = draw(keys[0], POINTS), draw(keys[1], FRESH_POINTS)
@@ -210,10 +210,10 @@ def run(targets, steps, seed, out):
     return results
 
 
-TARGET = flags.DEFINE_enum("target", "moons", [*TARGETS, "all"], "Where the points should go")
+TARGET = flags.DEFINE_enum("target", "moons", [*TARGETS, "all"], "Distribution to move points to")
 OUT = flags.DEFINE_string("out", "runs/toy", "Folder to write to")
 STEPS = flags.DEFINE_integer("steps", 300, "Training steps of the learned field", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of all draws")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of all draws")
 
 
 def main(_):

@@ -61,7 +61,7 @@ def of_points(tmp_path_factory):
 
 
 def random_run(workdir, config):
-    """A run whose one checkpoint has random weights: training it would take longer."""
+    """A run whose only checkpoint has random weights, which saves training it."""
     facts = facts_of(load_images(config))
     method = methods.create(config, facts)
     draw = np.random.default_rng(0).standard_normal

@@ -221,7 +221,7 @@ def test_a_network_that_cannot_read_a_needed_condition_is_refused(start, tmp_pat
     assert process.returncode == 2 and len(errors.strip().splitlines()) == 1
     for part in (
         "config.model.name = 'cnn' reads interval, label, time",
-        "config.method.normalization = 'distance'",
+        "config.method.form = 'distance'",
         "guidance",
         "drift_dit, unet, dit",
     ):

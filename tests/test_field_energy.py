@@ -1,4 +1,4 @@
-"""What a learned field's step is worth, beside kernel fields of one temperature."""
+"""Energy distances before and after steps of a learned field and of kernel fields."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_steps_of_a_run_are_of_equal_length_and_bring_it_nearer(small_config, tm
     before, learned, *kernels = draw(state, run.frozen, jax.random.key(0))[0]
     assert len(kernels) == len(field_energy.TEMPERATURES)
     assert np.all(np.isfinite([before, learned, *kernels])) and min(kernels) < before
-    # A field that does not move the samples leaves the distance as it was.
+    # A field that does not move the samples does not change the distance.
     still = jax.tree.map(jnp.zeros_like, state.params["field"])
     still = state.replace(params=state.params | {"field": still})
     found = draw(still, run.frozen, jax.random.key(0))[0]

@@ -13,7 +13,7 @@ plot_runs = script_modules.load("plot_runs")
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What plot_lines was asked to draw."""
+    """The series that plot_lines was called with."""
     calls = []
     monkeypatch.setattr(
         pictures, "plot_lines", lambda series, *given, **options: calls.append(series)
@@ -90,10 +90,10 @@ def test_what_is_missing_is_named_with_what_there_is(make, tmp_path):
     for runs, metric, labels, message in (
         ([run], "los", None, f"{run} has no los; it has frechet_distance, kid, loss"),
         ([run], "precision", None, "has no precision; it has frechet_distance, kid, loss"),
-        ([run + "s"], "loss", None, f"{run}s is not the folder of a run; runs beside it: {run}"),
-        ([run, run], "loss", ["a"], "--labels a: 1 for 2 runs"),
+        ([run + "s"], "loss", None, f"{run}s is not the workdir of a run; runs next to it: {run}"),
+        ([run, run], "loss", ["a"], "--labels a: 2 runs need 2 labels, not 1"),
         ([run, run], "loss", None, "two runs would be called"),
-        ([], "loss", None, "name the folders of runs"),
+        ([], "loss", None, "name the workdirs of runs"),
     ):
         with pytest.raises(plot_runs.ComparisonError, match=re.escape(message)):
             plot_runs.compare(runs, str(out), metric, labels)

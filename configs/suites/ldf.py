@@ -1,10 +1,10 @@
-"""What the encoder, the learned field and its parts are worth on CIFAR-10: eight runs.
+"""The effect of the encoder, the learned field and its parts on CIFAR-10: eight runs.
 
     python scripts/run_suite.py configs/suites/ldf.py --out runs/ldf
     python scripts/run_suite.py configs/suites/ldf.py --nano --out runs/ldf_nano
 
-The first is a GPU's job: 9,750 steps each, after an encoder of 100 epochs. --nano is for two CPU
-cores: 150 steps of small sets, after an encoder of two epochs.
+The full suite needs a GPU: 9,750 steps per run, after 100 epochs of the encoder. --nano is for two
+CPU cores: 150 steps with small sets, after two epochs of the encoder.
 """
 
 from drifting.suites import RunSpec, Suite
@@ -13,11 +13,11 @@ FULL = {
     "train.total_steps": 9_750,
     "train.sample_steps": 1_950,
     "train.checkpoint_steps": 1_950,
-    "train.keep_checkpoints": 6,  # with that of step 0
+    "train.keep_checkpoints": 6,  # including that of step 0
     "eval.num_samples": 50_000,
 }
 NANO = {
-    "method.num_generated": 8,  # and positives: of each class in a step
+    "method.num_generated": 8,  # these two per class and step
     "method.num_positives": 8,
     "model.size": "nano",
     "model.patch_size": 8,
@@ -49,7 +49,7 @@ def get_suite(budget="full"):
         in_table=False,
     )
     ldf = "configs/cifar10_ldf.py"
-    # In full the config files of these two say how large their sets are.
+    # In the full suite the config files define the sizes of their sets.
     small, large = (_set_size(4), _set_size(16)) if nano else ({}, {})
     in_features = {"method.encoder": "{encoder}"}
     runs = {

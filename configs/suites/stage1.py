@@ -1,4 +1,4 @@
-"""Small and large classifier on both CIFARs, 12 runs: the first look before stage2.py.
+"""A small and a large classifier on both CIFARs: 12 runs, as a first look before stage2.py.
 
 python scripts/run_suite.py configs/suites/stage1.py --out runs/stage1
 """

@@ -1,4 +1,4 @@
-"""Three classifiers on three data sets in both precisions, five seeds each: 90 runs.
+"""Three classifiers on three data sets in two precisions with five seeds each: 90 runs.
 
 python scripts/run_suite.py configs/suites/stage2.py --out runs/stage2
 """

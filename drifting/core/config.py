@@ -42,7 +42,9 @@ SECTIONS = {
 }
 # Sections that a resumed run may not change; changes in the others are logged.
 FIXED = ("model", "data")
-FREE = ("data.read_threads",)  # keys of these sections that do not affect the results
+FREE = ("data.read_threads",)  # of these sections, what changes nothing
+# By method: its keys that older versions wrote to config.json under another name.
+RENAMED = {"drifting": {"normalization": "form"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +234,11 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
     """
     try:
         values = json.loads(pathlib.Path(path).read_text())
-        return ConfigDict(values.pop("config")).lock(), values
+        config = values.pop("config")
+        for old, new in RENAMED.get(config["method"]["name"], {}).items():
+            if old in config["method"]:
+                config["method"][new] = config["method"].pop(old)
+        return ConfigDict(config).lock(), values
     except FileNotFoundError as error:
         raise ConfigError(
             f"no {path}: this is not the workdir of a run; train one with "

@@ -1,4 +1,4 @@
-"""Training methods by name; the only place that knows them all. What one is: core/method.py."""
+"""Training methods by name. This is the only list of them; core/method.py defines what one is."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +17,10 @@ METHODS = {
 
 
 def find(name: str) -> type[Method]:
-    """The class of the method `name`; ConfigError with the nearest name where there is none."""
+    """The class of the method `name`; ConfigError, which suggests the nearest name, if unknown."""
     return config_lib.find(METHODS[one_of("method.name", name, METHODS)])
 
 
 def create(config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None) -> Method:
-    """The method of a config; what it raises and takes is said at `Method.from_config`."""
+    """The method of a config; see `Method.from_config` for arguments and errors."""
     return find(config.method.name).from_config(config, facts, frozen)

@@ -1,4 +1,4 @@
-"""What methods on batches of labelled samples share: their keys, their batches, cross entropy."""
+"""Shared by the methods that train on batches of samples: config keys, batches, cross entropy."""
 
 import dataclasses
 
@@ -15,17 +15,17 @@ from input_pipeline.data import Data
 
 @dataclasses.dataclass(frozen=True)
 class BatchSettings(MethodSettings):
-    """The keys of a method that takes one batch a step."""
+    """The config.method keys of a method that takes one batch per step."""
 
-    batch_size: int = 256  # samples a step
-    micro_batches: int = 1  # parts of a batch whose gradients add up: less memory, the same step
+    batch_size: int = 256  # samples per step
+    micro_batches: int = 1  # parts whose gradients are accumulated: less memory, the same step
 
     def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError where there is less than a batch of data, or parts that differ."""
+        """Raises ConfigError if the data are less than a batch, or its parts would be unequal."""
         if not 1 <= self.batch_size <= facts.num_samples:
             raise ConfigError(
                 f"config.method.batch_size = {self.batch_size}, but {facts.source} has "
-                f"{facts.num_samples} {facts.space.noun} to train on"
+                f"{facts.num_samples} {facts.space.noun} to train on: choose from 1 to that many"
             )
         what = f"config.method.batch_size = {self.batch_size}"
         gradients.require_division(self.micro_batches, self.batch_size, what)
@@ -48,17 +48,18 @@ def augmented_batch(
     """Batch number `step` of an endless stream of shuffled epochs, augmented.
 
     Args:
-      key: the step's own, for the augmentation; the order of an epoch is that of the run's `seed`.
+      seed: of the run; determines the order of every epoch.
+      key: of this step, for the augmentation.
 
     Returns:
-      values [batch_size, ...] as a model sees them, and labels [batch_size].
+      values [B, ...] as models see them, and labels [B].
     """
     values, labels = data.next_batch(jax.random.key(seed), step, batch_size)
     return augmented(key, values, crop_padding, flip), labels
 
 
 def augmented(key: jax.Array, images: jax.Array, crop_padding: int, flip: bool) -> jax.Array:
-    """Images [B, H, W, C] in [-1, 1], randomly cropped after black padding, randomly mirrored."""
+    """Images [B, H, W, C] in [-1, 1], padded with black, randomly cropped and mirrored."""
     key_crop, key_flip = jax.random.split(key)
     if crop_padding:
         images = augment.random_crop(key_crop, images, crop_padding)
@@ -66,11 +67,11 @@ def augmented(key: jax.Array, images: jax.Array, crop_padding: int, flip: bool) 
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """Of float32 logits [B, K] with int labels [B]: [B], in nats.
+    """The cross entropy of float32 logits [B, K] and int labels [B], in nats: [B].
 
-    Label smoothing (Szegedy et al., arXiv:1512.00567) moves `smoothing` of the probability to a
-    uniform distribution over all K classes.
+    -sum_k q_k log p_k with q = (1 - smoothing) onehot(label) + smoothing / K: label smoothing
+    (Szegedy et al., arXiv:1512.00567).
     """
-    target = jax.nn.one_hot(labels, logits.shape[-1])
+    target = jax.nn.one_hot(labels, logits.shape[-1])  # [B, K]
     target = (1.0 - smoothing) * target + smoothing / logits.shape[-1]
     return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)

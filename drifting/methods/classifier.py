@@ -1,4 +1,4 @@
-"""Supervised classification: SGD on augmented images, scored on held-out ones."""
+"""Supervised classification: SGD on augmented images, scored on held-out images."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ GRID = 8  # rows and columns of the training images shown
 class Settings(BatchSettings):
     """The keys of config.method."""
 
-    batch_size: int = 128  # images a step
+    batch_size: int = 128  # images per step
     crop_padding: int = 4  # black pixels on each side before a random crop; 0: no crop
     label_smoothing: float = 0.0
 
     def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError for a value that cannot be; the key is named."""
+        """Raises ConfigError, naming the key, for a value out of range."""
         super().check(facts)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ConfigError(
@@ -44,7 +44,7 @@ def macro_f1(confusion: np.ndarray) -> float:
     """The mean over classes of F1 = 2 TP / (2 TP + FP + FN); 0 for a class that never occurs.
 
     Args:
-      confusion: counts [K, K], true class by predicted class.
+      confusion: counts [K, K] by true and predicted class.
     """
     hits = np.diag(confusion)
     total = confusion.sum(axis=0) + confusion.sum(axis=1)
@@ -69,14 +69,14 @@ class Classifier(Scored, FeatureEncoder):
     def from_config(
         cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
     ) -> "Classifier":
-        """As every method; ConfigError for micro-batches of a network that they would change."""
+        """See `Method.from_config`; refuses micro-batches together with batch normalisation."""
         method = super().from_config(config, facts, frozen)
         if method.settings.micro_batches > 1 and _has_statistics(method):
             raise ConfigError(
-                f"config.method.micro_batches = {method.settings.micro_batches} with batch "
-                "normalisation would normalise each part apart: not the training of the whole "
-                "batch. Set config.model.norm='group', or a smaller config.method.batch_size, or "
-                "use more devices"
+                f"config.method.micro_batches = {method.settings.micro_batches} would "
+                "change training: batch normalisation would see each part by itself. Set it to 1 "
+                "and use a smaller config.method.batch_size or more devices, or set "
+                "config.model.norm='group'"
             )
         return method
 
@@ -85,8 +85,8 @@ class Classifier(Scored, FeatureEncoder):
     def init(self, key: jax.Array) -> TrainState:
         """A fresh state at step 0.
 
-        The channel statistics of the training images travel with it, so that a checkpoint is all
-        that an encoder needs.
+        It includes the channel statistics of the training images, so that an encoder needs
+        nothing but a checkpoint.
         """
         variables = self.network.init(key, jnp.zeros((1, *self.space.shape)), train=False)
         statistics = variables.get("batch_stats", {})
@@ -112,7 +112,7 @@ class Classifier(Scored, FeatureEncoder):
         images = standardized(images, state.extra["channels"])
         params, statistics = state.params["classifier"], state.extra["batch_stats"]
         gradient = jax.grad(self._loss, has_aux=True)
-        # Parts of a batch have no batch statistics to carry (see `from_config`).
+        # With micro-batches there are no batch statistics to carry over (see `from_config`).
         grads, (metrics, statistics) = gradients.mean_over_chunks(
             lambda rows, key: gradient(params, statistics, *rows, key),
             (images, labels), key_dropout, self.settings.micro_batches,
@@ -124,7 +124,7 @@ class Classifier(Scored, FeatureEncoder):
         return state_lib.count(state), metrics
 
     def _extra(self, extra: dict[str, Any], statistics: Any) -> dict[str, Any]:
-        """With the batch statistics after a step, and their average where one is kept."""
+        """`extra` with new batch statistics, and their moving average if one is kept."""
         extra = {**extra, "batch_stats": statistics}
         if self.ema_decay:
             mean = extra["ema_batch_stats"]
@@ -154,25 +154,23 @@ class Classifier(Scored, FeatureEncoder):
         weight: jax.Array,
         key: jax.Array,
     ) -> dict[str, jax.Array]:
-        """Sums over images [B, H, W, C] in [-1, 1] of weight [B], by the averaged weights.
+        """Sums over images [B, H, W, C] in [-1, 1], weighted by `weight` [B], of the EMA weights.
 
         Returns:
-          `loss`, a sum of cross entropies without smoothing, and `confusion` [K, K], counts of
-          true class by predicted class.
+          `loss`, the sum of cross entropies without smoothing, and `confusion` [K, K], counts by
+          true and predicted class.
         """
         del key
         logits = self.encode(self.encoder(state), state_lib.shard_batch(images)).logits
         loss = jnp.sum(weight * batches.cross_entropy(logits, labels))
-        # int32 counts: float32 ones are exact to 2^24 alone.
+        # int32, because float32 counts are exact only up to 2^24.
         confusion = jnp.zeros((self.num_classes, self.num_classes), jnp.int32)
         predicted = jnp.argmax(logits, axis=-1)
-        return {
-            "loss": loss,
-            "confusion": confusion.at[labels, predicted].add(weight.astype(jnp.int32)),
-        }
+        confusion = confusion.at[labels, predicted].add(weight.astype(jnp.int32))
+        return {"loss": loss, "confusion": confusion}
 
     def scores(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
-        """Loss in nats, accuracy, and the mean F1 over classes."""
+        """The loss in nats, the accuracy, and the mean F1 score over classes."""
         confusion = sums["confusion"]
         count = confusion.sum()
         return {
@@ -189,12 +187,13 @@ class Classifier(Scored, FeatureEncoder):
         key_draw, key_augment = jax.random.split(key)
         images, _ = data.draw(key_draw, GRID * GRID)
         images = batches.augmented(key_augment, images, self.settings.crop_padding, self.flip)
-        return {"augmented": Grid(images.reshape(GRID, GRID, *self.space.shape))}
+        images = images.reshape(GRID, GRID, *self.space.shape)  # [GRID, GRID, H, W, C]
+        return {"augmented": Grid(images)}
 
     # --- as an encoder ---------------------------------------------------------------------------
 
     def encoder(self, state: TrainState) -> dict[str, Any]:
-        """Averaged weights, their batch statistics, and the channels' mean and deviation."""
+        """EMA weights, their batch statistics, and the mean and deviation of each channel."""
         return {
             "params": state.weights("classifier"),
             "batch_stats": state.extra.get("ema_batch_stats", state.extra["batch_stats"]),
@@ -209,7 +208,7 @@ class Classifier(Scored, FeatureEncoder):
 
 
 def standardized(images: jax.Array, channels: dict[str, jax.Array]) -> jax.Array:
-    """Each channel of [B, H, W, C] to mean 0 and deviation 1 over the training images."""
+    """Images [B, H, W, C] whose channels have mean 0 and deviation 1 over the training set."""
     shape = (1, 1, 1, -1)
     return (images - channels["mean"].reshape(shape)) / channels["std"].reshape(shape)
 

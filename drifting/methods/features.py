@@ -1,4 +1,4 @@
-"""What drifts: feature functions of images, of which the pixels are one."""
+"""Feature functions of images: the spaces in which samples drift. Raw pixels are one of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from models.activations import Activations, input_stacks, location_stacks, poole
 
 KINDS = ("pooled", "locations")
 
-# (parameters, images [B, H, W, C] in [-1, 1]) -> stacks [S, B, D], one a feature: S places of it
-# (one, for a whole image) with vectors of D values.
+# (parameters, images [B, H, W, C] in [-1, 1]) -> one stack [S, B, D] per feature: D values at each
+# of S places (S = 1 for a feature of the whole image).
 FeatureFunction = Callable[[Any, jax.Array], tuple[jax.Array, ...]]
 
 
 def pixels(parameters: Any, images: jax.Array) -> tuple[jax.Array, ...]:
-    """The sample itself, flattened, as the only feature: ([1, B, H * W * C],)."""
+    """The flattened sample as the only feature: ([1, B, H * W * C],)."""
     del parameters
-    return (images.reshape(1, images.shape[0], -1),)
+    return (images.reshape(1, images.shape[0], -1),)  # [1, B, H * W * C]
 
 
 def of_encoder(
@@ -27,10 +27,10 @@ def of_encoder(
     """The features of a trained network.
 
     Args:
-      kind: `pooled`, the mean of each stage's map; or `locations`, the released form: every place
-        of the maps and their patches' means and deviations, with the images' own root mean square
-        and pixels.
-      every_block: for `locations`, the maps of every k-th block; 0 for the stages' alone.
+      kind: "pooled", the spatial mean of each stage; or "locations", as released: every place of
+        the maps, their means and deviations over patches, and the images' root mean square and
+        pixels.
+      every_block: for "locations", also the maps of every k-th block; 0: only those of the stages.
     """
 
     def pooled(parameters: Any, images: jax.Array) -> tuple[jax.Array, ...]:
@@ -46,6 +46,6 @@ def of_encoder(
 def dimensions(
     features: FeatureFunction, parameters: Any, shape: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """D of each feature of samples of a shape."""
+    """The number of values D of each feature, for samples of this shape."""
     one = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return tuple(f.shape[-1] for f in jax.eval_shape(features, parameters, one))

@@ -1,4 +1,4 @@
-"""Micro-batches: one loop for every method, over chunks of a batch that are taken one at a time."""
+"""Micro-batches: gradients accumulated over chunks of a batch that are computed one at a time."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,23 +12,26 @@ T = TypeVar("T")
 
 
 def require_division(micro_batches: int, rows: int, what: str) -> None:
-    """Raises ConfigError unless `rows` rows are micro_batches equal parts."""
+    """Raises ConfigError unless `micro_batches` divides `rows`; `what` describes the rows."""
     if micro_batches < 1 or rows % micro_batches:
-        raise ConfigError(f"config.method.micro_batches = {micro_batches} does not divide {what}")
+        raise ConfigError(
+            f"config.method.micro_batches = {micro_batches} does not divide {what}; choose a "
+            "divisor"
+        )
 
 
 def in_chunks(rows: Any, count: int, axis: int = 0) -> Any:
-    """The batch axis of every array as [count, B / count], chunks first."""
+    """Splits the batch axis of every array: [..., B, ...] to [count, ..., B / count, ...]."""
 
     def split(x: jax.Array) -> jax.Array:
         chunked = x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
-        return jnp.moveaxis(chunked, axis, 0)
+        return jnp.moveaxis(chunked, axis, 0)  # [count, ..., B / count, ...]
 
     return jax.tree.map(split, rows)
 
 
 def sum_over_chunks(function: Callable[[Any], T], chunks: Any) -> T:
-    """The sum of function(chunk), a pytree of arrays; only one chunk's activations are alive.
+    """The sum of function(chunk), a pytree of arrays, holding one chunk's activations at a time.
 
     Args:
       chunks: a pytree of arrays [count, ...].
@@ -45,13 +48,13 @@ def sum_over_chunks(function: Callable[[Any], T], chunks: Any) -> T:
 def mean_over_chunks(
     function: Callable[[Any, jax.Array], T], rows: Any, key: jax.Array, count: int
 ) -> T:
-    """function(rows, key) of a whole batch, as the mean over `count` equal parts of it.
+    """function(rows, key) of a whole batch, computed as the mean over `count` equal parts.
 
-    For the mean of a loss over a batch, its gradient and metrics, the same up to rounding.
+    Equal up to rounding for a mean over the batch, such as a loss, its gradient and metrics.
 
     Args:
-      rows: a pytree of arrays [B, ...] whose rows are divided, each array apart.
-      key: of random draws; each part has its own.
+      rows: a pytree of arrays [B, ...]; B may differ between arrays.
+      key: for random draws; each part gets its own.
     """
     if count == 1:
         return function(rows, key)

@@ -1,8 +1,11 @@
-"""Masked autoencoding: an encoder learns by filling in squares cut out of its images.
+"""Masked autoencoding: an encoder learns by filling in masked squares of its images.
 
-As Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770), pretrain the encoder in whose
-features they drift: a share of squares drawn for each image, reconstruction of what was masked, and
-optionally a classification loss beside it.
+This is how Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770), pretrain the encoder
+whose features samples drift in. A share of squares, drawn per image, is masked, and
+
+    loss = w CE(classify(m x), label) + (1 - w) sum_hidden |decode(m x) - x|^2 / number_hidden,
+
+where m is 0 in masked squares and w is `classification_weight`.
 """
 
 import dataclasses
@@ -34,12 +37,12 @@ class Settings(BatchSettings):
 
     crop_padding: int = 4  # black pixels on each side before a random crop; 0: no crop
     mask_patch: int = 4  # side of a masked square, in pixels
-    mask_ratio_min: float = 0.5  # the share of masked squares is drawn for each image
+    mask_ratio_min: float = 0.5  # bounds of the share of masked squares, drawn per image
     mask_ratio_max: float = 0.75
-    classification_weight: float = 0.0  # of a classification loss; reconstruction weighs the rest
+    classification_weight: float = 0.0  # w; the reconstruction has weight 1 - w
 
     def check(self, facts: DataFacts) -> None:
-        """Raises ConfigError for a value that cannot be; the key is named."""
+        """Raises ConfigError, naming the key, for a value out of range."""
         super().check(facts)
         size = facts.space.shape[0]
         if self.mask_patch < 1 or size % self.mask_patch:
@@ -62,28 +65,28 @@ class Settings(BatchSettings):
 def square_mask(
     key: jax.Array, shape: tuple[int, int, int], patch: int, low: float, high: float
 ) -> jax.Array:
-    """Which pixels are hidden, 0 or 1: float32 [B, H, W, 1] for images of `shape` [B, H, W].
+    """1 for hidden pixels, else 0: float32 [B, H, W, 1] for images of `shape` (B, H, W).
 
-    Each image has a share of its own, uniform on [low, high]; each square of side `patch` is hidden
-    with that probability, independently.
+    Each square of side `patch` is hidden independently with its image's probability, which is
+    uniform on [low, high].
     """
     batch, height, width = shape
     key_share, key_squares = jax.random.split(key)
     share = jax.random.uniform(key_share, (batch, 1, 1), minval=low, maxval=high)
     draws = jax.random.uniform(key_squares, (batch, height // patch, width // patch))
-    squares = (draws < jnp.broadcast_to(share, draws.shape)).astype(jnp.float32)
-    return jnp.repeat(jnp.repeat(squares, patch, axis=1), patch, axis=2)[..., None]
+    squares = (draws < jnp.broadcast_to(share, draws.shape)).astype(jnp.float32)  # [B, H/p, W/p]
+    return jnp.repeat(jnp.repeat(squares, patch, axis=1), patch, axis=2)[..., None]  # [B, H, W, 1]
 
 
 def reconstruction_loss(images: jax.Array, filled: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean squared error over the hidden values of each image: [B]. 0 where nothing is hidden."""
-    error = jnp.mean(jnp.square(filled - images), axis=-1, keepdims=True)
+    """The mean squared error over the hidden values of each image, [B]; 0 if none is hidden."""
+    error = jnp.mean(jnp.square(filled - images), axis=-1, keepdims=True)  # [B, H, W, 1]
     return jnp.sum(mask * error, axis=(1, 2, 3)) / jnp.maximum(jnp.sum(mask, axis=(1, 2, 3)), 1.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaskedAutoencoding(Scored, FeatureEncoder):
-    """An encoder that learns beside the decoder that fills its images in."""
+    """An encoder, trained with a decoder that fills in what is masked."""
 
     settings_type = Settings
     family = "encoder"
@@ -93,7 +96,7 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
         "optimizer": optimizers.AdamW(schedule="cosine", learning_rate=1e-3, weight_decay=0.05)
     }
     defaults: ClassVar[Mapping[str, Any]] = {"data.num_val": 5000, "data.flip": True}
-    best_score = None  # the loss goes on falling: the newest checkpoint is the one to take
+    best_score = None  # the loss keeps falling, so the newest checkpoint is the best
 
     # --- training --------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
     def _losses(
         self, params: Any, images: jax.Array, labels: jax.Array, key: jax.Array
     ) -> dict[str, jax.Array]:
-        """Each loss and the accuracy of each image: [B]."""
+        """The losses and the accuracy of each image, [B] each."""
         images = state_lib.shard_batch(images)
         mask = self._mask(key, images)
         filled, activations = self._fill(params, images, mask)
@@ -153,7 +156,7 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
         return square_mask(key, images.shape[:3], s.mask_patch, s.mask_ratio_min, s.mask_ratio_max)
 
     def _fill(self, params: Any, images: jax.Array, mask: jax.Array) -> Any:
-        """Hidden values are 0, the middle grey, as released."""
+        """Images filled in, and activations; hidden values are set to 0 (grey), as released."""
         seen = images * (1.0 - mask)
         return self.network.apply({"params": params}, seen, train=True, method="reconstruct")
 
@@ -167,7 +170,7 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
         weight: jax.Array,
         key: jax.Array,
     ) -> dict[str, jax.Array]:
-        """Sums of each loss over images [B, H, W, C] of weight [B], by the averaged weights."""
+        """Sums of the losses over images [B, H, W, C], weighted by [B], of the EMA weights."""
         losses = self._losses(state.weights("autoencoder"), images, labels, key)
         return {"count": jnp.sum(weight), **{k: jnp.sum(weight * v) for k, v in losses.items()}}
 
@@ -178,22 +181,23 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
     def summaries(
         self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
     ) -> dict[str, Grid]:
-        """Rows of images, what the network sees of them, and how it fills them in."""
+        """Rows: images, their visible parts, and the same with masked squares filled in."""
         del frozen
         key_draw, key_mask = jax.random.split(key)
         images, _ = data.draw(key_draw, SHOWN)
         mask = self._mask(key_mask, images)
         filled, _ = self._fill(state.weights("autoencoder"), images, mask)
         seen = images * (1.0 - mask)
-        return {"reconstructions": Grid(jnp.stack([images, seen, seen + mask * filled]))}
+        rows = jnp.stack([images, seen, seen + mask * filled])  # [3, SHOWN, H, W, C]
+        return {"reconstructions": Grid(rows)}
 
     # --- as an encoder ---------------------------------------------------------------------------
 
     def encoder(self, state: TrainState) -> Any:
-        """Averaged weights, without the decoder's."""
+        """EMA weights, without the decoder's."""
         averaged = state.weights("autoencoder")
         return {k: v for k, v in averaged.items() if k != "decoder"}
 
     def encode(self, parameters: Any, images: jax.Array) -> Activations:
-        """Activations for whole images [B, H, W, C] in [-1, 1]."""
+        """Activations for unmasked images [B, H, W, C] in [-1, 1]."""
         return self.network.apply({"params": parameters}, images, train=False)

@@ -1,4 +1,4 @@
-"""The picture of samples that every generator shows in training."""
+"""The picture of samples that every generator shows during training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +23,10 @@ def samples(
     frozen: Mapping[str, Any],
     conditional: bool = True,
 ) -> dict[str, Grid | Scatter]:
-    """A grid with a column for each of the first ten classes, or points over data.
+    """A grid with one column per class (at most ten), or points drawn over data.
 
     Args:
-      conditional: whether samples differ by label; ten columns of any else.
+      conditional: whether samples depend on labels; if not, ten columns of any samples.
     """
     key_noise, key_data = jax.random.split(key)
     if isinstance(method.space, Points):
@@ -35,4 +35,4 @@ def samples(
     columns = min(method.num_classes, COLUMNS) if conditional else COLUMNS
     labels = jnp.tile(jnp.arange(columns, dtype=jnp.int32), ROWS)
     shown = method.space.to_picture(method.sample(state, key_noise, labels), frozen)
-    return {"samples": Grid(shown.reshape(ROWS, columns, *shown.shape[1:]))}
+    return {"samples": Grid(shown.reshape(ROWS, columns, *shown.shape[1:]))}  # [8, 10, H, W, C]

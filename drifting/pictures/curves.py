@@ -124,7 +124,7 @@ def _plain_log_ticks(axes: "Axes") -> None:
 
     class Plain(LogFormatter):  # LogFormatter chooses the ticks with a label, but rounds 0.031
         def __call__(self, value, position=None):
-            return f"{value:.4g}" if super().__call__(value, position) else ""
+            return f"{value:.10g}" if super().__call__(value, position) else ""
 
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(2.0, 0.5)))

@@ -64,6 +64,8 @@ def _draw_spread(
             label=series,
         )  # fmt: skip
     figures.tidy(axes)
+    if not any(map(len, (values for series in panel.values() for values in series.values()))):
+        axes.set_yticks([])  # no values, so no scale
     axes.set_xticks(range(len(categories)), categories, fontsize=8)
     axes.set_xlim(-0.5, len(categories) - 0.5)
     axes.tick_params(labelsize=8)

@@ -1,15 +1,15 @@
-"""Suites: many runs, worked off by one command and compared in one table.
+"""Suites: many runs, carried out by one command and compared in one table.
 
-A suite file (configs/suites) says which runs there are; each is trained, and where the table asks
-for it scored, in a process of its own. Nothing here computes with JAX, whose first computation
-would take memory of the GPUs that the runs need.
+A suite file (configs/suites) lists the runs. Each is trained, and scored if the table needs it, in
+a process of its own. Nothing here computes with JAX, whose first computation would allocate memory
+on the GPUs that the runs need.
 
-    suite       what a suite file is written in: Suite, RunSpec, matrix
-    plan        from a suite file to what is to be done in a folder
-    runner      works off a plan, or says what that would be
+    suite       the building blocks of a suite file: Suite, RunSpec, matrix
+    plan        turns a suite file and a folder into a plan
+    runner      carries out a plan, or prints it
     processes   GPUs, and a run as processes on one of them
-    folder      one session at a time in a folder, and the same settings throughout
-    tables      what all tables share; accuracy.py and scores.py are the two kinds
+    folder      the folder of a suite: one session at a time, the same settings throughout
+    tables      the base class of tables; accuracy.py and scores.py are the two kinds
 """
 
 from drifting.suites.plan import read_plan

@@ -12,7 +12,7 @@ from drifting.suites.tables import Row
 
 CELL = ("data_set", "model", "precision")
 LABELS = (*CELL, "seed")
-# What a run's test.json has to hold to count as a result, in the order of the table.
+# The keys that test.json needs to count as a result, in the order of the table.
 RESULTS = ("accuracy", "val_accuracy", "macro_f1", "loss", "epoch_seconds", "parameters", "step")
 COLUMNS = ("name", *LABELS, "status", *RESULTS, "exit_code", "error", "workdir")
 SUMMARY_COLUMNS = (
@@ -31,7 +31,9 @@ class AccuracyTable(tables.Table):
         for run in self.runs:
             lacking = [key for key in LABELS if key not in run.labels]
             if lacking:
-                raise SuiteError(f"{run.name!r} has no label {lacking[0]!r}; make it by matrix()")
+                raise SuiteError(
+                    f"{run.name!r} has no label {lacking[0]!r}; create it with matrix()"
+                )
 
     def _cells(self, run: RunSpec) -> Row:
         return {**{key: run.labels[key] for key in LABELS}, **(self.result(run) or {})}
@@ -55,7 +57,7 @@ class AccuracyTable(tables.Table):
 def summarize(rows: Iterable[Row]) -> list[Row]:
     """One row of SUMMARY_COLUMNS per data set, model and precision, over finished runs.
 
-    The deviation is that of a sample (n - 1), empty for fewer than two runs.
+    The standard deviation is that of a sample (n - 1), and empty for fewer than two runs.
     """
     cells: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -101,7 +103,7 @@ def _percentages(key: str, cell: Row) -> str:
 
 
 def _accuracies(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Percentages by data set, precision and model, empty lists for what is not finished."""
+    """Percentages by data set, precision and model, over finished runs."""
     panels: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
         series = panels.setdefault(row["data_set"], {}).setdefault(row["precision"], {})

@@ -1,4 +1,4 @@
-"""The folder of a suite: one session at a time, the same settings throughout, broken runs aside."""
+"""The folder of a suite: its lock, its settings, and what earlier sessions left in it."""
 
 import contextlib
 import itertools
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def locked(out: pathlib.Path) -> Iterator[int]:
-    """Makes the folder and locks it; yields the descriptor of the lock, for the runs to inherit.
+    """Creates and locks the folder; yields the lock's file descriptor, which runs inherit.
 
-    The system releases the lock when the last process that has it is gone, so runs that a killed
-    session left behind keep a second one from training in their folders.
+    The system releases the lock when the last process that holds it ends, so runs left behind by a
+    killed session keep a new session from training in their folders.
 
     Raises:
       SuiteError: the folder cannot be written, or is in use.
@@ -30,18 +30,20 @@ def locked(out: pathlib.Path) -> Iterator[int]:
         except files.InUse as error:
             raise SuiteError(
                 f"{out} is in use by process {error.holder} or by runs that it left behind; wait "
-                "for them, stop them, or choose another --out"
+                "for them or stop them, or choose another --out"
             ) from error
         except OSError as error:
-            raise SuiteError(f"cannot write to --out {out}: {error.strerror}") from error
+            raise SuiteError(
+                f"cannot write to --out {out}: {error.strerror}; choose another --out"
+            ) from error
         yield descriptor
 
 
 def remember_settings(runs: Sequence[RunSpec], out: pathlib.Path) -> None:
-    """Keeps in settings.json what each run is trained with: a table of mixed settings would lie.
+    """Records the settings of each run in settings.json, so that a table never mixes settings.
 
     Raises:
-      SuiteError: a run that was begun is now asked for with other settings.
+      SuiteError: the settings of a run that was already started have changed.
     """
     path = out / "settings.json"
     known = json.loads(path.read_text()) if path.exists() else {}
@@ -57,15 +59,15 @@ def remember_settings(runs: Sequence[RunSpec], out: pathlib.Path) -> None:
     files.write_json(path, known | now)
 
 
-def what_is_begun(workdir: pathlib.Path) -> str:
-    """resume, restart (what is there cannot be resumed) or start."""
+def next_action(workdir: pathlib.Path) -> str:
+    """`resume`, `restart` (there are files, but no checkpoint to resume from) or `start`."""
     if any(workdir.glob("checkpoints/[0-9]*/manifest.json")):  # checkpoints.valid_steps
         return "resume"
     return "restart" if workdir.is_dir() and any(workdir.iterdir()) else "start"
 
 
 def set_aside(workdir: pathlib.Path) -> None:
-    """Renames the folder of a broken run, which training would not touch."""
+    """Renames the folder of a run that cannot be resumed, which training would refuse."""
     names = (workdir.with_name(f"{workdir.name}.broken-{k}") for k in itertools.count(1))
     aside = next(name for name in names if not name.exists())
     workdir.rename(aside)

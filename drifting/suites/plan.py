@@ -1,4 +1,4 @@
-"""From a suite file to what is to be done in a folder."""
+"""Plans: a suite file read for a folder."""
 
 import dataclasses
 import importlib
@@ -21,8 +21,8 @@ class Plan:
 
     Attributes:
       out: the folder of the suite; each run is a folder in it.
-      runs: all of them, with the workdirs that their overrides stand for.
-      table: says which of the runs are finished, and compares them.
+      runs: all runs, with workdirs filled into their overrides.
+      table: knows which runs are finished, and compares them.
     """
 
     out: pathlib.Path
@@ -36,15 +36,15 @@ def read_plan(
     nano: bool = False,
     encoder: str | None = None,
 ) -> Plan:
-    """What the suite file `suite` asks for in the folder `out`; nothing is written.
+    """The plan of the suite file `suite` in the folder `out`; writes nothing.
 
     Args:
       suite: a Python file with `get_suite()`, which returns a Suite.
       nano: call get_suite(budget="nano").
-      encoder: workdir of an encoder that is trained already, in place of the run "encoder".
+      encoder: workdir of a trained encoder, to use in place of the run "encoder".
 
     Raises:
-      SuiteError: one line that names the file and the fault.
+      SuiteError: the suite is invalid; the message names the file and the fault.
     """
     path, out = pathlib.Path(suite), pathlib.Path(out)
     try:
@@ -66,7 +66,7 @@ def _load(path: pathlib.Path, nano: bool) -> Suite:
     try:
         get_suite = runpy.run_path(str(path)).get("get_suite")
         if not get_suite:
-            raise SuiteError("it defines no get_suite()")
+            raise SuiteError("it defines no get_suite(), which has to return a Suite")
         if nano and "budget" not in inspect.signature(get_suite).parameters:
             raise SuiteError("it has no 'nano' budget; leave --nano out")
         suite = get_suite(budget="nano") if nano else get_suite()
@@ -80,11 +80,11 @@ def _load(path: pathlib.Path, nano: bool) -> Suite:
 
 
 def _fill_in(runs: Sequence[RunSpec], out: pathlib.Path, encoder: str | None) -> list[RunSpec]:
-    """The runs with workdirs in place of "{name}", without the encoder where one is given."""
+    """The runs with workdirs in place of "{name}", without the run "encoder" if one is given."""
     workdirs = {run.name: str((out / run.name).absolute()) for run in runs}
     if encoder:
         if not any("encoder" in run.after for run in runs):
-            raise SuiteError("no run waits for an 'encoder', so --encoder is of no use")
+            raise SuiteError("no run waits for an 'encoder'; leave --encoder out")
         if not (pathlib.Path(encoder) / "config.json").is_file():
             raise SuiteError(
                 f"--encoder {encoder} is not the workdir of a run: it has no config.json"

@@ -1,4 +1,4 @@
-"""A run as processes, on a GPU of its own where there are any."""
+"""A run as processes, on a GPU of its own if there are any."""
 
 import os
 import pathlib
@@ -12,11 +12,11 @@ from typing import IO, Any
 
 from drifting.suites.suite import ROOT, SuiteError
 
-_TAIL = 65536  # bytes of a log, more than any last line
+_TAIL = 65536  # bytes read from the end of a log, more than any last line
 
 
 def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may be set to for each GPU; empty on CPUs."""
+    """A value of CUDA_VISIBLE_DEVICES for each GPU; empty on CPUs."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return []
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -31,7 +31,7 @@ def visible_gpus() -> list[str]:
 
 
 def choose_slots(jobs: int | None) -> list[str | None]:
-    """A GPU, or None for the CPU, for each run that is at work at a time.
+    """A GPU, or None for the CPU, for each concurrent run.
 
     Raises:
       SuiteError: there are fewer GPUs than jobs.
@@ -41,24 +41,24 @@ def choose_slots(jobs: int | None) -> list[str | None]:
         return [None] * (jobs or 1)
     if jobs and jobs > len(gpus):
         raise SuiteError(
-            f"--jobs {jobs}: a run takes a GPU of its own, and {len(gpus)} can be seen "
-            f"({', '.join(gpus)})"
+            f"--jobs {jobs}: each run needs a GPU of its own, and {len(gpus)} can be seen "
+            f"({', '.join(gpus)}); choose at most {len(gpus)}"
         )
     return list(gpus[:jobs])
 
 
 class Child:
-    """A run at work: its commands, one after the other in its slot.
+    """A running run: its commands, one after the other.
 
     Args:
-      commands: each is started only if the one before succeeded.
+      commands: each is started only if the previous one succeeded.
       slot: a GPU, or None for the CPU.
-      log: each command and its output are added to it.
-      lock: descriptor that the processes inherit.
+      log: file to which each command and its output are appended.
+      lock: file descriptor that the processes inherit.
 
     Attributes:
-      process: that of the command at work, or of the last one.
-      began: time.monotonic() at the first command, seconds.
+      process: the current or last command.
+      began: time.monotonic() at the start, in seconds.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Child:
         with open(self._log, "ab") as file:
             file.write(f"$ {shlex.join(command)}\n".encode())
             file.flush()
-            self._output = file.tell()  # where the command's own part of the log begins, in bytes
+            self._output = file.tell()  # offset of the command's output in the log, in bytes
             self.process = _spawn(command, self.slot, file, self._lock)
 
     def advance(self) -> bool:
-        """Whether it is still at work; where a command succeeded, the next one is started."""
+        """Starts the next command if one has succeeded; returns whether any is running."""
         code = self.process.poll()
         if code == 0 and self._waiting:
             self._begin()
@@ -87,7 +87,7 @@ class Child:
         return code is None
 
     def outcome(self, finished: bool) -> dict[str, Any]:
-        """How it ended, as cells of the table."""
+        """The cells of the table that say how it ended."""
         code = self.process.returncode
         if finished:
             return {"status": "finished", "exit_code": code, "error": ""}
@@ -98,11 +98,11 @@ class Child:
         if code < 0:
             error = f"{signal.Signals(-code).name}: {error}"
         elif code == 0:
-            error = f"it ended without a readable result: {error}"
+            error = f"ended without a readable result: {error}"
         return {"status": "failed", "exit_code": code, "error": error}
 
     def _last_line(self) -> str:
-        """The last line of its output, where programs say what went wrong."""
+        """The last line of its output, which usually says what went wrong."""
         with open(self._log, "rb") as file:
             file.seek(max(self._output, self._log.stat().st_size - _TAIL))
             lines = file.read().decode(errors="replace").splitlines()
@@ -110,8 +110,8 @@ class Child:
 
 
 def _spawn(command: Sequence[str], slot: str | None, output: IO, lock: int) -> subprocess.Popen:
-    """Starts a command in the repository; both its streams go to `output`, as they are written."""
-    # By default JAX's errors end in a note of hidden frames, which is not what went wrong.
+    """Starts a command in the repository; stdout and stderr go to `output`, unbuffered."""
+    # By default the last line of a JAX error is a note on hidden frames, not the error.
     environment = {**os.environ, "JAX_TRACEBACK_FILTERING": "off", "PYTHONUNBUFFERED": "1"}
     if slot is not None:
         environment["CUDA_VISIBLE_DEVICES"] = slot
@@ -123,5 +123,5 @@ def _spawn(command: Sequence[str], slot: str | None, output: IO, lock: int) -> s
         stdout=output,
         stderr=subprocess.STDOUT,
         pass_fds=(lock,),
-        process_group=0,  # Ctrl-C reaches the session alone, which passes on a SIGTERM
+        process_group=0,  # Ctrl-C reaches only the session, which sends SIGTERM to its runs
     )

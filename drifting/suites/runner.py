@@ -1,4 +1,4 @@
-"""Works off the runs of a suite, or says what that would be."""
+"""Carries out the runs of a suite, or prints what would be done."""
 
 import contextlib
 import logging
@@ -29,26 +29,26 @@ def run(
     dry_run: bool = False,
     programs: Programs = Programs(),  # noqa: B008 (immutable)
 ) -> int:
-    """Works off what is missing of a suite in the folder `out`; writes its tables after each run.
+    """Runs what is missing of a suite in the folder `out`; writes its tables after each run.
 
     Args:
       suite: a file with get_suite(), see plan.read_plan.
-      nano: with the suite's small budget.
-      encoder: workdir of a trained encoder; the suite's own is trained in <out>/encoder if None.
-      jobs: runs at a time; if None, one per visible GPU, or one on CPUs.
-      dry_run: print what would be done and the commands for it; write and start nothing.
+      nano: use the suite's small budget.
+      encoder: workdir of a trained encoder; if None, the suite trains its own in <out>/encoder.
+      jobs: concurrent runs; if None, one per visible GPU, or one on CPUs.
+      dry_run: only print what would be done, with the commands.
 
     Returns:
-      The exit code: 0 if all runs are finished, 1 if not, 128 + number after a signal.
+      The exit code: 0 if all runs are finished, 1 if not, 128 + its number after a signal.
 
     Raises:
-      SuiteError: the suite cannot be run, or `out` is in use or was begun with other settings.
+      SuiteError: the suite is invalid, or `out` is in use or was started with other settings.
     """
     plan, slots = read_plan(suite, out, nano, encoder), processes.choose_slots(jobs)
     if dry_run:
         _describe(plan, slots)
         return 0
-    with folder.locked(plan.out) as lock, _noted_signals() as signals:
+    with folder.locked(plan.out) as lock, _recorded_signals() as signals:
         folder.remember_settings(plan.runs, plan.out)
         session = Session(plan, slots, lock, programs)
         session.work(signals)
@@ -70,65 +70,65 @@ def _describe(plan: Plan, slots: Sequence[str | None]) -> None:
 
 
 def _next_action(plan: Plan, run: RunSpec) -> str:
-    """skip, resume, restart or start."""
-    return "skip" if plan.table.result(run) else folder.what_is_begun(plan.table.workdir(run))
+    """`skip` for a finished run, else see `folder.next_action`."""
+    return "skip" if plan.table.result(run) else folder.next_action(plan.table.workdir(run))
 
 
 @contextlib.contextmanager
-def _noted_signals() -> Iterator[list[int]]:
-    """The signals that asked to stop, as they come; one that is ignored (nohup) stays so."""
-    noted: list[int] = []
+def _recorded_signals() -> Iterator[list[int]]:
+    """A list to which signals that ask to stop are appended; ignored ones (nohup) stay ignored."""
+    received: list[int] = []
     wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = {n: signal.getsignal(n) for n in wanted if signal.getsignal(n) != signal.SIG_IGN}
     try:
         for number in before:
-            signal.signal(number, lambda number, _: noted.append(number))
-        yield noted
+            signal.signal(number, lambda number, _: received.append(number))
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 class Session:
-    """Works off the runs of a plan, one in each slot, each after those that it waits for.
+    """Carries out the runs of a plan, one per slot, each after its prerequisites.
 
     Args:
-      slots: a GPU, or None for the CPU, for each run that is at work at a time.
-      lock: descriptor that the processes inherit.
+      slots: a GPU, or None for the CPU, for each concurrent run.
+      lock: file descriptor that the processes inherit.
     """
 
     def __init__(self, plan: Plan, slots: Sequence[str | None], lock: int, programs: Programs):
         self.plan, self.table, self.lock, self.programs = plan, plan.table, lock, programs
         self.unfinished = {run.name for run in plan.runs if not plan.table.result(run)}
-        # Seed by seed, so that an early look at the table compares every cell with every other.
+        # Seed by seed, so that even an unfinished table compares equal numbers of runs.
         in_turn = sorted(plan.runs, key=lambda run: run.labels.get("seed", 0))
         self.waiting = [run for run in in_turn if run.name in self.unfinished]
-        self.at_work: list[tuple[RunSpec, Child]] = []
+        self.active: list[tuple[RunSpec, Child]] = []
         self.free, self.num_slots = list(slots), len(slots)
-        self.seconds: list[float] = []  # how long each run of the table took here
+        self.seconds: list[float] = []  # duration of each run of the table in this session
         self.ended = plan.table.read_outcomes()  # how runs ended, by name
 
     def work(self, signals: Sequence[int]) -> None:
-        """Starts what is missing as slots become free, until nothing can start or a signal came."""
+        """Starts missing runs as slots become free, until none can start or a signal arrives."""
         count = len(self.plan.runs)
         log.info("%d of %d runs are finished", count - len(self.waiting), count)
         self.table.write(self.ended)
         try:
             while not signals:
                 self._launch_ready()
-                if not self.at_work:
+                if not self.active:
                     break
-                for run, child in [(r, c) for r, c in self.at_work if not c.advance()]:
+                for run, child in [(r, c) for r, c in self.active if not c.advance()]:
                     self._record(run, child)
                 time.sleep(POLL_SECONDS)
         finally:
             self._stop()
         if self.waiting and not signals:
             names = ", ".join(run.name for run in self.waiting)
-            log.warning("not started, as runs that they wait for are not finished: %s", names)
+            log.warning("not started, because their prerequisites are not finished: %s", names)
 
     def conclude(self) -> int:
-        """Names what is not finished; returns the exit code."""
+        """Logs which runs are not finished; returns the exit code."""
         rows = [{"name": run.name, **self.table.outcome(run, self.ended)} for run in self.plan.runs]
         lines = tables.unfinished_lines(rows)
         if lines:
@@ -149,13 +149,13 @@ class Session:
             folder.set_aside(workdir)
         slot, path = self.free.pop(0), self.plan.out / LOGS / f"{run.name}.log"
         commands = self.table.commands(run, self.programs)
-        self.at_work.append((run, Child(commands, slot, path, self.lock)))
+        self.active.append((run, Child(commands, slot, path, self.lock)))
         self.ended.pop(run.name, None)
         log.info("%s %s%s", action, run.name, "" if slot is None else f" on GPU {slot}")
 
     def _record(self, run: RunSpec, child: Child) -> None:
-        """Notes how a run ended, says so, and brings the tables up to date."""
-        self.at_work.remove((run, child))
+        """Records and logs how a run ended, and updates the tables."""
+        self.active.remove((run, child))
         self.free.append(child.slot)
         result = self.table.result(run)
         outcome = self.ended[run.name] = child.outcome(result is not None)
@@ -170,25 +170,25 @@ class Session:
         log.info("%s %s (%s); %s", run.name, outcome["status"], detail, self._progress())
 
     def _progress(self) -> str:
-        """How many runs have ended, at what rate, and about how long the others will take."""
-        count, left = len(self.plan.runs), len(self.waiting) + len(self.at_work)
+        """The number of ended runs, their mean duration, and an estimate of the time left."""
+        count, left = len(self.plan.runs), len(self.waiting) + len(self.active)
         text = f"{count - left} of {count} runs ended"
         if not self.seconds or not left:
             return text
         mean, now = statistics.fmean(self.seconds), time.monotonic()
-        begun = sum(min(mean, now - child.began) for _, child in self.at_work)
+        begun = sum(min(mean, now - child.began) for _, child in self.active)
         seconds = (mean * left - begun) / self.num_slots
         return f"{text}, {_duration(mean)} each, about {_duration(seconds)} left"
 
     def _stop(self) -> None:
-        """Asks all runs to save and end, and waits for them; without any it does nothing."""
-        if self.at_work:
-            log.warning("waiting until the runs at work (%d) have saved", len(self.at_work))
-        for _, child in self.at_work:
+        """Asks all active runs to save and stop, and waits for them."""
+        if self.active:
+            log.warning("waiting for %d active runs to save and stop", len(self.active))
+        for _, child in self.active:
             child.process.terminate()
-        for _, child in self.at_work:
+        for _, child in self.active:
             child.process.wait()
-        for run, child in list(self.at_work):
+        for run, child in list(self.active):
             self._record(run, child)
 
 

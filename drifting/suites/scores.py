@@ -1,4 +1,4 @@
-"""Frechet distances of generators by training step, all at one seed, one budget and one measure."""
+"""Frechet distances of generators by training step, for the same seed, budget and metric."""
 
 import pathlib
 import runpy
@@ -20,7 +20,7 @@ from drifting.suites.suite import ROOT, RunSpec, SuiteError
 from drifting.suites.tables import Programs, Row
 from drifting.training import writers
 
-# Runs that differ in one of these cannot stand in one table.
+# Keys in which all runs of a table have to agree.
 ALIKE = (
     "seed", "data.source", "data.split", "data.image_size", "train.total_steps",
     "train.checkpoint_steps", "eval.num_samples", "eval.cfg_scale", "eval.seed", "eval.features",
@@ -38,7 +38,7 @@ class ScoreTable(tables.Table):
 
     Attributes:
       configs: the config of each run with its overrides, by name.
-      steps: at which every run has a checkpoint, which is scored.
+      steps: the steps of the checkpoints, all of which are scored.
     """
 
     csv_name, markdown_name = "ablation.csv", "ablation.md"
@@ -60,7 +60,7 @@ class ScoreTable(tables.Table):
         return [*([] if last.is_file() else training), [*programs.evaluate, *scoring]]
 
     def read_scores(self, run: RunSpec) -> dict[int, float]:
-        """The Frechet distance by step, as the suite measures it; other scores are passed over."""
+        """The Frechet distance by step; ignores scores with other settings than the suite's."""
         config = self.configs[run.name]
         keys = ("features", "num_samples", "cfg_scale", "seed")
         wanted = {key: config.eval[key] for key in keys}
@@ -84,7 +84,7 @@ class ScoreTable(tables.Table):
     def _cells(self, run: RunSpec) -> Row:
         config, scores = self.configs[run.name], self.read_scores(run)
         field = config.method.get("field", "")
-        # Samples and positives of a class that meet in a step.
+        # Samples and positives per class in a step.
         sizes = [config.method.get(key, "") for key in ("num_generated", "num_positives")]
         return {
             "config": run.config,
@@ -97,7 +97,7 @@ class ScoreTable(tables.Table):
         }
 
     def _write_summary(self, rows: Sequence[Row]) -> None:
-        """Also removes the pictures that scoring made of each checkpoint of a finished run."""
+        """Also removes the pictures that scoring wrote for the checkpoints of finished runs."""
         write_atomically(self.out / self.markdown_name, self._markdown(rows))
         scores = {run.name: self.read_scores(run) for run in self.runs}
         lines = {name: (list(s), list(s.values())) for name, s in scores.items() if s}
@@ -105,7 +105,7 @@ class ScoreTable(tables.Table):
             path = self.out / "ablation.png"
             pictures.plot_lines(lines, path, "Frechet distance", log_scale=True)
         for row in rows:
-            if row["status"] == "finished":  # others may be at work there
+            if row["status"] == "finished":  # others may be in use
                 artifacts = self.out / row["name"] / "eval" / "artifacts"
                 shutil.rmtree(artifacts, ignore_errors=True)
 
@@ -127,7 +127,7 @@ class ScoreTable(tables.Table):
         kind, _, workdir = features.partition(":")
         if kind == "encoder":
             path = pathlib.Path(workdir)
-            features = f"those of the encoder {self._trained_here.get(path, path.name)}"
+            features = f"encoder {self._trained_here.get(path, path.name)}"
         return (
             f"Frechet distance by training step on {config.data.source}; features: {features}; "
             f"{config.eval.num_samples:,} samples of the averaged weights, cfg_scale "
@@ -143,7 +143,7 @@ def resolve(run: RunSpec) -> ConfigDict:
     """The config of a run with its overrides.
 
     Raises:
-      SuiteError: the file cannot be read, or an override does not fit it.
+      SuiteError: the file cannot be read, or an override is invalid.
     """
     file, _, argument = run.config.partition(":")
     try:
@@ -165,10 +165,10 @@ def resolve(run: RunSpec) -> ConfigDict:
 
 
 def _scored_steps(configs: Mapping[str, ConfigDict]) -> list[int]:
-    """The steps of the checkpoints that every run leaves.
+    """The steps of the checkpoints that every run keeps.
 
     Raises:
-      SuiteError: the runs cannot be compared, or one keeps too few checkpoints.
+      SuiteError: the runs are not comparable, or one keeps too few checkpoints.
     """
     flat = {name: config_lib.flatten(config) for name, config in configs.items()}
     first = next(iter(flat))
@@ -178,7 +178,7 @@ def _scored_steps(configs: Mapping[str, ConfigDict]) -> list[int]:
             if here != there:
                 raise SuiteError(
                     f"{key} is {there} in {first!r} but {here} in {name!r}, so these cannot be "
-                    "compared; give all runs the same"
+                    "compared; use the same value in all runs"
                 )
         total, every = values["train.total_steps"], values["train.checkpoint_steps"]
         if not total or not every:
@@ -187,7 +187,7 @@ def _scored_steps(configs: Mapping[str, ConfigDict]) -> list[int]:
         if kept < len(steps):
             raise SuiteError(
                 f"{name!r} keeps {kept} of the {len(steps)} checkpoints to be scored; set "
-                "train.keep_checkpoints"
+                f"train.keep_checkpoints to {len(steps)}"
             )
     return steps
 
@@ -196,7 +196,7 @@ def _scored_steps(configs: Mapping[str, ConfigDict]) -> list[int]:
 
 
 def summarize(scores: Mapping[int, float]) -> dict[str, Any]:
-    """The last and the best of scores by step; empty where there are none."""
+    """The last and the best score and their steps; empty if there are no scores."""
     if not scores:
         return {}
     last, best = max(scores), min(scores, key=lambda step: (scores[step], step))
@@ -204,12 +204,12 @@ def summarize(scores: Mapping[int, float]) -> dict[str, Any]:
 
 
 def read_speed(workdir: pathlib.Path) -> dict[str, float]:
-    """step_ms, the median, and train_seconds, of all steps; empty where nothing was logged."""
+    """The median step_ms, and the train_seconds of all steps; empty if nothing was logged."""
     rows = [row for row in writers.read_metrics(workdir / "metrics.jsonl") if "step_ms" in row]
     if not rows:
         return {}
     before = [0, *(row["step"] for row in rows)]
-    seconds = sum(  # each row has the mean since the one before
+    seconds = sum(  # each row has the mean since the previous row
         row["step_ms"] * (row["step"] - start) / 1000
         for row, start in zip(rows, before, strict=False)
     )

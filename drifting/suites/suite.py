@@ -1,6 +1,6 @@
-"""What a suite file is written in: runs with their configs, and the table that they end in.
+"""The building blocks of a suite file: runs with their configs, and a table.
 
-The file has a `get_suite()` that returns a Suite; where that takes a `budget`, --nano asks for
+The file defines a `get_suite()` that returns a Suite. If it takes a `budget`, --nano calls it with
 budget="nano". See configs/suites, and the example in the README.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from drifting.core.errors import UserError, did_you_mean
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOGS = "logs"  # the folder beside those of the runs
+LOGS = "logs"  # a folder next to those of the runs
 TABLES = {
     "accuracy": "drifting.suites.accuracy:AccuracyTable",
     "scores": "drifting.suites.scores:ScoreTable",
@@ -22,7 +22,7 @@ TABLES = {
 
 
 class SuiteError(UserError):
-    """A suite that cannot be run as it is asked for; the message says what to change."""
+    """A suite that cannot be run as requested; the message says what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +30,17 @@ class RunSpec:
     """One run of a suite.
 
     Attributes:
-      name: of its folder, and of its row in the table.
-      config: its config file, relative to the repository, perhaps with an argument after a colon.
-      overrides: config values by dotted key; "{encoder}" in a text stands for the workdir of the
-        run "encoder", which `after` has to name.
-      after: names of the runs that have to be finished before this one starts.
+      name: the name of its folder and of its row in the table.
+      config: a config file relative to the repository, optionally with an argument after a colon.
+      overrides: config values by dotted key; "{encoder}" in a string is replaced by the workdir of
+        the run "encoder", which `after` has to name.
+      after: names of the runs that have to finish before this one starts.
       labels: further cells of its row, by column.
-      in_table: false for a run that only prepares others: it is finished when it has a test.json,
+      in_table: False for a run that only prepares others: it is finished once it has a test.json,
         is not scored, and has no row.
 
     Raises:
-      SuiteError: the name or the config will not do.
+      SuiteError: an attribute is invalid.
     """
 
     name: str
@@ -57,7 +57,7 @@ class RunSpec:
                 f"a run cannot be called {name!r}: use letters, digits, _, - and ., but not {LOGS}"
             )
         if not isinstance(config, str) or not (ROOT / config.partition(":")[0]).is_file():
-            raise SuiteError(f"the config of {name!r} is {config!r}: there is no such file")
+            raise SuiteError(f"the config of {name!r} is {config!r}, which does not exist")
         if not isinstance(overrides, Mapping):
             raise SuiteError(
                 f"the overrides of {name!r} are a {type(overrides).__name__}, not a dict of config "
@@ -65,30 +65,32 @@ class RunSpec:
             )
         for key, value in overrides.items():
             if value is None:
-                raise SuiteError(f"{key} of {name!r} is None, which takes a config file of its own")
+                raise SuiteError(
+                    f"{key} of {name!r} is None, which no flag can set; set it in a config file"
+                )
 
     @property
     def settings(self) -> list[str]:
-        """What it is trained with, as words."""
+        """The config and overrides that it is trained with."""
         return [self.config, *(f"{key}={value}" for key, value in self.overrides.items())]
 
     def train_arguments(self, workdir: pathlib.Path) -> list[str]:
-        """What train.py is called with."""
+        """The arguments of train.py."""
         keys = [f"--config.{key}={value}" for key, value in self.overrides.items()]
         return ["--config", self.config, "--workdir", str(workdir), *keys]
 
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """Runs, and how they are compared.
+    """Runs and the table that compares them.
 
     Attributes:
-      runs: in the order of the table; a run stands after those that it waits for.
-      table: "accuracy" (of classifiers: mean and spread over seeds) or "scores" (of generators:
-        Frechet distance by training step).
+      runs: in the order of the table; each run comes after its prerequisites.
+      table: "accuracy" (classifiers: mean and spread over seeds) or "scores" (generators: Frechet
+        distance by training step).
 
     Raises:
-      SuiteError: these are no runs, have equal names, wait for what is not there, or the table is
+      SuiteError: `runs` holds none, duplicate names or unknown prerequisites, or the table is
         unknown.
     """
 
@@ -97,19 +99,19 @@ class Suite:
 
     def __post_init__(self):
         if self.table not in TABLES:
-            raise SuiteError(f"there is no table {self.table!r}; tables are {', '.join(TABLES)}")
+            raise SuiteError(f"unknown table {self.table!r}; choose one of {', '.join(TABLES)}")
         if not isinstance(self.runs, list | tuple) or not self.runs:
-            raise SuiteError("'runs' has to be a list of RunSpec, with one run at least")
+            raise SuiteError("'runs' has to be a list of at least one RunSpec")
         names: set[str] = set()
         for run in self.runs:
             if not isinstance(run, RunSpec):
                 raise SuiteError(f"'runs' holds a {type(run).__name__}, not a RunSpec")
             if run.name in names:
-                raise SuiteError(f"two runs are called {run.name!r}")
+                raise SuiteError(f"two runs are called {run.name!r}; rename one")
             _check_prerequisites(run, names)
             names.add(run.name)
         if not any(run.in_table for run in self.runs):
-            raise SuiteError("no run is in the table; leave in_table=False out of one at least")
+            raise SuiteError("no run is in the table; leave out in_table=False for at least one")
 
 
 def _check_prerequisites(run: RunSpec, before: set[str]) -> None:
@@ -118,14 +120,15 @@ def _check_prerequisites(run: RunSpec, before: set[str]) -> None:
     for name in run.after:
         if name not in before:
             raise SuiteError(
-                f"{run.name!r} comes after {name!r}, which is no run before it in the suite"
+                f"{run.name!r} waits for {name!r}, which is not a run before it in the suite"
                 f"{did_you_mean(name, before)}"
             )
     texts = [value for value in run.overrides.values() if isinstance(value, str)]
     for name in itertools.chain(*(re.findall(r"{(.*?)}", text) for text in texts)):
         if name not in run.after:
             raise SuiteError(
-                f"{run.name!r} uses the workdir {{{name}}}, but 'after' does not name that run"
+                f"{run.name!r} uses the workdir {{{name}}}, but 'after' does not name that run; "
+                "add it there"
             )
 
 
@@ -136,21 +139,21 @@ def matrix(
     seeds: Sequence[int],
     overrides: Mapping[str, Any] | None = None,
 ) -> list[RunSpec]:
-    """Every combination of the axes as a run for the accuracy table, the last axis fastest.
+    """A run for the accuracy table for each combination of the axes, the last varying fastest.
 
     Args:
-      configs: config file by data set; what follows its colon is the model.
+      configs: config file by data set; the model is appended to it after a colon.
       overrides: further config values of all runs, by dotted key.
 
     Raises:
-      SuiteError: an axis is empty, holds a value twice or one that will not do.
+      SuiteError: an axis is empty, or has duplicate or invalid values.
     """
     axes = {"configs": configs, "models": models, "precisions": precisions, "seeds": seeds}
     for axis, values in axes.items():
         _check_axis(axis, values)
     for key in ("precision", "seed"):
         if key in (overrides or {}):
-            raise SuiteError(f"'overrides' sets {key}, which is an axis of its own: {key}s")
+            raise SuiteError(f"'overrides' sets {key}, which is an axis; use {key}s instead")
     return [
         RunSpec(
             f"{data_set}-{model}-{precision}-seed{seed}",
@@ -173,11 +176,11 @@ def _check_axis(axis: str, values: Any) -> None:
     given = list(values.values()) if axis == "configs" else values
     for i, value in enumerate(given):
         if value in given[:i]:
-            raise SuiteError(f"{axis!r} holds {value!r} twice")
+            raise SuiteError(f"{axis!r} holds {value!r} twice; remove one")
     for value in values:
         if axis == "seeds":
             if type(value) is not int or value < 0:
                 raise SuiteError(f"'seeds' holds {value!r}, not a whole number from 0")
-        # Names of folders are made of these, joined by hyphens.
+        # These are joined by hyphens to form names of folders.
         elif not isinstance(value, str) or not re.fullmatch(r"\w[\w.]*", value):
             raise SuiteError(f"{axis!r} holds {value!r}: use letters, digits, _ and .")

@@ -1,4 +1,4 @@
-"""What all tables share: when a run is finished, how it ended, CSV and Markdown."""
+"""The base class of tables: which runs are finished, how they ended, CSV and Markdown."""
 
 import abc
 import csv
@@ -18,25 +18,25 @@ Row = dict[str, Any]
 
 
 class Programs(NamedTuple):
-    """What a run's arguments are handed to, in the repository's folder."""
+    """The commands that train and evaluate a run, in the repository's folder."""
 
     train: Sequence[str] = (sys.executable, "train.py")
     evaluate: Sequence[str] = (sys.executable, "evaluate.py")
 
 
 class Table(abc.ABC):
-    """The runs of a suite side by side, from what is in their folders.
+    """A comparison of the runs of a suite, read from their folders.
 
     Args:
-      runs: all of the suite, also those that have no row.
+      runs: all runs of the suite, including those without a row.
       out: the folder of the suite.
 
     Raises:
-      SuiteError: these runs cannot stand in one table.
+      SuiteError: the runs are not comparable.
     """
 
-    csv_name: ClassVar[str]  # of the file with one row per run
-    markdown_name: ClassVar[str]  # of the table for people
+    csv_name: ClassVar[str]  # the file with one row per run
+    markdown_name: ClassVar[str]  # the table for people
     columns: Sequence[str]  # of the CSV
 
     def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
@@ -44,15 +44,15 @@ class Table(abc.ABC):
         self.runs = [run for run in runs if run.in_table]
 
     def commands(self, run: RunSpec, programs: Programs) -> list[list[str]]:
-        """What is left to do, each only if the one before succeeded; resumes what was begun."""
+        """The commands still to run, each only if the previous one succeeds; they resume."""
         return [[*programs.train, *run.train_arguments(self.workdir(run).absolute())]]
 
     def result(self, run: RunSpec) -> Row | None:
-        """Numbers of a finished run; None where it is not finished."""
+        """The numbers of a finished run; None if it is not finished."""
         return self._read_result(run) if run.in_table else read_test(self.workdir(run))
 
     def headline(self, run: RunSpec, result: Row) -> str:
-        """A result in a few words."""
+        """A short description of a result."""
         if run.in_table:
             return self._headline(result)
         shown = {key: result[key] for key in ("accuracy", "loss") if key in result}
@@ -71,17 +71,17 @@ class Table(abc.ABC):
         return {row["name"]: {key: row[key] for key in OUTCOME} for row in ended}
 
     def outcome(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:
-        """The cells of OUTCOME, as the folder of the run shows it."""
+        """The cells of OUTCOME, corrected by what is in the folder of the run."""
         outcome, finished = ended.get(run.name, {}), self.result(run) is not None
-        if not finished and outcome.get("status") == "finished":  # since removed by somebody
+        if not finished and outcome.get("status") == "finished":  # its result was removed since
             outcome = {}
         return {**outcome, "status": "finished" if finished else outcome.get("status", "missing")}
 
     def write(self, ended: Mapping[str, Row]) -> None:
-        """Writes all files of the table, each whole or not at all.
+        """Writes all files of the table, each atomically.
 
         Args:
-          ended: how runs ended, by name: the cells of OUTCOME.
+          ended: the cells of OUTCOME of runs that ended, by name.
         """
         rows = [
             {"name": run.name, **self._cells(run), **self.outcome(run, ended),
@@ -99,15 +99,15 @@ class Table(abc.ABC):
 
     @abc.abstractmethod
     def _cells(self, run: RunSpec) -> Row:
-        """A run's row without its name, outcome and workdir."""
+        """The row of a run without its name, outcome and workdir."""
 
     @abc.abstractmethod
     def _write_summary(self, rows: Sequence[Row]) -> None:
-        """Writes the table for people and the picture."""
+        """Writes the Markdown table and the picture."""
 
 
 def read_test(workdir: pathlib.Path) -> Row | None:
-    """The scores in a trained run's test.json; None where there are none."""
+    """The scores in test.json of a trained run; None if there are none."""
     try:
         found = json.loads((workdir / "test.json").read_text())
     except (OSError, ValueError):
@@ -116,7 +116,7 @@ def read_test(workdir: pathlib.Path) -> Row | None:
 
 
 def unfinished_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """One line per run that is not finished, with its exit code and error if it failed."""
+    """One line per unfinished run, with the exit code and error of a failed one."""
     return [
         f"{row['name']}: {row['status']}"
         + (f" (exit code {row['exit_code']}) {row['error']}" if row.get("error") else "")
@@ -136,7 +136,7 @@ def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> bytes:
 def to_markdown(
     header: Sequence[str], cells: Iterable[Sequence[Any]], caption: str, rows: Iterable[Row]
 ) -> bytes:
-    """A table with a caption, and under it a list of the runs that are not finished, if any."""
+    """A table with a caption, followed by a list of unfinished runs, if any."""
     table = [header, ["---"] * len(header), *cells]
     lines = ["| " + " | ".join(map(str, line)) + " |" for line in table]
     unfinished = [f"- {line}" for line in unfinished_lines(rows)]

@@ -200,6 +200,17 @@ def test_a_run_from_before_a_key_was_added_resumes():
     assert config_lib.check_resume(saved, config) == []
 
 
+def test_a_renamed_key_of_an_older_run_is_read(tmp_path):
+    config = digits.get_config()
+    older = config.to_dict()
+    older["method"]["normalization"] = older["method"].pop("form").replace("distance", "sphere")
+    config_lib.write(tmp_path / "config.json", ConfigDict(older), {})
+    saved, _ = config_lib.read(tmp_path / "config.json")
+    assert saved.method.form == "sphere" and "normalization" not in saved.method
+    changes = ["config.method.form: 'sphere' -> 'distance'"]
+    assert config_lib.check_resume(saved, config) == changes
+
+
 def test_flatten_of_nested_values():
     flat = config_lib.flatten(ConfigDict({"a": {"b": (1, 2)}, "c": None}))
     assert flat == {"a.b": [1, 2], "c": None}

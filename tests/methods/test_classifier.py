@@ -1,4 +1,4 @@
-"""The classifier: losses and scores against formulas, exact parts of a batch, many devices."""
+"""The classifier: losses and scores match formulas; micro-batches and devices are exact."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Micro-batches: the sum and the mean over chunks are those of the whole."""
+"""Micro-batches: sums and means over chunks equal those over the whole batch."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Masked autoencoding: what is hidden, what the loss looks at, and that it falls."""
+"""Masked autoencoding: the mask, the loss on hidden squares, and training."""
 
 import facts
 import jax
@@ -125,7 +125,7 @@ def test_values_that_cannot_be_name_their_key(make, changed, message):
 
 
 def test_a_batch_in_parts_is_a_step_of_the_whole(make, data):
-    """Nothing is masked by chance: with every square hidden, the parts' masks are the batch's."""
+    """With every square hidden, masks are not random, so parts and whole are comparable."""
     hidden = {"method.mask_ratio_min": 1.0, "method.mask_ratio_max": 1.0}
     whole, parts = make(**hidden), make(**hidden, **{"method.micro_batches": 4})
     state = jax.jit(whole.init)(jax.random.key(0))

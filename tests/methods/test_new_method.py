@@ -1,4 +1,4 @@
-"""A method is a class and a line: what the README says of a new one, done."""
+"""A new method is a class and one line, as the README describes."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ class Settings(BatchSettings):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Denoise(Method):
-    """A network that takes noise away."""
+    """A network that removes noise."""
 
     settings_type = Settings
     family = "generator"

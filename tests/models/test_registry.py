@@ -137,9 +137,9 @@ def test_a_network_has_to_read_what_is_needed():
     network = registry.create("cnn", dict(width=8), IMAGE, 10)
     registry.require("cnn", network, {})
     registry.require("cnn", network, {"label": "config.method.class_conditional = True"})
-    needed = {"time": "config.method.times", "guidance": "config.method.normalization = 'distance'"}
+    needed = {"time": "config.method.times", "guidance": "config.method.form = 'distance'"}
     message = (
-        "config.model.name = 'cnn' reads interval, label, time, but config.method.normalization "
+        "config.model.name = 'cnn' reads interval, label, time, but config.method.form "
         "= 'distance' needs guidance; networks that read it: drift_dit, unet, dit"
     )
     with pytest.raises(ConfigError) as error:

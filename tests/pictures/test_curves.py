@@ -91,3 +91,11 @@ def test_lines_have_dots_unless_they_are_many(tmp_path, figures):
     assert [line.get_marker() for line in (few, dots, many)] == ["None", ".", "None"]
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["few", "many"]
     assert axes.get_ylabel() == "loss" and axes.get_yscale() == "linear"
+
+
+def test_ticks_of_a_nearly_flat_log_scale_differ(tmp_path, figures):
+    series = {"run": (range(3), [12.2031, 12.2034, 12.2039])}
+    plot_lines(series, tmp_path / "lines.png", "Frechet distance", log_scale=True)
+    (axes,) = figures[0].axes
+    labels = [text.get_text() for text in axes.get_yticklabels(which="both") if text.get_text()]
+    assert len(labels) > 2 and len(set(labels)) == len(labels)

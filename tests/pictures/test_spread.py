@@ -36,3 +36,10 @@ def test_spreads_of_many_panels_have_one_legend_and_labels_that_do_not_touch(tmp
     for axes in figure.axes:
         boxes = [text.get_window_extent() for text in axes.get_xticklabels()]
         assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_a_panel_without_values_has_no_scale(tmp_path, figures):
+    panels = {"cifar10": {"float32": {"small": [70.0]}}, "cifar100": {"float32": {"small": []}}}
+    plot_spread(panels, tmp_path / "spread.png", "test accuracy, %")
+    full, empty = figures[0].axes
+    assert len(full.get_yticks()) > 0 and len(empty.get_yticks()) == 0

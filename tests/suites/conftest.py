@@ -1,4 +1,4 @@
-"""What several tests of suites use."""
+"""Fixtures that several tests of suites use."""
 
 from score_suite import write
 

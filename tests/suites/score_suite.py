@@ -1,4 +1,4 @@
-"""A suite of small generators, with runs, budget and encoder to choose."""
+"""A suite of small generators with configurable runs, budget and encoder."""
 
 import pytest
 

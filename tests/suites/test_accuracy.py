@@ -1,4 +1,4 @@
-"""Suites of classifiers: what is run, resumed and skipped, and the table; programs are toys."""
+"""Suites of classifiers: runs are started, resumed or skipped, and tabulated (toy programs)."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ from drifting.suites import SuiteError, accuracy, folder, processes, read_plan, 
 from drifting.suites.tables import Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# A run of three steps that keeps to what train.py promises. TOY_FOLDER records its starts, and a
-# file <run>.<kill|fail|wait> there says what befalls it.
+# A run of three steps that behaves like train.py. TOY_FOLDER records its starts, and a file
+# <run>.<kill|fail|wait> there controls what happens to it.
 TOY = """
 import json, os, pathlib, re, signal, sys, time
 given = dict(re.fullmatch("--(.+?)=(.+)", a).groups() for a in sys.argv[5:])
@@ -38,7 +38,7 @@ gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 with open(toy / "starts", "a") as file:
     file.write(f"{workdir.name} {begin} {os.getpid()} {gpu}\\n")
 if gpu:
-    open(toy / f"gpu{gpu}", "x").close()  # fails beside another run on it
+    open(toy / f"gpu{gpu}", "x").close()  # fails if another run uses it
 if begin == 0 and workdir.exists() and any(workdir.iterdir()):
     sys.exit("the folder holds files but no checkpoint")
 workdir.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ NAMES = [
 
 
 def values(**changed):
-    """A 2x2x1x2 matrix; its config files are any two that exist."""
+    """A 2x2x1x2 matrix with any two existing config files."""
     configs = {"first": "configs/digits.py", "second": "configs/mnist.py"}
     axes = {"models": ["small", "large18"], "precisions": ["float32"], "seeds": [0, 3]}
     return {"configs": configs, **axes, **changed}
@@ -89,7 +89,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """The folder of toy runs; `train.py` in it is their program. Drawing takes longer than they."""
+    """The folder of toy runs with their `train.py`. Pictures are not drawn, which is slow."""
     monkeypatch.setenv("TOY_FOLDER", str(tmp_path))
     (tmp_path / "train.py").write_text(TOY)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
@@ -99,7 +99,7 @@ def toy(tmp_path, monkeypatch):
 
 @pytest.fixture
 def call(toy, write):
-    """call(jobs, **changed) -> (exit code, starts as {name: step that it began at})."""
+    """call(jobs, **changed) -> (exit code, {name: first step} of all starts)."""
 
     def run(jobs=2, **changed):
         (toy / "starts").write_text("")
@@ -111,7 +111,7 @@ def call(toy, write):
 
 
 def starts(toy):
-    """[name, step it began at, process id, GPU if any] of each start."""
+    """[name, first step, process id, GPU if any] of each start."""
     return [line.split() for line in (toy / "starts").read_text().splitlines()]
 
 
@@ -195,7 +195,7 @@ def test_one_seed_has_no_deviation(toy, call):
 
 @pytest.fixture
 def start(toy, write):
-    """start(name) -> process of the suite, one run at a time, that has come to the run `name`."""
+    """start(name) -> a process of the suite (one job) that has started the run `name`."""
     started = []
 
     def run(name):
@@ -356,9 +356,9 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
         ({"models": ["a-b"]}, "'models' holds 'a-b': use letters"),
         ({"configs": {}}, "'configs' is empty"),
         ({"configs": {"a": "configs/digits.py", "b": "configs/digits.py"}}, "twice"),
-        ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis of its own"),
-        ({"configs": {"a": "configs/digit.py"}}, "'configs/digit.py:small': there is no such file"),
-        ({"configs": {"a": 3}}, "is '3:small': there is no such file"),
+        ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis; use seeds instead"),
+        ({"configs": {"a": "configs/digit.py"}}, "'configs/digit.py:small', which does not exist"),
+        ({"configs": {"a": 3}}, "is '3:small', which does not exist"),
     ],
 )
 def test_bad_matrices_are_refused(write, tmp_path, changed, message):
@@ -373,7 +373,7 @@ def test_runs_without_labels_have_no_accuracy_table(tmp_path):
         "from drifting.suites import RunSpec, Suite\n"
         "def get_suite(): return Suite([RunSpec('a', 'configs/digits.py')], 'accuracy')\n"
     )
-    with pytest.raises(SuiteError, match="'a' has no label 'data_set'; make it by matrix"):
+    with pytest.raises(SuiteError, match="'a' has no label 'data_set'; create it with matrix"):
         read_plan(path, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Suites of generators before anything runs: what is read, refused, and only told."""
+"""Suites of generators before anything runs: reading, errors and dry runs."""
 
 import pathlib
 import re
@@ -24,18 +24,18 @@ def changed_run(name, **overrides):
 @pytest.mark.parametrize(
     "changed,message",
     [
-        ({"runs": {}}, "'runs' has to be a list of RunSpec, with one run at least"),
+        ({"runs": {}}, "'runs' has to be a list of at least one RunSpec"),
         ({"runs": {"logs": RUNS["ldf"]}}, "a run cannot be called 'logs'"),
         ({"runs": {"a b": RUNS["ldf"]}}, "a run cannot be called 'a b': use letters"),
         ({"runs": {"encoder": RUNS["ldf"]}, "encoder": ENCODER}, "two runs are called 'encoder'"),
-        ({"runs": {"a": ("configs/digit.py", {})}}, "is 'configs/digit.py': there is no"),
+        ({"runs": {"a": ("configs/digit.py", {})}}, "is 'configs/digit.py', which does not exist"),
         ({"runs": {"a": (None, {})}}, "the config of 'a' is None"),
         (
             {"budget": BUDGET | {"train.total_stps": 3}},
             "unknown key 'train.total_stps' of the run 'kernel'; did you mean 'train.total_steps'?",
         ),
         ({"budget": BUDGET | {"ema_decay": "much"}}, "the run 'kernel': Could not over"),
-        ({"budget": BUDGET | {"method.encoder": None}}, "None, which takes a config"),
+        ({"budget": BUDGET | {"method.encoder": None}}, "None, which no flag can set"),
         (
             {"budget": BUDGET | {"train.keep_checkpoints": 2}},
             "'kernel' keeps 2 of the 3 checkpoints to be scored",
@@ -61,7 +61,7 @@ def test_bad_suites_are_refused(write, tmp_path, changed, message):
 def test_options_that_a_suite_cannot_meet_are_refused(write, tmp_path):
     with pytest.raises(SuiteError, match="no 'nano' budget; leave --nano out"):
         read_plan(write(), tmp_path, nano=True)
-    with pytest.raises(SuiteError, match="no run waits for an 'encoder', so --encoder"):
+    with pytest.raises(SuiteError, match="no run waits for an 'encoder'; leave --encoder out"):
         read_plan(write(), tmp_path, encoder="runs/encoder")
 
 
@@ -115,7 +115,7 @@ def test_a_dry_run_only_tells(write, tmp_path, capsys):
 
 
 def test_reading_a_suite_takes_no_accelerator():
-    """Reading a suite makes configs, and with them imports JAX, which must not start a backend."""
+    """Reading a suite builds configs, which imports JAX but must not start a backend."""
     code = (
         "from drifting import suites; suites.read_plan('configs/suites/ldf.py', 'out')\n"
         "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"

@@ -1,4 +1,4 @@
-"""Suites of generators: what is run and skipped, and the table; programs are toys but once."""
+"""Suites of generators: runs are started or skipped, and tabulated (mostly toy programs)."""
 
 import csv
 import json
@@ -16,8 +16,8 @@ from drifting.suites import SuiteError, read_plan, runner
 from drifting.suites.tables import Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Programs that keep to what train.py and evaluate.py promise. The toy folder records their starts,
-# and a file <run>.<program>.<fail|wait> there says what befalls them.
+# Programs that behave like train.py and evaluate.py. The toy folder records their starts, and a
+# file <run>.<program>.<fail|wait> there controls what happens to them.
 BOTH = """
 import json, os, pathlib, re, signal, sys, time
 program, toy = pathlib.Path(sys.argv[0]).stem, pathlib.Path(sys.argv[0]).parent
@@ -62,7 +62,7 @@ with open(workdir / "eval/scores.jsonl", "w") as file:
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """The folder of toy runs, with their programs; pictures would take longer than they."""
+    """The folder of toy runs with their programs. Pictures are not drawn, which is slow."""
     for name, text in (("train", TRAIN), ("evaluate", EVALUATE)):
         (tmp_path / f"{name}.py").write_text(BOTH + text)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
@@ -71,7 +71,7 @@ def toy(tmp_path, monkeypatch):
 
 
 def programs(toy):
-    """Without site packages: the toys start at once."""
+    """Without site packages, so that the toys start fast."""
     return Programs(*([sys.executable, "-SE", str(toy / f"{name}.py")]
                       for name in ("train", "evaluate")))  # fmt: skip
 
@@ -135,7 +135,7 @@ def test_what_holds_no_checkpoint_is_set_aside(toy, call):
 def test_an_evaluation_without_all_scores_is_a_failure(toy, call):
     (toy / "evaluate.py").write_text(BOTH + "print('scored some')")
     assert call()[0] == 1
-    error = "it ended without a readable result: scored some"
+    error = "ended without a readable result: scored some"
     assert [row["error"] for row in table(toy).values()] == [error] * 3
 
 
@@ -158,7 +158,7 @@ def test_runs_wait_for_the_encoder_and_are_scored_in_its_features(toy, call):
     assert {values["config.eval.features"] for values in given.values()} == {f"encoder:{own}"}
     assert given["encoded"]["config.method.encoder"] == str(own)
     assert "config.method.encoder" not in given["pixels"]
-    assert "features: those of the encoder configs/classifier_digits.py" in (
+    assert "features: encoder configs/classifier_digits.py" in (
         (toy / "out" / "ablation.md").read_text()
     )
     own.rename(toy / "mine")  # another encoder is another measure
@@ -261,9 +261,9 @@ def test_the_table_holds_what_was_scored_and_logged(toy, write, monkeypatch):
 
 @pytest.mark.slow
 def test_a_real_run(write, tmp_path):
-    """Two steps beside a learned field on digits, trained and scored by the programs themselves.
+    """Trains a learned-field run on digits for two steps and scores it, with the real programs.
 
-    Most of its time is compilation: the network is cut to one block, and the field stays as it is.
+    Most of the time is compilation, so the network has one block and the field is frozen.
     """
     small = tmp_path / "small.py"
     small.write_text(

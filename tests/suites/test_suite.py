@@ -1,4 +1,4 @@
-"""What a suite file may hold, and in what order its runs are done."""
+"""Suite files: what is valid, and the order of the runs."""
 
 import json
 import pathlib
@@ -52,13 +52,13 @@ def test_files_that_hold_no_suite_are_refused(tmp_path, text, message):
     "runs,message",
     [
         ([{"name": "a"}], "'runs' holds a dict, not a RunSpec"),
-        (3, "'runs' has to be a list of RunSpec"),
+        (3, "'runs' has to be a list of at least one RunSpec"),
         ([RunSpec("a", DIGITS), RunSpec("a", DIGITS)], "two runs are called 'a'"),
         ([RunSpec("a", DIGITS, in_table=False)], "no run is in the table"),
         ([RunSpec("a", DIGITS, after="b")], "'after' of 'a' is a str; write after=('b',)"),
         (
             [RunSpec("encoder", DIGITS), RunSpec("a", DIGITS, after=["encodr"])],
-            "'a' comes after 'encodr', which is no run before it in the suite; did you mean 'encod",
+            "'a' waits for 'encodr', which is not a run before it in the suite; did you mean 'enc",
         ),
         (
             [RunSpec("encoder", DIGITS), RunSpec("a", DIGITS, {"method.encoder": "{encoder}"})],
@@ -74,7 +74,7 @@ def test_runs_that_do_not_fit_together_are_refused(runs, message):
 def test_a_run_or_table_that_cannot_be_is_refused():
     with pytest.raises(SuiteError, match="the overrides of 'a' are a str, not a dict"):
         RunSpec("a", DIGITS, "seed=3")
-    with pytest.raises(SuiteError, match="there is no table 'fid'; tables are accuracy, scores"):
+    with pytest.raises(SuiteError, match="unknown table 'fid'; choose one of accuracy, scores"):
         Suite([RunSpec("a", DIGITS)], "fid")
 
 

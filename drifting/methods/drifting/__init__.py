@@ -1,14 +1,18 @@
 """Drifting: a generator trained to follow the drift of its own samples.
 
-Algorithm 1 of Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770): draw classes,
-generate a set of each, draw real positives of the same classes, evaluate the field on features,
-regress the generator's features on stopgrad(phi + V). The field is the kernel field, or one that is
-learned beside the generator.
+Algorithm 1 of Deng et al., "Generative Modeling via Drifting" (arXiv:2602.04770), per step:
 
-    settings       the keys of config.method, and what they exclude
-    draws          what a step draws: classes, guidance scales, noise, real images
-    targets        the goals that the fields set, on feature stacks
-    learned_field  a field with parameters: its objectives and its steps
-    regression     the loss on stopped goals and its gradient, whole or in exact micro-batches
-    method         all of it together: init, train_step, sample
+    draw classes, noise e, real positives y+ of these classes (and unconditional negatives)
+    x = generator(e, class)
+    V = field(phi(x), positives phi(y+), negatives phi(x) and unconditional ones)
+    loss = |phi(x) - stopgrad(phi(x) + V)|^2
+
+where phi are features. The field is the kernel field, or one trained jointly with the generator.
+
+    settings       the keys of config.method and their constraints
+    draws          the random draws of a step: classes, guidance scales, noise, real images
+    targets        regression targets on feature stacks, from the kernel or the learned field
+    learned_field  a field with parameters: its objectives and its training steps
+    regression     the loss on fixed targets and its gradient, also in exact micro-batches
+    method         the method made of these: init, train_step, sample
 """

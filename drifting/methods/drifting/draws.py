@@ -1,4 +1,4 @@
-"""What a step draws: classes, guidance scales, noise and real images, each by a key."""
+"""The random draws of a step: classes, guidance scales, noise and real images."""
 
 from typing import Any, NamedTuple
 
@@ -13,18 +13,18 @@ from models.conditions import STYLE_CODES, STYLE_TOKENS, Condition
 
 
 class Inputs(NamedTuple):
-    """What the generator is given for B images."""
+    """The generator's inputs for B images."""
 
     noise: jax.Array  # [B, H, W, C]
     condition: Condition  # label, guidance, style
 
 
 class Real(NamedTuple):
-    """The real side of a step: C classes of P positives, and M unconditional negatives each."""
+    """The real images of a step: P positives and M unconditional negatives per class."""
 
-    positives: jax.Array  # [C, P, H, W, C], or several disjoint draws of P behind each other
+    positives: jax.Array  # [C, P, H, W, C], or [C, draws * P, ...]: disjoint draws of P each
     unconditional: jax.Array | None  # [C, M, H, W, C]
-    valid: jax.Array  # [C] float, 0 where a queue cannot yet serve the class
+    valid: jax.Array  # [C] float, 0 for a class of which the queue has too few images, else 1
 
 
 class Keys(NamedTuple):
@@ -42,12 +42,12 @@ class Keys(NamedTuple):
 
     @classmethod
     def of(cls, key: jax.Array) -> "Keys":
-        """Those of a step with this key."""
+        """The streams of the step with this key."""
         return cls(*jax.random.split(key, len(cls._fields)))
 
 
 class Step(NamedTuple):
-    """What is drawn for one step, and the encoder's parameters."""
+    """The draws of one step, and the encoder's parameters."""
 
     inputs: Inputs
     real: Real
@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
 
 def classes(settings: Settings, num_classes: int, key: jax.Array) -> jax.Array:
-    """The classes of a step, int32 [C]: all in order, or some at random."""
+    """The classes of a step, int32 [C]: all of them in order, or a random subset."""
     if settings.classes_per_step == num_classes:
         return jnp.arange(num_classes, dtype=jnp.int32)
     return jax.random.permutation(key, num_classes)[: settings.classes_per_step]
@@ -66,9 +66,10 @@ def classes(settings: Settings, num_classes: int, key: jax.Array) -> jax.Array:
 def cfg_scales(
     key: jax.Array, n: int, low: float, high: float, power: float, share_at_one: float
 ) -> jax.Array:
-    """n guidance scales from p(s) ~ s^-power on [low, high]; a share of them is set to 1.
+    """Guidance scales [n] with p(s) ~ s^-power on [low, high], of which a share is set to 1.
 
-    The paper's training-time guidance. Inverse of the cumulative distribution at uniform draws.
+    This is the paper's training-time guidance, sampled by inverting the cumulative distribution:
+    with q = 1 - power, s = (low^q + u (high^q - low^q))^(1 / q), or low (high / low)^u for q = 0.
     """
     key_scale, key_one = jax.random.split(key)
     u = jax.random.uniform(key_scale, (n,))
@@ -83,9 +84,13 @@ def cfg_scales(
 def inputs(
     settings: Settings, facts: DataFacts, keys: Keys, classes: jax.Array, cfg_scale: jax.Array
 ) -> Inputs:
-    """G images of each class, at that class's guidance scale; some labels become null."""
+    """The inputs of G images per class at the class's guidance scale; some labels become null.
+
+    Args:
+      classes, cfg_scale: [C].
+    """
     batch, each = settings.batch_size, settings.num_generated
-    labels = jnp.repeat(classes, each)
+    labels = jnp.repeat(classes, each)  # [B] with B = C * G
     dropped = jax.random.uniform(keys.dropout, (batch,)) < settings.label_dropout
     condition = Condition(
         label=jnp.where(dropped, facts.num_classes, labels),
@@ -96,7 +101,7 @@ def inputs(
 
 
 def style(key: jax.Array, batch: int) -> jax.Array:
-    """Codes that the network turns into style tokens, int32 [B, STYLE_TOKENS]."""
+    """Random style codes, int32 [B, STYLE_TOKENS], which the network embeds as tokens."""
     return jax.random.randint(key, (batch, STYLE_TOKENS), 0, STYLE_CODES, jnp.int32)
 
 
@@ -112,11 +117,11 @@ def real(
     """Positives and unconditional negatives, from the data set or from the queue in `extra`.
 
     Args:
-      num_drawn: positives a class.
+      num_drawn: positives per class.
       flip: mirror the positives at random.
 
     Returns:
-      the images, and `extra` with the queue as it is after fresh images were pushed into it.
+      The images, and `extra` with the queue after fresh images were pushed into it.
     """
     s = settings
     asked = s.classes_per_step * s.negatives
@@ -137,5 +142,5 @@ def real(
         positives = augment.random_flip(keys.flip, positives)
     if asked:
         shape = (s.classes_per_step, s.negatives, *unconditional.shape[1:])
-        unconditional = unconditional.reshape(shape)
+        unconditional = unconditional.reshape(shape)  # [C, M, H, W, C]
     return Real(positives, unconditional, valid), extra

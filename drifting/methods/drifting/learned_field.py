@@ -1,11 +1,14 @@
-"""How a learned drifting field is trained with a generator: its objectives and its steps.
+"""The training of a learned drifting field V(x; P, Q) together with a generator.
 
-In the system that the operator comes from, the generator's target is detached and nothing else
-trains the field, so it stays as initialised (here: the objective `frozen`). Here it learns, on the
-samples of the generator's step, which are detached as well:
+In jaysarva/drifting-model the generator's target is detached and nothing else trains the field, so
+it stays as initialised (the objective "frozen"). Here it learns from the samples x of every step of
+the generator, which are detached too. With a feature's mean distance u = E|x - y'| as the unit:
 
-  lookahead: the energy distance of {x + V(x; P, Q)} to a second, disjoint draw of positives;
-  distill: the squared distance of V to the multi-temperature kernel field.
+    lookahead:  D({x + V}, {y'}) / u + norm_penalty E|V|^2 / u^2
+    distill:    E|V - K|^2 / E|K|^2
+
+where D is the energy distance, y' a second, disjoint draw of positives, and K the kernel field of
+all temperatures.
 """
 
 import dataclasses
@@ -23,17 +26,17 @@ from drifting.fields import learned, objectives, pairs
 OBJECTIVES = ("frozen", "lookahead", "distill")
 
 
-class Surroundings(NamedTuple):
-    """What the field of one feature sees in a step, in the coordinates of the generator's loss.
+class FeatureSets(NamedTuple):
+    """The point sets of one feature in a step, in the coordinates of the generator's loss.
 
     Attributes:
-      x: [C, N, D] samples.
-      positives: [C, draws * P, D] real points: `LearnedField.draws` disjoint draws of P.
-      unconditional: [C, M, D] real points of any class, or None.
-      unconditional_weight: [C], of each of them among the negatives, where a sample's is 1.
-      cfg_scale: [C], their guidance scale.
-      kernel_drift: [C, N, D] of the kernel field of all temperatures.
-      valid: [C], 0 for a group that nothing is learned from, otherwise 1.
+      x: [C, N, D], the samples.
+      positives: [C, draws * P, D], real points: `LearnedField.draws` disjoint draws of P each.
+      unconditional: [C, M, D], real points of any class, or None.
+      unconditional_weight: [C], the weight of an unconditional negative; a sample's is 1.
+      cfg_scale: [C], the guidance scales.
+      kernel_drift: [C, N, D], the kernel field of all temperatures.
+      valid: [C], 0 for a group to be ignored, otherwise 1.
     """
 
     x: jax.Array
@@ -46,7 +49,7 @@ class Surroundings(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The fields of all features, and their optimiser's state."""
+    """The parameters of all features' fields, and their optimiser's state."""
 
     params: Any
     opt_state: Any
@@ -54,47 +57,47 @@ class Networks(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FieldSettings:
-    """The keys of config.field, for config.method.field = "learned"; a kernel field reads none."""
+    """The keys of config.field, which are read where config.method.field = "learned"."""
 
-    # What the field learns. lookahead: to bring samples near a second draw of positives in one
-    # step. distill: the kernel field of all method.temperatures. frozen: nothing; it stays as it
-    # was initialised, as in the system that it comes from.
+    # What the field learns. lookahead: to bring samples close to a second draw of positives in one
+    # step. distill: the kernel field of all method.temperatures. frozen: nothing; it stays as
+    # initialised, as in jaysarva/drifting-model.
     objective: str = "lookahead"
-    steps: int = 1  # of the field a step of the generator; each draws positives of its own
-    norm_penalty: float = 0.01  # times the field's mean square, in units of the mean distance
+    steps: int = 1  # field steps per generator step, each with its own positives
+    norm_penalty: float = 0.01  # weight of the mean of |V|^2, in units of the mean distance
     mask_self: bool = True  # a sample is not its own negative
-    kernel_weight: float = 0.0  # of the kernel field of all temperatures, added to the learned
+    kernel_weight: float = 0.0  # of the kernel field of all temperatures, added to the learned one
     hidden: int = 256  # units between the two layers of the representation
-    projection: int = 256  # values of a representation; 0: the features themselves
+    projection: int = 256  # dimension of a representation; 0: the features themselves
     score_hidden: int = 128  # hidden units of the network that scores pairs
 
     def check(self) -> None:
-        """Raises ConfigError for a value outside what it can be; the key is named."""
+        """Raises ConfigError, naming the key, for a value out of range."""
         one_of("field.objective", self.objective, OBJECTIVES)
         values = vars(self)
         for key in ("steps", "hidden", "score_hidden"):
             if values[key] < 1:
-                raise ConfigError(f"config.field.{key} = {values[key]}: needs at least 1")
+                raise ConfigError(f"config.field.{key} = {values[key]} must be at least 1")
         for key in ("projection", "norm_penalty"):
             if values[key] < 0:
-                raise ConfigError(f"config.field.{key} = {values[key]} is negative")
+                raise ConfigError(f"config.field.{key} = {values[key]} must not be negative")
 
     def check_sets(self, *sizes: int) -> None:
-        """Raises ConfigError where sets of these sizes, 0 for none, have no energy distance."""
+        """Raises ConfigError if sets of these sizes (0: no such set) have no energy distance."""
         if self.objective == "lookahead" and min(size or 2 for size in sizes) < 2:
             raise ConfigError(
-                "config.field.objective = 'lookahead' needs at least 2 of config.method."
-                "num_generated, num_positives and num_unconditional (if any)"
+                "config.field.objective = 'lookahead' needs config.method.num_generated, "
+                "num_positives and num_unconditional (unless 0) of at least 2 each"
             )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LearnedField:
-    """One field a feature.
+    """One field per feature.
 
     Attributes:
       settings: config.field.
-      dimensions: of each feature.
+      dimensions: the number of values of each feature.
     """
 
     settings: FieldSettings
@@ -105,10 +108,10 @@ class LearnedField:
     def from_config(
         cls, config: Any, dimensions: tuple[int, ...], total_steps: int
     ) -> "LearnedField":
-        """From config.field and config.field_optimizer.
+        """Builds it from config.field and config.field_optimizer.
 
         Raises:
-          ConfigError: a value is outside what it can be; the key is named.
+          ConfigError: a value is out of range; the message names the key.
         """
         settings = config_lib.typed(FieldSettings, config.field, "field")
         settings.check()
@@ -119,7 +122,7 @@ class LearnedField:
 
     @property
     def draws(self) -> int:
-        """Disjoint draws of positives that a step of the generator needs."""
+        """The number of disjoint draws of positives that one generator step needs."""
         return self.settings.steps + 1 if self.settings.objective == "lookahead" else 1
 
     def init(self, key: jax.Array) -> dict[str, learned.Params]:
@@ -132,9 +135,9 @@ class LearnedField:
         }
 
     def drifts(
-        self, params: dict[str, learned.Params], features: list[Surroundings]
+        self, params: dict[str, learned.Params], features: list[FeatureSets]
     ) -> tuple[jax.Array, ...]:
-        """V [C, N, D] of each feature, from the first draw of positives; without gradient."""
+        """V [C, N, D] of each feature with the first draw of positives, without gradient."""
         own = self._drifts(params, [self._sets(f, 0) for f in features])
         return tuple(
             jax.lax.stop_gradient(v + self.settings.kernel_weight * f.kernel_drift)
@@ -142,9 +145,9 @@ class LearnedField:
         )
 
     def train(
-        self, networks: Networks, features: list[Surroundings]
+        self, networks: Networks, features: list[FeatureSets]
     ) -> tuple[Networks, dict[str, jax.Array]]:
-        """`steps` steps of the objective, lookahead's on draws i and i + 1; metrics of the last."""
+        """Takes `steps` steps, the i-th on draw i of positives; returns the last one's metrics."""
         if self.settings.objective == "frozen":
             return networks, {}
         features = jax.lax.stop_gradient(features)
@@ -162,19 +165,19 @@ class LearnedField:
         networks, metrics = jax.lax.scan(step, networks, jnp.arange(self.settings.steps))
         return networks, jax.tree.map(lambda m: m[-1], metrics)
 
-    def _sets(self, feature: Surroundings, draw: int | jax.Array) -> learned.Sets:
+    def _sets(self, feature: FeatureSets, draw: int | jax.Array) -> learned.Sets:
         negatives, weight = feature.x, None
         if feature.unconditional is not None:
-            negatives = jnp.concatenate([feature.x, feature.unconditional], axis=1)
+            negatives = jnp.concatenate([feature.x, feature.unconditional], axis=1)  # [C, N + M, D]
             ones = jnp.ones(feature.x.shape[:2], negatives.dtype)
             each = jnp.broadcast_to(
                 feature.unconditional_weight[:, None], feature.unconditional.shape[:2]
             )
-            weight = jnp.concatenate([ones, each], axis=1)
+            weight = jnp.concatenate([ones, each], axis=1)  # [C, N + M]
         return learned.Sets(feature.x, self._draw(feature, draw), negatives, weight)
 
-    def _draw(self, feature: Surroundings, number: int | jax.Array) -> jax.Array:
-        """One of the draws of positives: [C, P, D]."""
+    def _draw(self, feature: FeatureSets, number: int | jax.Array) -> jax.Array:
+        """The draw `number` of positives, [C, P, D]."""
         size = feature.positives.shape[1] // self.draws
         return jax.lax.dynamic_slice_in_dim(feature.positives, number * size, size, axis=1)
 
@@ -185,9 +188,9 @@ class LearnedField:
         return learned.drifts(each, sets, "masked" if self.settings.mask_self else "kept")
 
     def _loss(
-        self, params: dict[str, learned.Params], features: list[Surroundings], draw: jax.Array
+        self, params: dict[str, learned.Params], features: list[FeatureSets], draw: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The mean over features of the objective, each in units of its own mean distance."""
+        """The mean of the objective over features, and its metrics."""
         drifts = self._drifts(params, [self._sets(f, draw) for f in features])
         of_feature = self._lookahead if self.settings.objective == "lookahead" else self._distill
         parts = [of_feature(v, f, draw) for v, f in zip(drifts, features, strict=True)]
@@ -195,9 +198,10 @@ class LearnedField:
         return mean.pop("loss"), mean
 
     def _lookahead(
-        self, drift: jax.Array, feature: Surroundings, draw: jax.Array
+        self, drift: jax.Array, feature: FeatureSets, draw: jax.Array
     ) -> dict[str, jax.Array]:
-        heldout = self._draw(feature, draw + 1)
+        """D({x + V}, {y'}) / u + norm_penalty E|V|^2 / u^2 with u = E|x - y'|."""
+        heldout = self._draw(feature, draw + 1)  # y'
         distance = jnp.mean(pairs.distances(feature.x, heldout), axis=(1, 2))
         unit = _mean_of_valid(distance, feature) + 1e-8
 
@@ -216,9 +220,9 @@ class LearnedField:
         return {"loss": loss, "energy_before": energy(feature.x), "energy_after": after}
 
     def _distill(
-        self, drift: jax.Array, feature: Surroundings, draw: jax.Array
+        self, drift: jax.Array, feature: FeatureSets, draw: jax.Array
     ) -> dict[str, jax.Array]:
-        """The squared error as a share of the kernel field's own mean square."""
+        """E|V - K|^2 / E|K|^2 for the kernel field K."""
         del draw
         error, square = (
             _mean_of_valid(jnp.mean(jnp.square(v), axis=(1, 2)), feature)
@@ -227,6 +231,6 @@ class LearnedField:
         return {"loss": error / (square + 1e-8)}
 
 
-def _mean_of_valid(of_group: jax.Array, feature: Surroundings) -> jax.Array:
-    """The mean of [C] over the groups that count; 0 where none does."""
+def _mean_of_valid(of_group: jax.Array, feature: FeatureSets) -> jax.Array:
+    """The mean of `of_group` [C] over valid groups; 0 if there are none."""
     return jnp.sum(of_group * feature.valid) / jnp.maximum(jnp.sum(feature.valid), 1.0)

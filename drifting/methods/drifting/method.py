@@ -1,4 +1,4 @@
-"""The method: a generator, the field that its samples follow, and a step of algorithm 1."""
+"""The method: a generator, the field that its samples follow, and the training step."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from input_pipeline.data import Data
 from input_pipeline.queue import SampleQueue
 from models.conditions import STYLE_TOKENS, Condition
 
-DROPOUT = 13  # folded into a step's key, for the network's own dropout
+DROPOUT = 13  # folded into the key of a step for the network's dropout
 
 
 def extrapolate(
@@ -39,10 +39,10 @@ def extrapolate(
     style: jax.Array,
     null_style: jax.Array,
 ) -> jax.Array:
-    """Guidance by two passes: x_null + s (x_class - x_null), [B, H, W, C].
+    """Guidance by two passes, x_null + s (x_class - x_null): [B, H, W, C].
 
-    The label is dropped here, whatever mode the network is in: in jaysarva/drifting-model
-    dropping was tied to training, so its guided samples were plain ones.
+    The label is dropped here, not by the network: in jaysarva/drifting-model it was dropped only
+    in training mode, so guidance had no effect on its samples.
     """
     conditional = generate(noise, labels, cfg_scale, style)
     null = generate(noise, jnp.full_like(labels, null_label), cfg_scale, null_style)
@@ -54,8 +54,8 @@ class Drifting(Generator):
     """A one-step generator and the field that its samples follow.
 
     Attributes:
-      features: what drifts, of images.
-      field: the learned field; None: the kernel field.
+      features: the features of images in whose space samples drift.
+      field: the learned field; None for the kernel field.
     """
 
     features: FeatureFunction = feature_lib.pixels
@@ -70,7 +70,7 @@ class Drifting(Generator):
         "optimizer": optimizers.AdamW(),
         "field_optimizer": optimizers.AdamW(learning_rate=1e-3, warmup_steps=100),
     }
-    # Sampling needs no field, and a kernel run may be resumed with a learned one.
+    # Sampling needs no field, and a run with the kernel field may be resumed with a learned one.
     replaceable = ("field",)
     streams = True
 
@@ -78,7 +78,7 @@ class Drifting(Generator):
     def from_config(
         cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
     ) -> "Drifting":
-        """As every method, then its features and its learned field, made for their dimensions."""
+        """See `Method.from_config`; also builds the features and a learned field for them."""
         method = super().from_config(config, facts, frozen)
         settings, encoder = method.settings, (frozen or {}).get("encoder")
         features = feature_lib.pixels
@@ -104,12 +104,12 @@ class Drifting(Generator):
 
     @property
     def num_drawn(self) -> int:
-        """Positives a class and step, those that a learned field is trained on included."""
+        """Positives per class and step, including those for training a learned field."""
         return self.settings.num_positives * (self.field.draws if self.field else 1)
 
     @property
     def stream_batch(self) -> int:
-        """All images of a streamed batch go into the queue."""
+        """A streamed batch is what is pushed into the queue."""
         return self.settings.queue_push
 
     # --- state -----------------------------------------------------------------------------------
@@ -140,8 +140,8 @@ class Drifting(Generator):
 
         Args:
           data: a resident data set, or a batch of a stream (which needs `queue_size`).
-          key: this step's own, fold_in(base_key, step).
-          frozen: the encoder's parameters, where there is one.
+          key: of this step, fold_in(base_key, step).
+          frozen: the encoder's parameters as `encoder`, if there is one.
         """
         s, keys = self.settings, Keys.of(key)
         classes = draws.classes(s, self.num_classes, keys.classes)
@@ -172,7 +172,7 @@ class Drifting(Generator):
     def _generate(
         self, params: Any, inputs: Inputs, dropout_key: jax.Array | None = None
     ) -> jax.Array:
-        """Images of the network, told what it reads; in training where a key is given."""
+        """Images [B, H, W, C] of the network, in training mode if a key is given."""
         noise, condition = jax.tree.map(state_lib.shard_batch, inputs)
         train = dropout_key is not None
         return self.network.apply(
@@ -184,16 +184,16 @@ class Drifting(Generator):
         )
 
     def phi(self, feature_params: Any, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Feature stacks [S, B, D] in the coordinates that the field and the loss share."""
+        """Feature stacks [S, B, D], in the coordinates that the field and the loss share."""
         stacks = tuple(pairs.as_float(f) for f in self.features(feature_params, images))
-        if self.settings.normalization == "sphere":
+        if self.settings.form == "sphere":
             stacks = tuple(kernel.l2_normalize(f) for f in stacks)
         return stacks
 
     def _loss_and_grads(
         self, state: TrainState, step: Step
     ) -> tuple[jax.Array, Any, Networks | None, dict[str, jax.Array]]:
-        """Loss, its gradient by the generator's parameters, the learned field and the metrics."""
+        """The loss, the gradient of the generator's parameters, the new field, and metrics."""
         s, field = self.settings, None
         if self.field:
             field = Networks(state.params["field"], state.opt_state["field"])
@@ -202,10 +202,10 @@ class Drifting(Generator):
             return self.phi(step.encoder, self._generate(params, inputs, key))
 
         def targets_of(phi: regression.Stacks) -> tuple[regression.Targets, tuple]:
-            found, *beside = targets.of_stacks(
+            found, *aux = targets.of_stacks(
                 s, self.field, field, self._stacks(phi, step), step.cfg_scale, step.real.valid
             )
-            return found, tuple(beside)
+            return found, tuple(aux)
 
         loss, grads, (field, metrics) = regression.loss_and_grads(
             phi_of, targets_of, state.params["generator"], step.inputs, step.dropout_key,
@@ -213,8 +213,8 @@ class Drifting(Generator):
         )  # fmt: skip
         return loss, grads, field, metrics
 
-    def _stacks(self, phi: regression.Stacks, step: Step) -> list[targets.Sets]:
-        """Of each feature: the samples' stack, and those of the step's real images."""
+    def _stacks(self, phi: regression.Stacks, step: Step) -> list[targets.FeatureStacks]:
+        """For each feature, the stacks of samples, positives and unconditional negatives."""
         positives = self.phi(step.encoder, _flat(step.real.positives))
         negatives = (None,) * len(phi)
         if step.real.unconditional is not None:
@@ -224,12 +224,12 @@ class Drifting(Generator):
     # --- sampling --------------------------------------------------------------------------------
 
     def nfe(self, cfg_scale: float) -> int:
-        """Passes of the generator for one sample: guidance of a `sphere` run takes a second."""
+        """Network evaluations per sample: 1, or 2 with guidance in the `sphere` form."""
         return 1 if self._is_conditional(cfg_scale) else 2
 
     def _is_conditional(self, cfg_scale: float | jax.Array) -> bool:
-        """Whether guidance is the network's own condition, or none is asked for."""
-        return self.settings.normalization == "distance" or _is_one(cfg_scale)
+        """Whether one conditional pass is enough."""
+        return self.settings.form == "distance" or _is_one(cfg_scale)
 
     def sample(
         self,
@@ -239,13 +239,13 @@ class Drifting(Generator):
         cfg_scale: float | jax.Array = 1.0,
         ema: bool = True,
     ) -> jax.Array:
-        """Samples [B, ...] of `labels` [B], images about in [-1, 1], at 1 NFE (2 for `sphere`).
+        """Samples [B, ...] of `labels` [B], approximately in [-1, 1], in `nfe` evaluations.
 
-        `distance` was trained with the guidance scale as a condition; `sphere` was not, and
-        extrapolates from the null class, for which it needs `label_dropout`.
+        In the `distance` form the guidance scale is a condition of the network. The `sphere` form
+        extrapolates from the null class, which `label_dropout` trains.
 
         Raises:
-          ConfigError: guidance asked of a run that was trained without.
+          ConfigError: `cfg_scale` is not 1 and the run was trained without guidance.
         """
         self._require_guidance(cfg_scale)
         params = state.weights("generator", ema)
@@ -265,26 +265,26 @@ class Drifting(Generator):
         return extrapolate(generate, noise, labels, self.num_classes, scale, style, null_style)
 
     def _require_guidance(self, cfg_scale: float | jax.Array) -> None:
-        """Raises ConfigError for a scale that the run cannot be sampled at."""
+        """Raises ConfigError for a guidance scale that the run was not trained for."""
         if _is_one(cfg_scale):
             return
         told = "guidance" in self.network.reads and self.settings.cfg_max > 1.0
-        if self.settings.normalization == "distance" and not told:
+        if self.settings.form == "distance" and not told:
             raise ConfigError(
-                "this run's network reads no guidance, or saw none in training "
+                "this run's network does not read the guidance scale, or saw none in training "
                 f"(config.method.cfg_max = {self.settings.cfg_max:g}), so cfg_scale must be 1 "
                 "(config.eval.cfg_scale, --cfg_scale)"
             )
-        if self.settings.normalization == "sphere" and not self.settings.label_dropout:
+        if self.settings.form == "sphere" and not self.settings.label_dropout:
             raise ConfigError(
-                "this run has label_dropout = 0, so its null class is untrained and cfg_scale "
-                "must be 1"
+                "this run has config.method.label_dropout = 0, so its null class is untrained "
+                "and cfg_scale must be 1 (config.eval.cfg_scale, --cfg_scale)"
             )
 
     def summaries(
         self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
     ) -> dict[str, Grid | Scatter]:
-        """Samples, see `shown.samples`."""
+        """A picture of samples, see `shown.samples`."""
         return shown.samples(self, state, key, data, frozen)
 
 
@@ -293,5 +293,5 @@ def _is_one(cfg_scale: float | jax.Array) -> bool:
 
 
 def _flat(images: jax.Array) -> jax.Array:
-    """[C, N, H, W, C] to [C * N, H, W, C], spread over the devices."""
-    return state_lib.shard_batch(images.reshape(-1, *images.shape[2:]))
+    """Merges classes and images, [C, N, H, W, C] to [C * N, H, W, C], sharded over devices."""
+    return state_lib.shard_batch(images.reshape(-1, *images.shape[2:]))  # [C * N, H, W, C]

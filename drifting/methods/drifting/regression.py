@@ -1,8 +1,10 @@
-"""The generator's loss: its features' squared distance to stopped goals, and the gradient.
+"""The generator's loss, a squared distance to fixed targets, and its gradient.
 
-The set is coupled through a target that is stopped, so micro-batches are exact: the field is
-evaluated once on the whole set's features, then the regression goes chunk by chunk. One more
-forward pass buys the activations of one chunk instead of all.
+    loss = mean over features of sum_b weight_b mean_{s, d} (phi_sbd / scale_sb - goal_sbd)^2
+
+Samples interact only through the targets, which carry no gradient, so micro-batches are exact: the
+field is evaluated once on the features of the whole set, then the regression runs chunk by chunk.
+This costs one more forward pass and holds only one chunk's activations in memory.
 """
 
 from collections.abc import Callable
@@ -14,21 +16,21 @@ import jax.numpy as jnp
 from drifting.fields import kernel
 from drifting.methods import gradients
 
-Stacks = tuple[jax.Array, ...]  # [S, B, D], one a feature
-Targets = tuple[kernel.Target, ...]  # goal [S, B, D] and scale [S, B, 1], one a feature
+Stacks = tuple[jax.Array, ...]  # [S, B, D], one per feature
+Targets = tuple[kernel.Target, ...]  # goal [S, B, D] and scale [S, B, 1], one per feature
 
 
 def weights(valid: jax.Array, num_generated: int) -> jax.Array:
-    """Of samples, [B], from the validity of its class [C]; they sum to 1 where any is valid."""
+    """The weight of each sample, [B], from the validity of its class [C]; the sum is 1, or 0."""
     weight = valid / (jnp.maximum(jnp.sum(valid), 1.0) * num_generated)
     return jnp.repeat(weight, num_generated)
 
 
 def loss(phi: Stacks, targets: Targets, weight: jax.Array) -> jax.Array:
-    """The mean over features of sum_b weight_b mean_{s, d} (phi / scale - goal)^2.
+    """The loss (see above): a feature with many places weighs as much as one with a single place.
 
-    A feature of many places weighs as much as one of a single place. (The released code sums over
-    features; the mean differs by a factor alone, which Adam does not see.)
+    (The released code sums over features. The mean differs by a constant factor, to which Adam is
+    invariant.)
     """
     total = jnp.zeros(())
     for f, target in zip(phi, targets, strict=True):
@@ -46,29 +48,29 @@ def loss_and_grads(
     weight: jax.Array,
     micro_batches: int,
 ) -> tuple[jax.Array, Any, Any]:
-    """The loss, its gradient by `params`, and what `targets_of` returns beside the targets.
+    """The loss, its gradient with respect to `params`, and the second result of `targets_of`.
 
     Args:
-      phi_of: features of the images that `params` make of `inputs`, under a dropout key.
-      targets_of: of the whole set's features.
+      phi_of: (params, inputs, dropout key) -> features of the generated images.
+      targets_of: features of the whole set -> targets, and anything else.
       inputs: a pytree of arrays [B, ...].
       weight: [B].
-      micro_batches: chunks of B whose activations are alive one at a time.
+      micro_batches: the number of chunks; the activations of one are held at a time.
     """
     if micro_batches == 1:
 
         def whole(params: Any) -> tuple[jax.Array, Any]:
             phi = phi_of(params, inputs, key)
-            targets, beside = targets_of(phi)
-            return loss(phi, targets, weight), beside
+            targets, aux = targets_of(phi)
+            return loss(phi, targets, weight), aux
 
-        (value, beside), grads = jax.value_and_grad(whole, has_aux=True)(params)
-        return value, grads, beside
+        (value, aux), grads = jax.value_and_grad(whole, has_aux=True)(params)
+        return value, grads, aux
 
     keys = jax.random.split(key, micro_batches)
     chunks = gradients.in_chunks(inputs, micro_batches)
-    phi = jax.lax.map(lambda chunk: phi_of(params, *chunk), (chunks, keys))
-    targets, beside = targets_of(tuple(_unchunk(f) for f in phi))
+    phi = jax.lax.map(lambda chunk: phi_of(params, *chunk), (chunks, keys))  # [M, S, B / M, D]
+    targets, aux = targets_of(tuple(_unchunk(f) for f in phi))
 
     def of_chunk(chunk: tuple) -> tuple[jax.Array, Any]:
         inputs, key, targets, weight = chunk
@@ -85,9 +87,9 @@ def loss_and_grads(
         gradients.in_chunks(weight, micro_batches),
     )
     value, grads = gradients.sum_over_chunks(of_chunk, rows)
-    return value, grads, beside
+    return value, grads, aux
 
 
 def _unchunk(stack: jax.Array) -> jax.Array:
     """[M, S, B / M, D] to [S, B, D]."""
-    return jnp.moveaxis(stack, 0, 1).reshape(stack.shape[1], -1, stack.shape[-1])
+    return jnp.moveaxis(stack, 0, 1).reshape(stack.shape[1], -1, stack.shape[-1])  # [S, B, D]

@@ -1,6 +1,8 @@
-"""The goals that the fields set: of the kernel field, or of a learned one beside it.
+"""Regression targets on feature stacks, from the kernel field or from a learned one.
 
-A feature is a stack [S, C * N, D], S places of it; to a field it is S * C groups of N points.
+    goal = stopgrad(phi / scale + V)
+
+A feature is a stack [S, C * N, D] of S places; a field treats it as S * C groups of N points.
 """
 
 from collections.abc import Sequence
@@ -9,39 +11,41 @@ import jax
 import jax.numpy as jnp
 
 from drifting.fields import kernel, pairs
-from drifting.methods.drifting.learned_field import LearnedField, Networks, Surroundings
+from drifting.methods.drifting.learned_field import FeatureSets, LearnedField, Networks
 from drifting.methods.drifting.settings import Settings
 
-Sets = tuple[jax.Array, jax.Array, jax.Array | None]  # generated, positives, negatives
+# Of one feature: generated samples, positives, unconditional negatives.
+FeatureStacks = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
 def of_stacks(
     settings: Settings,
     field: LearnedField | None,
     networks: Networks | None,
-    features: Sequence[Sets],
+    features: Sequence[FeatureStacks],
     cfg_scale: jax.Array,
     valid: jax.Array,
 ) -> tuple[tuple[kernel.Target, ...], Networks | None, dict[str, jax.Array]]:
-    """Goal [S, B, D] and scale [S, B, 1] for each feature, and the metrics' mean over features.
+    """The target of each feature, the learned field's new networks, and the mean metrics.
 
-    A learned field takes its steps here, and its networks come back as they are after them.
+    A target has a goal [S, B, D] and a scale [S, B, 1]. A learned field takes its training steps
+    here.
 
     Args:
-      features: stacks [S, C * N, D] of the samples, of the positives and of the negatives.
+      features: stacks [S, C * N, D] of samples, positives and negatives, for each feature.
       cfg_scale, valid: [C].
     """
     sets = [tuple(by_class(settings, stack) for stack in stacks) for stacks in features]
     targets = [kernel_target(settings, *s, cfg_scale) for s in sets]
     learning = {}
     if field:
-        around = [
-            surroundings(settings, *s, target, cfg_scale, valid)
+        learned_sets = [
+            feature_sets(settings, *s, target, cfg_scale, valid)
             for s, target in zip(sets, targets, strict=True)
         ]
-        networks, learning = field.train(networks, around)
-        drifts = field.drifts(networks.params, around)
-        targets = [_learned(*each) for each in zip(targets, around, drifts, strict=True)]
+        networks, learning = field.train(networks, learned_sets)
+        drifts = field.drifts(networks.params, learned_sets)
+        targets = [_learned(*each) for each in zip(targets, learned_sets, drifts, strict=True)]
     mean = jax.tree.map(lambda *m: jnp.mean(jnp.stack(m)), *[t.metrics for t in targets])
     shaped = tuple(_as_stack(t, s[0].shape) for t, s in zip(targets, features, strict=True))
     return shaped, networks, mean | learning
@@ -53,7 +57,7 @@ def by_class(settings: Settings, stack: jax.Array | None) -> jax.Array | None:
         return None
     places, _, dimension = stack.shape
     groups = places * settings.classes_per_step
-    return stack.reshape(groups, -1, dimension)
+    return stack.reshape(groups, -1, dimension)  # [S * C, N, D]
 
 
 def kernel_target(
@@ -63,13 +67,13 @@ def kernel_target(
     negatives: jax.Array | None,
     cfg_scale: jax.Array,
 ) -> kernel.Target:
-    """The target of one feature: sets [S * C, N, D], a group for each of its S places.
+    """The kernel field's target of one feature, given as sets [S * C, N, D].
 
-    As released, a feature's places share the scale of their distances and their force norms.
-    Of several draws of positives the kernel field sees the first.
+    As released, all places of a feature share the distance scale and the force norms. Of several
+    draws of positives only the first is used.
     """
     positives = positives[:, : settings.num_positives]
-    if settings.normalization == "sphere":
+    if settings.form == "sphere":
         return kernel.sphere_target(generated, positives, settings.temperatures)
     weight = None
     if negatives is not None:
@@ -86,7 +90,7 @@ def kernel_target(
     )
 
 
-def surroundings(
+def feature_sets(
     settings: Settings,
     generated: jax.Array,
     positives: jax.Array,
@@ -94,8 +98,8 @@ def surroundings(
     target: kernel.Target,
     cfg_scale: jax.Array,
     valid: jax.Array,
-) -> Surroundings:
-    """What a learned field sees of one feature: sets [S * C, N, D] over the target's scale.
+) -> FeatureSets:
+    """The sets of one feature for a learned field: [S * C, N, D], divided by the target's scale.
 
     Args:
       cfg_scale, valid: [C].
@@ -108,38 +112,36 @@ def surroundings(
             unconditional / target.scale,
             *(_for_places(settings, value, generated) for value in of_class),
         )
-    around = Surroundings(
+    sets = FeatureSets(
         x,
         positives / target.scale,
         *guidance,
         kernel_drift=target.goal - x,
         valid=_for_places(settings, valid, generated),
     )
-    return jax.lax.stop_gradient(around)
+    return jax.lax.stop_gradient(sets)
 
 
 def _guidance_weight(settings: Settings, cfg_scale: jax.Array) -> jax.Array:
-    """Of each unconditional negative, [C]."""
+    """The weight of an unconditional negative of each class, [C]."""
     return kernel.guidance_weight(cfg_scale, settings.num_generated, settings.negatives)
 
 
 def _for_places(settings: Settings, of_class: jax.Array, groups: jax.Array) -> jax.Array:
-    """[C] to [S * C], for groups [S * C, N, D]."""
+    """Repeats values [C] for every place: [S * C], as in `groups` [S * C, N, D]."""
     return jnp.tile(of_class, groups.shape[0] // settings.classes_per_step)
 
 
-def _learned(target: kernel.Target, around: Surroundings, drift: jax.Array) -> kernel.Target:
-    """The kernel field's target with the learned field's goal, and the norm of its drift.
-
-    The statistics of the distances stay.
-    """
-    goal = around.x + drift
+def _learned(target: kernel.Target, sets: FeatureSets, drift: jax.Array) -> kernel.Target:
+    """The target with the goal and drift norm of the learned field, and its distance statistics."""
+    goal = sets.x + drift
     norm = jnp.mean(jnp.sqrt(jnp.mean(jnp.square(drift), axis=(1, 2))))
     kept = {k: v for k, v in target.metrics.items() if "dist" in k}
     return target._replace(goal=goal, metrics={"drift_norm": norm, **kept})
 
 
 def _as_stack(target: kernel.Target, shape: tuple[int, ...]) -> kernel.Target:
-    """Of groups [S * C, N, D] to `shape` [S, B, D], the scale to [S, B, 1]; without metrics."""
-    scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))
-    return kernel.Target(target.goal.reshape(shape), scale.reshape(*shape[:-1], 1), {})
+    """Reshapes the goal from groups [S * C, N, D] to `shape` [S, B, D]; drops the metrics."""
+    scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))  # [S * C, N, 1]
+    goal, scale = target.goal.reshape(shape), scale.reshape(*shape[:-1], 1)  # [S, B, D], [S, B, 1]
+    return kernel.Target(goal, scale, {})

@@ -1,4 +1,4 @@
-"""Numbers that say how a run goes, and cost too much for every step."""
+"""Measures of a run's progress that are too expensive for every step."""
 
 import jax
 import jax.numpy as jnp
@@ -8,20 +8,19 @@ from drifting.core.state import TrainState
 from drifting.fields.objectives import energy_distance
 from input_pipeline.data import Data
 
-REFERENCE_STEPS = 32  # of the solution that a single step is compared with
+REFERENCE_STEPS = 32  # of the solution to which a single step is compared
 
 
 def measure(
     method: FlowGenerator, state: TrainState, key: jax.Array, data: Data
 ) -> dict[str, jax.Array]:
-    """Of `method.settings.num_diagnosed` samples.
+    """Measures `method.settings.num_diagnosed` samples.
 
-    `energy_distance` of samples to data (of points or pixels, with the pairs of a point with
-    itself), and `energy_distance_real` of two draws of data of the same size, about its floor:
-    samples are of the very labels of the data that they are compared with. Where
-    mean velocities are learned `one_step_error`: the root mean square difference of a single
-    step and the run's own solution in 32 steps, over that of the solution from the noise. It
-    is 0 before training: a network of zeros agrees with itself.
+    Returns:
+      `energy_distance`: of samples to data with the same labels (on points or pixels, V statistic).
+      `energy_distance_real`: the same of two equally large draws of data, approximately its floor.
+      `one_step_error`, if mean velocities are learned: RMS(one - many) / RMS(many - noise) of
+        solutions in one step and in 32. It is 0 for an untrained network, whose output is 0.
     """
     keys = jax.random.split(key, 2)
     n = min(method.settings.num_diagnosed, data.num_rows // 2)
@@ -33,7 +32,7 @@ def measure(
         "energy_distance": _energy_distance(samples, real[:n]),
         "energy_distance_real": _energy_distance(real[n:], real[:n]),
     }
-    if method.settings.curved:
+    if method.settings.rows_r_neq_t:
         one, many = (
             method.with_sampler("meanflow", steps).trajectory(state, z, labels)[0]
             for steps in (1, REFERENCE_STEPS)
@@ -43,7 +42,7 @@ def measure(
 
 
 def _energy_distance(x: jax.Array, y: jax.Array) -> jax.Array:
-    flat = (a.reshape(1, len(a), -1) for a in (x, y))
+    flat = (a.reshape(1, len(a), -1) for a in (x, y))  # [1, N, D]
     return energy_distance(*flat, own_pairs=True)[0]
 
 

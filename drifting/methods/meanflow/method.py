@@ -25,7 +25,7 @@ from models.conditions import Condition
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MeanFlow(FlowGenerator):
-    """A network that learns mean velocities, or instantaneous ones, and is sampled along them."""
+    """A network of mean or instantaneous velocities, along which samples are drawn."""
 
     settings_type = Settings
     family = "generator"
@@ -39,9 +39,9 @@ class MeanFlow(FlowGenerator):
 
     @property
     def parts(self) -> tuple[int, ...]:
-        """Rows with r != t, then with r = t, that are computed at once; an empty part is left out.
+        """Rows with r != t and with r = t that are computed at once, without empty parts.
 
-        Static, and devices divide each.
+        These are static; the number of devices has to divide each.
         """
         return tuple(n // self.settings.micro_batches for n in self.settings.rows if n)
 
@@ -61,8 +61,8 @@ class MeanFlow(FlowGenerator):
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One step on the next batch of an endless stream of shuffled epochs. Metrics are scalars.
 
-        `error_r_eq_t` and `error_r_neq_t` are squared errors a value; the first is flow matching's
-        loss, also where the adaptive weight makes `loss` itself nearly constant.
+        `error_r_eq_t` and `error_r_neq_t` are mean squared errors. The first is the loss of flow
+        matching, which is informative even where the adaptive weight makes `loss` nearly constant.
         """
         del frozen
         keys = Keys.of(key)
@@ -83,39 +83,39 @@ class MeanFlow(FlowGenerator):
     def mean_loss(
         self, params: Any, parts: tuple[Examples, ...], key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss over all parts of a batch, and the metrics."""
+        """The mean loss over all parts of a batch, and the metrics."""
         total, metrics = jnp.zeros(()), {}
         for i, examples in enumerate(parts):
-            curved = i == 0 and self.settings.curved > 0
+            r_neq_t = i == 0 and self.settings.rows_r_neq_t > 0
             examples = jax.tree.map(state_lib.shard_batch, examples)
-            errors = self.errors(params, examples, curved, jax.random.fold_in(key, i))
+            errors = self.errors(params, examples, r_neq_t, jax.random.fold_in(key, i))
             total += jnp.sum(
                 objective.adaptive(errors, self.settings.norm_power, self.settings.norm_epsilon)
             )
-            name = "error_r_neq_t" if curved else "error_r_eq_t"
+            name = "error_r_neq_t" if r_neq_t else "error_r_eq_t"
             metrics[name] = jnp.mean(errors) / self.space.size
         loss = total / sum(len(examples.t) for examples in parts)
         return loss, {"loss": loss, **metrics}
 
-    def errors(self, params: Any, examples: Examples, curved: bool, key: jax.Array) -> jax.Array:
-        """Squared errors [B], summed over an example's values.
+    def errors(self, params: Any, examples: Examples, r_neq_t: bool, key: jax.Array) -> jax.Array:
+        """|u - stopgrad(v - (t - r) du/dt)|^2 of each example, [B].
 
         Args:
-          curved: by a Jacobian-vector product, as r != t needs. Without, r = t is taken for
-            granted, where the derivative's factor t - r is 0.
+          r_neq_t: compute du/dt by a Jacobian-vector product. If False, r = t is assumed, for
+            which the factor t - r is 0.
         """
         z, v = paths.interpolate(examples.x, examples.e, examples.t)
         r, t = examples.r, examples.t
 
         def u(z: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
-            return self._velocity(params, z, t, h, examples.labels, not curved, key)
+            return self._velocity(params, z, t, h, examples.labels, not r_neq_t, key)
 
         if self.settings.guided:
             v = self._guided_velocity(params, examples, z, v)
-        if not curved:
+        if not r_neq_t:
             return objective.squared_error(u(z, t, jnp.zeros_like(t)), v)
         tangent = v
-        if self.settings.loss == "improved":  # along the field itself, not along one example's path
+        if self.settings.loss == "improved":  # along the learned field, not one example's path
             now = self._velocity(params, z, t, jnp.zeros_like(t), examples.labels, True, key)
             tangent = jax.lax.stop_gradient(now)
         predicted, du_dt = objective.mean_velocity(u, z, r, t, tangent)
@@ -124,7 +124,7 @@ class MeanFlow(FlowGenerator):
     def _guided_velocity(
         self, params: Any, examples: Examples, z: jax.Array, v: jax.Array
     ) -> jax.Array:
-        """Of labelled examples; those of the null class keep v."""
+        """The guided velocity of each example; v for the null class."""
 
         def now(labels: jax.Array) -> jax.Array:
             h = jnp.zeros_like(examples.t)
@@ -149,7 +149,7 @@ class MeanFlow(FlowGenerator):
         fused: bool,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """The network's u; `fused` kernels have no forward-mode derivative."""
+        """The network's u. Kernels that are `fused` have no forward-mode derivative."""
         network = self.network.fused() if fused else self.network
         train = dropout_key is not None
         rngs = {"dropout": dropout_key} if train else None
@@ -164,14 +164,14 @@ class MeanFlow(FlowGenerator):
 
     @property
     def sampler_name(self) -> str:
-        """As euler-50: the sampler and its steps."""
+        """The sampler and its steps, such as euler-50."""
         return f"{self.settings.sampler}-{self.settings.sampling_steps}"
 
     def with_sampler(self, sampler: str | None, steps: int | None) -> "MeanFlow":
-        """The same method, sampling in another way; None is as it was.
+        """The method with another sampler or number of steps; None keeps the current one.
 
         Raises:
-          ConfigError: no such sampler, or one that this run did not learn.
+          ConfigError: the sampler is unknown, or needs what this run does not learn.
         """
         settings = dataclasses.replace(
             self.settings,
@@ -182,7 +182,7 @@ class MeanFlow(FlowGenerator):
         return dataclasses.replace(self, settings=settings)
 
     def nfe(self, cfg_scale: float) -> int:
-        """Network evaluations a sample; guidance evaluates the null class as well."""
+        """Network evaluations per sample; guidance also evaluates the null class."""
         evaluations = solvers.evaluations(self.settings.sampler, self.settings.sampling_steps)
         return evaluations * (1 if cfg_scale == 1.0 else 2)
 
@@ -194,10 +194,10 @@ class MeanFlow(FlowGenerator):
         cfg_scale: float = 1.0,
         ema: bool = True,
     ) -> jax.Array:
-        """Data [B, ...] of `labels` [B], images about in [-1, 1], from noise at t = 1.
+        """Samples [B, ...] of `labels` [B], approximately in [-1, 1], from noise at t = 1.
 
         Raises:
-          ConfigError: guidance asked of a run that has not trained a null class beside others.
+          ConfigError: `cfg_scale` is not 1 and the run has no trained null class.
         """
         z = jax.random.normal(key, (len(labels), *self.space.shape))
         return self.trajectory(state, z, labels, cfg_scale, ema)[0]
@@ -210,7 +210,7 @@ class MeanFlow(FlowGenerator):
         cfg_scale: float = 1.0,
         ema: bool = True,
     ) -> tuple[jax.Array, jax.Array]:
-        """From noise z [B, ...] to data, and all states on the way, [steps + 1, B, ...]."""
+        """Data [B, ...] from noise z [B, ...], and all states in between, [steps + 1, B, ...]."""
         u = self.field(state, labels, cfg_scale, ema)
         z, steps = state_lib.shard_batch(z), self.settings.sampling_steps
         if self.settings.sampler == "meanflow":
@@ -225,25 +225,26 @@ class MeanFlow(FlowGenerator):
     def field(
         self, state: TrainState, labels: jax.Array, cfg_scale: float = 1.0, ema: bool = True
     ) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-        """The learned (z [B, ...], t, h) -> u [B, ...] of `labels`, scalar times, with guidance.
+        """The learned function (z [B, ...], t, h) -> u [B, ...] for `labels` and scalar times.
 
-        Guidance is u_null + s (u_class - u_null) (Ho and Salimans, arXiv:2207.12598).
+        With guidance it is u_null + s (u_class - u_null) (Ho and Salimans, arXiv:2207.12598).
         """
         params = state.weights("velocity", ema)
         guided = cfg_scale != 1.0
         if guided and not self.settings.has_null_class:
             raise ConfigError(
-                "this run has no null class that was trained beside others (class_conditional = "
-                f"{self.settings.class_conditional}, label_dropout = "
-                f"{self.settings.label_dropout}), so cfg_scale must be 1"
+                "this run has no null class trained in addition to the others (class_conditional "
+                f"= {self.settings.class_conditional}, label_dropout = "
+                f"{self.settings.label_dropout}), so cfg_scale must be 1 (config.eval.cfg_scale, "
+                "--cfg_scale)"
             )
         asked = labels
         if guided:
-            asked = jnp.concatenate([labels, jnp.full_like(labels, self.num_classes)])
+            asked = jnp.concatenate([labels, jnp.full_like(labels, self.num_classes)])  # [2 B]
 
         def u(z: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
             if guided:
-                z = jnp.concatenate([z, z])
+                z = jnp.concatenate([z, z])  # [2 B, ...]
             times = (jnp.broadcast_to(s, (len(asked),)) for s in (t, h))
             found = self._velocity(params, z, *times, asked, fused=True)
             if not guided:
@@ -253,14 +254,14 @@ class MeanFlow(FlowGenerator):
 
         return u
 
-    # --- what to look at -------------------------------------------------------------------------
+    # --- pictures and measures -------------------------------------------------------------------
 
     def summaries(
         self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
     ) -> dict[str, Grid | Scatter]:
-        """Samples, see `shown.samples`."""
+        """A picture of samples, see `shown.samples`."""
         return shown.samples(self, state, key, data, frozen, self.settings.class_conditional)
 
     def diagnostics(self, state: TrainState, key: jax.Array, data: Data) -> dict[str, jax.Array]:
-        """Numbers that say how a run goes, see `diagnostics.measure`."""
+        """Measures of progress, see `diagnostics.measure`."""
         return diagnostics.measure(self, state, key, data)

@@ -1,4 +1,4 @@
-"""What a step of drifting draws: labels, guidance scales, real images."""
+"""The random draws of a drifting step: labels, guidance scales, real images."""
 
 import facts
 import jax

@@ -1,4 +1,4 @@
-"""The drifting method: exact micro-batches, guidance, queues, handed-in features."""
+"""The drifting method: exact micro-batches, guidance, queues, encoder features."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ FACTS = facts.make()
 
 
 def make(features=feature_lib.pixels, learned=None, **changed):
-    """A one-block method on 8x8 digits, 4 images a class and step; `learned`: its field."""
+    """A one-block method on 8x8 digits, 4 images per class and step; `learned`: config.field."""
     config = base.of("drifting")
     if learned is not None:
         config.method.field = "learned"
@@ -50,7 +50,7 @@ def steps(method, data, n=1, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("normalization", "field", "chunks"),
+    ("form", "field", "chunks"),
     [
         ("distance", None, 2),
         pytest.param("sphere", None, 2, marks=pytest.mark.slow),
@@ -60,11 +60,9 @@ def steps(method, data, n=1, seed=0):
         pytest.param("sphere", {}, 2, marks=pytest.mark.slow),
     ],
 )
-def test_micro_batches_are_exact(digits, normalization, field, chunks):
-    """The learned field's own steps as well: they see the whole set."""
-    whole, parts = (
-        make(learned=field, normalization=normalization, micro_batches=m) for m in (1, chunks)
-    )
+def test_micro_batches_are_exact(digits, form, field, chunks):
+    """This includes the training steps of a learned field, which see the whole set."""
+    whole, parts = (make(learned=field, form=form, micro_batches=m) for m in (1, chunks))
     state = jax.jit(whole.init)(jax.random.key(0))
     generator = jax.tree.map(lambda x: x + 0.1, state.params["generator"])
     state = state.replace(params={**state.params, "generator": generator})
@@ -109,9 +107,9 @@ def test_a_step_is_a_function_of_its_key(digits):
     )
 
 
-@pytest.mark.parametrize("normalization", ["sphere", "distance"])
-def test_guided_samples_are_not_plain_ones(digits, normalization):
-    method = make(normalization=normalization)
+@pytest.mark.parametrize("form", ["sphere", "distance"])
+def test_guided_samples_are_not_plain_ones(digits, form):
+    method = make(form=form)
     state, _ = steps(method, digits, n=3)
     state = state.replace(params=jax.tree.map(lambda x: x + 0.05, state.params))
     labels = jnp.arange(10, dtype=jnp.int32)
@@ -125,7 +123,7 @@ def test_guided_samples_are_not_plain_ones(digits, normalization):
 
 
 def test_extrapolation_needs_a_trained_null_class():
-    method = make(normalization="sphere", label_dropout=0.0)
+    method = make(form="sphere", label_dropout=0.0)
     state = jax.jit(method.init)(jax.random.key(0))
     with pytest.raises(ConfigError, match="label_dropout = 0"):
         method.sample(state, jax.random.key(0), jnp.zeros(2, jnp.int32), 1.5)
@@ -133,7 +131,7 @@ def test_extrapolation_needs_a_trained_null_class():
 
 @pytest.mark.slow
 def test_queue_run_skips_classes_until_they_are_filled(digits):
-    """Nothing moves while no class can be served; then training goes on from the queue."""
+    """Parameters stay while the queue has too few images of every class, and then change."""
     method = make(queue_size=8, queue_push=10)
     state, history = steps(method, digits, n=30)
     assert history[0]["loss"] == 0.0 and history[0]["grad_norm"] == 0.0
@@ -179,7 +177,7 @@ def test_features_are_handed_in_with_their_parameters_as_arguments(digits):
 
 @pytest.mark.slow
 def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digits):
-    """As released: a place is one more group of the feature's loss, not a feature of its own."""
+    """As released, a place is a group in the loss of its feature, not a feature of its own."""
 
     def features(params, images):
         del params
@@ -202,7 +200,7 @@ def test_the_places_of_a_feature_share_their_scale_and_features_weigh_alike(digi
     for stacks in zip(*sets, strict=True):
         places = len(stacks[0])
         groups = [x.reshape(places * 10, -1, x.shape[-1]) for x in stacks]
-        weight = kernel.guidance_weight(cfg_scale, 4, 3)  # of 4 samples, 3 negatives a class
+        weight = kernel.guidance_weight(cfg_scale, 4, 3)  # 4 samples and 3 negatives per class
         weight = jnp.broadcast_to(jnp.tile(weight, places)[:, None], (places * 10, 3))
         target = kernel.distance_target(
             *groups, negative_weight=weight, temperatures=method.settings.temperatures
@@ -222,7 +220,7 @@ def test_some_of_the_classes_a_step(digits):
 @pytest.mark.parametrize(
     "changed,message",
     [
-        (dict(normalization="spere"), "normalization = 'spere'"),
+        (dict(form="spere"), "form = 'spere'"),
         (dict(field="kernal"), "field = 'kernal'"),
         (dict(classes_per_step=11), "classes_per_step = 11.*10 classes"),
         (dict(micro_batches=3), "micro_batches = 3 does not divide the 40"),
@@ -243,8 +241,8 @@ def test_an_unknown_method_is_named():
         methods.create(config, FACTS)
 
 
-def test_a_run_that_saw_no_guidance_is_sampled_without():
-    """A scale that was never trained with would give numbers that mean nothing."""
+def test_a_run_trained_without_guidance_refuses_it():
+    """Samples with a guidance scale that training never used would be meaningless."""
     method = make(cfg_max=1.0)
     state = jax.jit(method.init)(jax.random.key(0))
     labels = jnp.zeros(2, jnp.int32)

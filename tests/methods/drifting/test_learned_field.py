@@ -1,4 +1,4 @@
-"""A learned field beside a generator: what each objective does to it, and its part of a run."""
+"""A learned field trained with a generator: its objectives, and its part in a run."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from configs import base, digits_ldf
 from drifting.core.errors import ConfigError
 from drifting.fields import objectives
 from drifting.methods.drifting import learned_field
-from drifting.methods.drifting.learned_field import LearnedField, Networks, Surroundings
+from drifting.methods.drifting.learned_field import FeatureSets, LearnedField, Networks
 from drifting.runs.workdir import Run
 from input_pipeline.sources import DataError
 
@@ -33,7 +33,7 @@ def around(field, shift=2.0, guided=False, seed=0):
         if guided:
             extra = (jax.random.normal(keys[2], (2, 4, d)), jnp.ones(2), jnp.full(2, 1.5))
         kernel_drift = jax.random.normal(keys[3], x.shape)
-        features.append(Surroundings(x, positives, *extra, kernel_drift, jnp.ones(2)))
+        features.append(FeatureSets(x, positives, *extra, kernel_drift, jnp.ones(2)))
     return features
 
 
@@ -54,7 +54,7 @@ def trained(field, features, repeats):
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["lookahead", "distill"])
 def test_nothing_is_learned_from_a_class_that_is_not_valid(objective):
-    """A sample queue that is not yet filled serves anything."""
+    """A sample queue that is not filled yet may return anything."""
     field = make(dimensions=(3,), objective=objective)
     (feature,) = around(field)
     state, half = networks(field), feature._replace(valid=jnp.asarray([1.0, 0.0]))
@@ -72,7 +72,7 @@ def test_nothing_is_learned_from_a_class_that_is_not_valid(objective):
 
 @pytest.mark.parametrize("guided", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_lookahead_brings_samples_to_the_second_draw(guided):
-    """Its two energies are those to the second draw, which the field does not see."""
+    """Its two energies are distances to the second draw, which is not an input of the field."""
     field = make(dimensions=(3,), steps=1)
     (feature,) = features = around(field, guided=guided)
     state, history = trained(field, features, 60)
@@ -88,7 +88,7 @@ def test_lookahead_brings_samples_to_the_second_draw(guided):
     np.testing.assert_allclose(history[0]["energy_before"], energy(feature.x), rtol=1e-4)
     (drift,) = field.drifts(state.params, features)
     assert energy(feature.x + drift) < 0.3 * energy(feature.x)
-    # All of them, where the seed system's field has no gradient at all: its target is detached.
+    # All have gradients. (In jaysarva/drifting-model none has: the target is detached.)
     for a, b in zip(*map(jax.tree.leaves, (networks(field).params, state.params)), strict=True):
         assert np.abs(np.asarray(a) - np.asarray(b)).max() > 1e-3
     assert history[-1]["energy_after"] < 0.3 * history[0]["energy_before"]
@@ -114,7 +114,7 @@ def test_a_frozen_field_stays_as_it_was():
 
 
 def test_no_gradient_comes_back_from_the_field():
-    """The generator follows V; how V would change with its samples is none of its business."""
+    """The generator follows V without a gradient through V."""
     field = make(dimensions=(3,))
     (feature,) = around(field)
 
@@ -171,7 +171,7 @@ LEARNED = {**SMALL, "method.field": "learned", "train.total_steps": 4, "train.sa
 
 @pytest.mark.slow
 def test_a_kernel_run_resumed_as_a_learned_one_and_back(train, caplog):
-    """The generator goes on; the field is new, and is left behind where it is not wanted."""
+    """The generator continues with a new field, and later without it."""
     kernel = {**LEARNED, "method.field": "kernel"}
     train(**kernel)
     with caplog.at_level("WARNING", logger="drifting"):

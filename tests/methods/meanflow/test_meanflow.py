@@ -1,4 +1,4 @@
-"""The MeanFlow method: its split batch, its null class, its samplers, and what it refuses."""
+"""The MeanFlow method: its split batch, its null class, its samplers, and its errors."""
 
 import facts
 import jax
@@ -69,9 +69,11 @@ def test_at_r_equal_to_t_the_loss_is_flow_matching(changed):
         return jnp.sum(jnp.square(u - v))
 
     wanted = jax.jit(jax.value_and_grad(flow_matching))(params)
-    for curved in (False, True):
+    for r_neq_t in (False, True):
         found = jax.jit(jax.value_and_grad(
-            lambda p, c=curved: jnp.sum(method.errors(p, examples, c, jax.random.key(0)))
+            lambda p, r_neq_t=r_neq_t: jnp.sum(
+                method.errors(p, examples, r_neq_t, jax.random.key(0))
+            )
         ))(params)  # fmt: skip
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *(
             found, wanted
@@ -125,15 +127,15 @@ def test_improved_loss_moves_along_the_networks_own_velocity():
 
 
 def test_the_null_class_is_trained_with_r_below_t_too():
-    """Which labels are dropped says nothing about which rows have r = t."""
+    """Labels are dropped independently of r = t."""
     method = make(**{"method.label_dropout": 0.3, "method.share_r_neq_t": 0.5})
     dropped = np.array([[p.dropped.mean() for p in batch(method, s)] for s in range(200)])
     np.testing.assert_allclose(dropped.mean(axis=0), 0.3, atol=0.04)
     assert abs(np.corrcoef(dropped.T)[0, 1]) < 0.25
-    curved, flat = batch(method, 1)
-    np.testing.assert_array_equal(curved.labels == 3, curved.dropped)
-    assert np.all(curved.r < curved.t)
-    assert np.all(flat.r == flat.t)
+    r_neq_t, r_eq_t = batch(method, 1)
+    np.testing.assert_array_equal(r_neq_t.labels == 3, r_neq_t.dropped)
+    assert np.all(r_neq_t.r < r_neq_t.t)
+    assert np.all(r_eq_t.r == r_eq_t.t)
 
 
 def test_dropped_rows_are_not_guided():
@@ -249,9 +251,9 @@ def test_energy_distance_in_training_has_its_floor():
         ({"method.loss": "menflow"}, "did you mean 'meanflow'"),
         ({"method.times": "logitnormal"}, "did you mean 'logit_normal'"),
         ({"method.sampler": "eulr"}, "did you mean 'euler'"),
-        ({"method.sampling_steps": 0}, "less than one"),
+        ({"method.sampling_steps": 0}, "sampling_steps = 0 must be at least 1"),
         ({"method.share_r_neq_t": 1.5}, r"not in \[0, 1\]"),
-        ({"method.share_r_neq_t": 0.0}, "learns instantaneous ones alone"),
+        ({"method.share_r_neq_t": 0.0}, "only instantaneous ones are learned"),
         ({"method.share_r_neq_t": 0.01}, "less than one row"),
         ({"method.micro_batches": 8}, "does not divide"),
         ({"method.guidance_omega": 2.0, "method.label_dropout": 0.0}, "null class"),
