@@ -33,8 +33,8 @@ MAY_IMPORT = {
     "drifting/pretrained": ("drifting.core", "models", "drifting.pretrained"),
     "drifting/training": ("drifting.core", "input_pipeline", "drifting.pictures",
                           "drifting.training"),
-    "drifting/evaluation": ("drifting.core", "drifting.fields", "models", "input_pipeline", "drifting.pretrained",
-                            "drifting.pictures", "drifting.evaluation"),
+    "drifting/evaluation": ("drifting.core", "drifting.fields", "models", "input_pipeline",
+                            "drifting.pretrained", "drifting.pictures", "drifting.evaluation"),
     "drifting/runs": (*BELOW_RUNS, "drifting.runs"),
     # The runs of a suite are processes of their own: it knows only the files that they write.
     "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.record",

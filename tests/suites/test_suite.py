@@ -16,8 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIGITS = "configs/digits.py"
 
 
-def test_the_example_of_the_readme_is_a_suite(tmp_path):
-    text = (ROOT / "README.md").read_text()
+def test_the_example_of_the_documentation_is_a_suite(tmp_path):
+    text = (ROOT / "docs" / "suites.md").read_text()
     (example,) = re.findall(r"(    from drifting.suites import (?:.+\n|\n(?=    ))+)", text)
     (tmp_path / "suite.py").write_text(textwrap.dedent(example))
     for nano in (False, True):
