@@ -307,9 +307,9 @@ def test_runs_without_a_path_are_refused(of_images, copied, small_config):
 
 def test_latents_are_refused(of_images, copied):
     workdir = copied(of_images, {}, space=Latents((8, 8, 1)).to_json())
-    with pytest.raises(WorkdirError, match="needs the autoencoder's decoder"):
+    with pytest.raises(WorkdirError, match="needs the decoder of their autoencoder"):
         animate.animate(workdir, **GIVEN)
-    with pytest.raises(WorkdirError, match="needs the autoencoder's decoder"):
+    with pytest.raises(WorkdirError, match="needs the decoder of their autoencoder"):
         drifting.evaluate(workdir)
 
 

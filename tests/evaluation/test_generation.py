@@ -54,7 +54,7 @@ def test_any_first_part_of_the_labels_is_nearly_in_proportion():
 
 @pytest.mark.parametrize(("num", "counts"), [(-1, [1]), (5, [0, 0]), (5, [3, -1]), (5, [])])
 def test_labels_of_nothing_are_refused(num, counts):
-    with pytest.raises(ValueError, match="need num >= 0 and some images"):
+    with pytest.raises(ValueError, match="need num >= 0 and counts with a positive sum"):
         class_balanced_labels(num, counts)
 
 

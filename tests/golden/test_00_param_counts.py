@@ -39,8 +39,8 @@ DITS = {
     for prefix, form, sizes in (
         ("MeanFlow official", param_table.RELEASE, ("S/2", "B/2", "M/2", "L/2", "XL/2")),
         ("MeanFlow official", param_table.RELEASE, ("S/4", "B/4", "L/4", "XL/4")),
-        ("DenoisingZoo", param_table.SEED, ("S/2", "B/2", "L/2", "XL/2")),
-        ("DenoisingZoo", param_table.SEED, ("S/4", "B/4", "L/4", "XL/4")),
+        ("DenoisingZoo", param_table.DENOISING_ZOO, ("S/2", "B/2", "L/2", "XL/2")),
+        ("DenoisingZoo", param_table.DENOISING_ZOO, ("S/4", "B/4", "L/4", "XL/4")),
     )
     for size, patch in ((name[:-2], int(name[-1])) for name in sizes)
 }

@@ -105,9 +105,9 @@ def test_maps_are_named_in_order_of_depth(name, blocks, after):
 def test_width_multiplies_channels():
     found, _ = shapes_of(classifiers.create("resnet18", 10, 32, width=0.25), 32)
     assert found.maps["stem"].shape == (1, 32, 32, 16) and found.pooled.shape == (1, 128)
-    with pytest.raises(ValueError, match="width 0.3 makes 64 channels 19.2; .* of 1/64"):
+    with pytest.raises(ValueError, match="width 0.3 turns 64 channels into 19.2; .* of 1/64"):
         classifiers.create("resnet18", 10, 32, width=0.3)
-    with pytest.raises(ValueError, match="channels 0;"):
+    with pytest.raises(ValueError, match="channels into 0;"):
         classifiers.create("convnext_tiny", 10, 32, width=0.0)
 
 

@@ -107,7 +107,7 @@ def test_a_config_read_back_from_json_gives_the_same_network():
         ("resnet18", {}, (2,), "'resnet18' takes .* networks that take these: none"),
         ("resnet18", dict(norm="layer"), IMAGE, "config.model.norm = 'layer' is not one of"),
         ("resnet18", dict(stem="smal"), IMAGE, "config.model.stem .* did you mean 'small'"),
-        ("resnet18", dict(width=0.3), IMAGE, "config.model: width 0.3 makes 64 channels 19.2"),
+        ("resnet18", dict(width=0.3), IMAGE, "config.model: width 0.3 turns 64 channels into 19.2"),
         ("dit", dict(position="rotary"), IMAGE, "config.model: position 'rotary' is not one of"),
         ("dit", dict(num_heads=5), IMAGE, "config.model: 5 heads do not divide a width of 768"),
         ("unet", dict(size="nano"), (9, 9, 1), "config.model: 3 levels do not halve an image"),

@@ -208,7 +208,7 @@ def test_a_block_that_is_computed_again_is_not_kept():
         (SMALL["film"](10, channel_mult=(1,) * 5), "choose sizes that 16 divides"),
         (SMALL["film"](10, num_heads=3), "3 heads do not divide a width of 128"),
         (SMALL["film"](10, model_channels=36), "36 channels do not split into 32 equal groups"),
-        (SMALL["song"](10, resample_filter=(1, 2, 1)), "filter of 3 taps"),
+        (SMALL["song"](10, resample_filter=(1, 2, 1)), "even number of taps, not 3"),
         (SMALL["song"](10, model_channels=1), "2 features of a time"),
     ],
 )
