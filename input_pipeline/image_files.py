@@ -75,7 +75,7 @@ def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def require_images(root: pathlib.Path, files: list[pathlib.Path]) -> list[pathlib.Path]:
-    """The files; DataError if there are none."""
+    """The files themselves; DataError for an empty list."""
     if not files:
         known = ", ".join(sorted(EXTENSIONS))
         raise DataError(f"no images in {root}; name a folder with files that end in {known}")

@@ -155,6 +155,10 @@ def _parse(line: bytes) -> dict[str, Any]:
     version = values.pop("version", None)
     if version != VERSION:
         raise ValueError(f"version {version}, this program reads version {VERSION}")
+    for column, value in values.items():
+        kind = str if column in _TEXT else (int, float, type(None))
+        if column in columns() and not isinstance(value, kind):
+            raise ValueError(f"{column} = {value!r} is not a {'text' if kind is str else 'number'}")
     return values
 
 

@@ -107,7 +107,7 @@ class Table(abc.ABC):
 
 
 def read_test(workdir: pathlib.Path) -> Row | None:
-    """The scores in test.json of a trained run; None if there are none."""
+    """The scores in test.json of a trained run; None if it cannot be read."""
     try:
         found = json.loads((workdir / "test.json").read_text())
     except (OSError, ValueError):

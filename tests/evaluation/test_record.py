@@ -167,6 +167,8 @@ def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path, path, last):
         (b"[5]", "not a JSON object"),
         (b'{"step": 5}', "version None, this program reads version 1"),
         (b'{"step": 5, "version": 2}', "version 2, this program reads version 1"),
+        (b'{"version": 1, "frechet_distance": "low"}', "frechet_distance = 'low' is not a number"),
+        (b'{"version": 1, "data_set": 5}', "data_set = 5 is not a text"),
     ],
 )
 def test_a_line_that_is_not_understood_is_kept_and_named_once(tmp_path, path, line, why, caplog):

@@ -232,5 +232,5 @@ class LearnedField:
 
 
 def _mean_of_valid(of_group: jax.Array, feature: FeatureSets) -> jax.Array:
-    """The mean of `of_group` [C] over valid groups; 0 if there are none."""
+    """The mean of `of_group` [C] over valid groups; 0 if no group is valid."""
     return jnp.sum(of_group * feature.valid) / jnp.maximum(jnp.sum(feature.valid), 1.0)

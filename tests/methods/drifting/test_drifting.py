@@ -61,7 +61,7 @@ def steps(method, data, n=1, seed=0):
     ],
 )
 def test_micro_batches_are_exact(digits, form, field, chunks):
-    """This includes the training steps of a learned field, which see the whole set."""
+    """Micro-batches divide the generated images, but a learned field trains on the whole set."""
     whole, parts = (make(learned=field, form=form, micro_batches=m) for m in (1, chunks))
     state = jax.jit(whole.init)(jax.random.key(0))
     generator = jax.tree.map(lambda x: x + 0.1, state.params["generator"])
