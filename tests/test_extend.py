@@ -54,13 +54,13 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the code with all diffs of the page, none of which applies only in part."""
+    """A copy of the code, to which all diffs of the page are applied, each as a whole or not."""
     if shutil.which("git") is None:
         pytest.skip("no git to apply the diffs with")
     folder = tmp_path_factory.mktemp("extend")
     for name in CODE:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
+        duplicate = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        duplicate(ROOT / name, folder / name)
     # Outside a repository, or else the paths of a diff would be relative to that.
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
     for diff in DIFFS:
