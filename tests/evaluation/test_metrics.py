@@ -1,9 +1,7 @@
 """Every file of the package is a metric: adding one changes no other file."""
 
-import pathlib
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -125,13 +123,3 @@ assert drifting.metrics.kid.kernel_distance and not hasattr(drifting.metrics, "k
 assert "kid" in record.columns()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_metric_of_the_manual_is_one(add):
-    manual = pathlib.Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
-    add("of_the_manual", manual.read_text().split("```python\n")[1].split("```")[0])
-    real, fake = (types.SimpleNamespace(vectors=np.full((3, 2), value)) for value in (0.0, 1.0))
-    comparison = types.SimpleNamespace(reference=real, samples=fake)
-    row = metrics.measure(["shift"], comparison)
-    assert row == {"shift": pytest.approx(np.sqrt(2))}
-    assert metrics.known()["shift"].words(row) == "shift 1.414"
