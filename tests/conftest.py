@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 import small_runs
+from one_block import ONE_BLOCK
 from places import GOLDEN, TFDS_DATA
 
 import drifting
@@ -104,7 +105,7 @@ def tfds_data_dir():
 @pytest.fixture
 def one_block(monkeypatch):
     """Cuts the smallest DriftDiT to one block, which is enough to train and to resume."""
-    monkeypatch.setitem(drift_dit.SIZES, "nano", dict(hidden_size=64, depth=1, num_heads=2))
+    monkeypatch.setitem(drift_dit.SIZES, "nano", ONE_BLOCK)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from drifting.runs.workdir import Run
 from drifting.training import checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-STEPS = 60
+STEPS = 120
 RUN = small_runs.DRIFTING | {
     "train.total_steps": STEPS,
     "train.sample_steps": STEPS,
@@ -28,21 +28,22 @@ RUN = small_runs.DRIFTING | {
 }
 
 
-def start(script, *arguments):
-    """A process with JAX's default flags and its output in pipes."""
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+def start(*command):
+    """A Python process with JAX's default flags and its output in pipes."""
+    command = [sys.executable, *map(str, command)]
     environment, pipe = {**os.environ, "XLA_FLAGS": ""}, subprocess.PIPE
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
 def train(workdir, config="digits", **changed):
-    """A process of train.py, by default the 60-step run."""
+    """A process of train.py with a DriftDiT of one block; by default the 120-step run."""
     flags = [f"--config.{key}={value}" for key, value in (changed or RUN).items()]
-    return start("train.py", "--config", f"configs/{config}.py", "--workdir", workdir, *flags)
+    given = ("--config", f"configs/{config}.py", "--workdir", workdir)
+    return start("tests/one_block.py", "train.py", *given, *flags)
 
 
-@pytest.fixture(scope="module")
-def whole(make_once):
+@pytest.fixture
+def whole(make_once, one_block):
     """Read-only workdir of the run that nobody interrupts."""
 
     def make(workdir):
@@ -73,7 +74,7 @@ def assert_same_run(workdir, whole):
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", [0, 1, 2])
 def test_killed_at_a_random_step_and_resumed(whole, tmp_path, draw):
-    step = int(np.random.default_rng(draw).integers(1, STEPS - 5))
+    step = int(np.random.default_rng(draw).integers(1, STEPS - 40))  # time to kill it
     workdir = tmp_path / "run"
     process = train(workdir)
     wait_for_step(process, workdir, step)
@@ -110,7 +111,7 @@ def test_an_evaluation_killed_half_way_is_resumed(whole, tmp_path):
     steps = checkpoints.valid_steps(workdir / "checkpoints")
     table = workdir / "eval" / "fid_metrics.csv"
     arguments = ("--workdir", workdir, "--checkpoints", "all", "--num_samples", 80)
-    command = ("evaluate.py", *arguments, "--skip_existing")
+    command = ("tests/one_block.py", "evaluate.py", *arguments, "--skip_existing")
     process = start(*command)
     while process.poll() is None and len(report.read_rows(table)) < 3:
         time.sleep(0.002)
@@ -179,7 +180,9 @@ FLOW = {"method.batch_size": 64, "optimizer.warmup_steps": 1}
         ),
     ],
 )
-def test_a_method_trains_on_another_methods_network(tmp_path, config, network, changed, keys):
+def test_a_method_trains_on_another_methods_network(
+    one_block, tmp_path, config, network, changed, keys
+):
     """The name is enough; keys that both networks have keep their values."""
     process = train(tmp_path, config, **changed | THREE_STEPS | {"model.name": network})
     _, errors = process.communicate()

@@ -65,7 +65,7 @@ def test_going_on_is_the_run_that_never_stopped(finished_run, train):
 MESHES = [((2, 4), "kernel"), ((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned")]
 
 
-@pytest.mark.slow  # tests/runs/test_flow_runs.py has a fast one
+@pytest.mark.slow  # tests/end_to_end/test_flow_runs.py has a fast one
 @pytest.mark.parametrize(("mesh", "field"), MESHES)
 def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
     few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}
