@@ -28,18 +28,18 @@ RUN = small_runs.DRIFTING | {
 }
 
 
-def start(*command):
-    """A Python process with JAX's default flags and its output in pipes."""
+def start(*command, xla_flags=""):
+    """A Python process, by default with JAX's default flags, and with its output in pipes."""
     command = [sys.executable, *map(str, command)]
-    environment, pipe = {**os.environ, "XLA_FLAGS": ""}, subprocess.PIPE
+    environment, pipe = {**os.environ, "XLA_FLAGS": xla_flags}, subprocess.PIPE
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
-def train(workdir, config="digits", **changed):
+def train(workdir, config="digits", values=RUN, xla_flags=""):
     """A process of train.py with a DriftDiT of one block; by default the 120-step run."""
-    flags = [f"--config.{key}={value}" for key, value in (changed or RUN).items()]
+    keys = [f"--config.{key}={value}" for key, value in values.items()]
     given = ("--config", f"configs/{config}.py", "--workdir", workdir)
-    return start("tests/one_block.py", "train.py", *given, *flags)
+    return start("tests/one_block.py", "train.py", *given, *keys, xla_flags=xla_flags)
 
 
 @pytest.fixture
@@ -184,7 +184,8 @@ def test_a_method_trains_on_another_methods_network(
     one_block, tmp_path, config, network, changed, keys
 ):
     """The name is enough; keys that both networks have keep their values."""
-    process = train(tmp_path, config, **changed | THREE_STEPS | {"model.name": network})
+    values = changed | THREE_STEPS | {"model.name": network}
+    process = train(tmp_path, config, values, "--xla_backend_optimization_level=0")
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     rows = [row for row in workdirs.rows(tmp_path) if "loss" in row]
@@ -196,7 +197,7 @@ def test_a_method_trains_on_another_methods_network(
 
 
 def test_a_network_that_cannot_read_a_needed_condition_is_refused(tmp_path):
-    process = train(tmp_path / "run", **{"model.name": "cnn"})
+    process = train(tmp_path / "run", values={"model.name": "cnn"})
     _, errors = process.communicate()
     assert process.returncode == 2 and len(errors.strip().splitlines()) == 1
     for part in (
