@@ -13,7 +13,7 @@ FULL = {
     "train.total_steps": 9_750,
     "train.sample_steps": 1_950,
     "train.checkpoint_steps": 1_950,
-    "train.keep_checkpoints": 6,  # including that of step 0
+    "train.keep_every_steps": 1_950,
     "eval.num_samples": 50_000,
 }
 NANO = {
@@ -33,7 +33,7 @@ NANO = {
     "train.log_steps": 20,
     "train.sample_steps": 150,
     "train.checkpoint_steps": 30,
-    "train.keep_checkpoints": 6,
+    "train.keep_every_steps": 30,
     "eval.num_samples": 1_000,
     "eval.cfg_scale": 1.0,
 }

@@ -168,7 +168,7 @@ def _scored_steps(configs: Mapping[str, ConfigDict]) -> list[int]:
     """The steps of the checkpoints that every run keeps.
 
     Raises:
-      SuiteError: the runs are not comparable, or one keeps too few checkpoints.
+      SuiteError: the runs are not comparable, or one may delete checkpoints before they are scored.
     """
     flat = {name: config_lib.flatten(config) for name, config in configs.items()}
     first = next(iter(flat))
@@ -183,13 +183,14 @@ def _scored_steps(configs: Mapping[str, ConfigDict]) -> list[int]:
         total, every = values["train.total_steps"], values["train.checkpoint_steps"]
         if not total or not every:
             raise SuiteError(f"{name!r} needs train.total_steps and train.checkpoint_steps")
-        steps, kept = [*range(0, total, every), total], values["train.keep_checkpoints"]
-        if kept < len(steps):
+        # train.keep_checkpoints would not do: checkpoints of an interrupted run count in it too.
+        kept = values["train.keep_every_steps"]
+        if not kept or every % kept:
             raise SuiteError(
-                f"{name!r} keeps {kept} of the {len(steps)} checkpoints to be scored; set "
-                f"train.keep_checkpoints to {len(steps)}"
+                f"{name!r} may delete checkpoints before they are scored; set "
+                f"train.keep_every_steps to {every}, which is its train.checkpoint_steps"
             )
-    return steps
+    return [*range(0, total, every), total]
 
 
 # --- numbers ------------------------------------------------------------------------------------

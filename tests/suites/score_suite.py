@@ -6,7 +6,7 @@ BUDGET = {
     "eval.features": "pixels",
     "train.total_steps": 20,
     "train.checkpoint_steps": 10,
-    "train.keep_checkpoints": 3,
+    "train.keep_every_steps": 10,
 }
 RUNS = {
     "kernel": ("configs/digits.py", {}),

@@ -37,8 +37,12 @@ def changed_run(name, **overrides):
         ({"budget": BUDGET | {"ema_decay": "much"}}, "the run 'kernel': Could not over"),
         ({"budget": BUDGET | {"method.encoder": None}}, "None, which no flag can set"),
         (
-            {"budget": BUDGET | {"train.keep_checkpoints": 2}},
-            "'kernel' keeps 2 of the 3 checkpoints to be scored",
+            {"budget": BUDGET | {"train.keep_every_steps": 0}},
+            "'kernel' may delete checkpoints before they are scored; set train.keep_every_steps to",
+        ),
+        (
+            {"budget": BUDGET | {"train.keep_every_steps": 20}},
+            "'kernel' may delete checkpoints before they are scored",
         ),
         (
             changed_run("ldf", **{"train.total_steps": 30}),
