@@ -67,7 +67,7 @@ def test_flat_features(g, temperatures, case, dtype):
         np.testing.assert_allclose(metrics[name], g[f"{kind}.flat.{case}.{name}"], rtol=1e-5)
 
 
-def test_feature_maps_of_two_scales(g, temperatures):
+def test_feature_maps_of_each_scale(g, temperatures):
     """The loss over as many scales as the file holds."""
 
     def pooled(maps):
