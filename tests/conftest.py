@@ -1,40 +1,88 @@
 """A strict session: eight virtual CPU devices, no silent promotion of types or ranks."""
 
+import hashlib
+import json
 import os
+import shutil
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Most of a test's time is compilation, so little is optimised; the entry points' own tests run
-# processes with the defaults.
+# Most of the time of a test is compilation, so little is optimised; the tests of the entry points
+# run processes with the default flags.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 
 import jax
 import numpy as np
 import pytest
+import small_runs
+from one_block import ONE_BLOCK
 from places import GOLDEN, TFDS_DATA
 
 import drifting
-from configs import classifier_digits, digits
+from drifting.core import files
 from drifting.pretrained import inception
 from models import classifiers, drift_dit
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def made_once(tmp_path_factory):
-    """What several tests compile or decode is kept for the session, for all of its workers."""
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory):
+    """A temporary folder that all workers of the session share."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    os.environ["DRIFTING_CACHE"] = str(folder / "cache")
-    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches(session_folder):
+    """Keeps compiled programs and decoded data for the whole session."""
+    os.environ["DRIFTING_CACHE"] = str(session_folder / "cache")
+    jax.config.update("jax_compilation_cache_dir", str(session_folder / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="session")
+def make_once(session_folder, caches):
+    """make_once(name, make) -> read-only folder that `make(folder)` fills once per session."""
+    made = {}
+
+    def get(name, make):
+        folder = session_folder / f"once_{name}"
+        with files.locked(f"{folder}.lock"):
+            if not folder.exists():
+                partial = folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                make(partial)
+                partial.rename(folder)
+        made.setdefault(folder, _listing(folder))
+        return folder
+
+    yield get
+    for folder, before in made.items():
+        assert _listing(folder) == before, f"a test changed {folder}: it has to use a copy"
+
+
+def _listing(folder):
+    """Size and time of change of each file."""
+    found = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {path: (status.st_size, status.st_mtime_ns) for path, status in found.items()}
+
+
+@pytest.fixture(scope="session")
+def train_once(make_once):
+    """train_once(config) -> read-only workdir of its finished run, trained once per session."""
+
+    def train(config):
+        text = json.dumps(config.to_dict(), sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return make_once(name, lambda workdir: drifting.train(config, workdir))
+
+    return train
+
+
+@pytest.fixture(scope="session")
 def golden():
-    """golden(name) -> dict of arrays of reference numbers; skips where they are absent."""
+    """golden(name) -> dict of arrays of reference numbers; skips if they are absent."""
 
     def load(name: str) -> dict[str, np.ndarray]:
         path = GOLDEN / name
@@ -48,7 +96,7 @@ def golden():
 
 @pytest.fixture(scope="session")
 def tfds_data_dir():
-    """Folder of prepared TFDS data sets; skips where it is absent."""
+    """The folder of prepared TFDS data sets; skips if it is absent."""
     if not TFDS_DATA.exists():
         pytest.skip(f"no prepared data sets at {TFDS_DATA} (set TFDS_DATA_DIR)")
     return TFDS_DATA
@@ -56,69 +104,31 @@ def tfds_data_dir():
 
 @pytest.fixture
 def one_block(monkeypatch):
-    """Most of a test's time is compilation: one block is enough to train and to resume."""
-    monkeypatch.setitem(drift_dit.SIZES, "nano", dict(hidden_size=64, depth=1, num_heads=2))
+    """Cuts the smallest DriftDiT to one block, which is enough to train and to resume."""
+    monkeypatch.setitem(drift_dit.SIZES, "nano", ONE_BLOCK)
 
 
 @pytest.fixture
 def small_config(one_block):
-    """small_config(**values by dotted key) -> a run of seconds, on 8x8 digits and one device."""
-
-    def make(**changed):
-        config = digits.get_config()
-        values = {
-            "mesh.data": 1,
-            "method.num_generated": 4,
-            "method.num_positives": 4,
-            "method.num_unconditional": 2,
-            "train.total_steps": 12,
-            "train.log_steps": 1,
-            "train.sample_steps": 6,
-            "train.checkpoint_steps": 4,
-            "train.steps_per_call": 4,
-            "train.tensorboard": False,
-        }
-        config.update_from_flattened_dict(values | changed)
-        return config
-
-    return make
+    """small_config(**values by dotted key) -> config of a drifting model of 8x8 digits."""
+    return small_runs.drifting
 
 
-@pytest.fixture(scope="module")
-def two_stages():
-    """ResNet-18 is cut to two stages of one block."""
-    with pytest.MonkeyPatch.context() as patch:
-        small = dict(blocks=(1, 1), bottleneck=False, width=64)
-        patch.setitem(classifiers.RESNETS, "resnet18", small)
-        yield
+@pytest.fixture
+def finished_run(small_config, train_once):
+    """Read-only workdir of the run of `small_config()`: 12 steps, checkpoints at 0, 4, 8, 12."""
+    return train_once(small_config())
 
 
-@pytest.fixture(scope="module")
-def small_classifier(two_stages):
-    """small_classifier(**values by dotted key) -> a run of seconds, on 8x8 digits."""
-
-    def make(**changed):
-        config = classifier_digits.get_config()
-        values = {
-            "mesh.data": 1,
-            "model.width": 0.125,
-            "method.batch_size": 32,
-            "optimizer.warmup_steps": 2,
-            "train.total_steps": 12,
-            "train.log_steps": 1,
-            "train.sample_steps": 12,
-            "train.checkpoint_steps": 4,
-            "train.tensorboard": False,
-        }
-        config.update_from_flattened_dict(values | changed)
-        return config
-
-    return make
+@pytest.fixture
+def run_copy(finished_run, tmp_path):
+    """A copy of `finished_run` that a test may change."""
+    return shutil.copytree(finished_run, tmp_path / "run")
 
 
 @pytest.fixture
 def train(small_config, tmp_path):
-    """train(name, **changed) -> workdir of a finished run."""
+    """train(name, **changed) -> workdir in which the changed `small_config` was trained."""
 
     def run(name="run", **changed):
         drifting.train(small_config(**changed), tmp_path / name)
@@ -127,9 +137,36 @@ def train(small_config, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def two_stages():
+    """Cuts ResNet-18 to two stages of one block."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = dict(blocks=(1, 1), bottleneck=False, width=64)
+        patch.setitem(classifiers.RESNETS, "resnet18", small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_classifier(two_stages):
+    """small_classifier(**values by dotted key) -> config of a classifier of 8x8 digits."""
+    return small_runs.classifier
+
+
+@pytest.fixture(scope="module")
+def finished_classifier(small_classifier, train_once):
+    """Read-only workdir of the run of `small_classifier()`: 12 steps."""
+    return train_once(small_classifier())
+
+
+@pytest.fixture(scope="module")
+def finished_flow(train_once):
+    """Read-only workdir of the run of `small_runs.meanflow()`: 8 steps on points in the plane."""
+    return train_once(small_runs.meanflow())
+
+
 @pytest.fixture(scope="session")
 def torchvision():
-    """The package with its networks, beside PyTorch; skips where one is not installed."""
+    """The torchvision package; skips if it or PyTorch is not installed."""
     pytest.importorskip("torch")
     try:
         import torchvision
@@ -147,7 +184,7 @@ def torchvision():
 
 @pytest.fixture(scope="session")
 def inception_state():
-    """Weights of the FID Inception that are made, not trained: activations stay of order one."""
+    """Random weights for the FID Inception, scaled so that activations stay of order one."""
     generator = np.random.default_rng(0)
 
     def draw(key, shape):

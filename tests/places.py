@@ -1,4 +1,4 @@
-"""Where reference numbers and prepared data sets are looked for."""
+"""The folders of reference numbers and of prepared data sets."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Scripts as modules: scripts/ is no package, and each script defines flags of its own."""
+"""Imports scripts as modules: scripts/ is not a package, and each script defines its own flags."""
 
 import importlib.util
 import pathlib
@@ -12,7 +12,7 @@ SCRIPTS = pathlib.Path(__file__).resolve().parent.parent / "scripts"
 
 
 def load(name: str) -> types.ModuleType:
-    """scripts/<name>.py; its flags are forgotten, as another script may define the same."""
+    """The module scripts/<name>.py. Its flags are removed, as other scripts may define the same."""
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     before = set(flags.FLAGS)

@@ -1,4 +1,4 @@
-"""Laws of the structure, read from the code: imports, lengths, config keys."""
+"""Laws of the structure, read from the code: imports, lengths, tests, config keys."""
 
 import ast
 import dataclasses
@@ -84,6 +84,16 @@ def test_no_file_or_class_is_long(package):
             if (count := node.end_lineno - node.lineno + 1) > MAX_CLASS_LINES:
                 long[f"{name}: {node.name}"] = count
     assert not long
+
+
+def test_the_tests_mirror_the_code():
+    """Apart from whole runs and reference numbers, a folder of tests is named after one of code."""
+    tests = ROOT / "tests"
+    named = {p.parent.relative_to(tests) for p in tests.rglob("test_*.py") if p.parent != tests}
+    named -= {pathlib.Path("end_to_end"), pathlib.Path("golden")}
+    assert {pathlib.Path("models"), pathlib.Path("input_pipeline/sources")} < named
+    missing = [n for n in named if not any((top / n).is_dir() for top in (ROOT, ROOT / "drifting"))]
+    assert not missing
 
 
 # --- config keys ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the names of a file's arrays tell: temperatures, step sizes, scales of guidance."""
+"""Reads the values that array names contain: temperatures, step sizes, guidance scales."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def found(g: dict[str, np.ndarray], pattern: re.Pattern) -> list[re.Match]:
-    """Matches of a pattern among the arrays' names; there is at least one."""
+    """The matches of a pattern among the names of the arrays; at least one is required."""
     matches = [m for m in map(pattern.fullmatch, g) if m]
     assert matches, pattern.pattern
     return matches

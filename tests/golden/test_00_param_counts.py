@@ -10,8 +10,8 @@ param_table = script_modules.load("param_table")
 
 SONG = "py-meanflow SongUNet"
 FILM = "DenoisingZoo UNet"
-# Sizes are in the table's names, in words: no array tells them.
-# name in the reference table: (network, values). Networks that this project lacks are not listed.
+# The sizes are part of the names in the table, in words: no array contains them.
+# Name in the reference table: (network, values). Networks that this project lacks are left out.
 UNETS = {
     f"{SONG}, CIFAR config (model_channels 128, channel_mult [2,2,2], 4 blocks, attention at 16, "
     "noise mult 2, 1331 filter), no augmentation label": ("unet", dict(size="ncsnpp")),
@@ -33,7 +33,7 @@ UNETS = {
         dict(size="film", shared_time=True),
     ),
 }
-SHAPES = {("S", 2): " (32x32x4, 1000 classes)"}  # said once in each list
+SHAPES = {("S", 2): " (32x32x4, 1000 classes)"}  # occurs once in each list
 DITS = {
     f"{prefix} DiT-{size}/{patch}{SHAPES.get((size, patch), '')}": (size, patch, form)
     for prefix, form, sizes in (

@@ -18,12 +18,12 @@ def g(golden):
 
 
 def info_of(g, variant):
-    """The variant's scalars: the scale, and one of each temperature under its name."""
+    """The scalars of a variant: the scale, and one for each temperature under its name."""
     return {k.rsplit("info.", 1)[1]: v for k, v in g.items() if k.startswith(f"out.{variant}.info")}
 
 
 def temperatures_of(g, variant):
-    """Those of in.R_list, but for the variant with a list of its own, which only the names tell."""
+    """in.R_list, except for the variant with its own list, which only the array names contain."""
     if variant == "weighted_R2":
         return tuple(float(k.removeprefix("loss_")) for k in info_of(g, variant) if k != "scale")
     return tuple(float(str(t)) for t in g["in.R_list"])
@@ -79,7 +79,7 @@ def test_scale_is_shared_over_the_batch_unless_asked_per_label(g):
 
 
 def test_the_default_temperatures():
-    """They are the released code's, whatever a file of numbers was made with."""
+    """The defaults are those of the released code, whatever a file of numbers was made with."""
     default = inspect.signature(kernel.distance_target).parameters["temperatures"].default
     assert default == (0.02, 0.05, 0.2)
 

@@ -1,4 +1,4 @@
-"""The learned field against the seed system's set-attention field (03_learned_field)."""
+"""The learned field against the set-attention field of jaysarva/drifting-model."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def layer(numbers, prefix):
 
 
 def to_params(numbers, prefix):
-    """Our parameters from PyTorch's names; gradients come under the same names."""
+    """Our parameters from PyTorch's names; the gradients have the same names."""
     score = layer(numbers, f"{prefix}.score_net.0")
     params = {"score": {"hidden": score, "out": numbers[f"{prefix}.score_net.2.weight"][0]}}
     if f"{prefix}.out_proj.weight" in numbers:
@@ -61,9 +61,9 @@ def test_field_and_its_gradients(numbers, form, case):
     expected = to_params(numbers, f"grad.{form}.{case}")
     assert jax.tree.structure(of_params) == jax.tree.structure(expected)
     for ours, theirs in zip(jax.tree.leaves(of_params), jax.tree.leaves(expected), strict=True):
-        # The reference's own float32 gradients are up to 1.7e-5 from float64 ones, ours 0.6e-5.
+        # In float32 the reference's gradients differ from float64 by up to 1.7e-5, ours by 0.6e-5.
         np.testing.assert_allclose(ours, theirs, atol=2.5e-5, rtol=0)
-    # The bias that is left out here: the softmax gives it no gradient there either.
+    # We leave out this bias: the softmax gives it no gradient in the reference either.
     assert np.abs(numbers[f"grad.{form}.{case}.score_net.2.bias"]).max() < 1e-5
 
 

@@ -45,7 +45,7 @@ BLOCK_PLAIN = {
 
 
 def reference_name(path: str) -> tuple[str, bool]:
-    """The reference's name of our parameter, and whether it is a layer's kernel."""
+    """The reference's name for our parameter, and whether it is the kernel of a layer."""
     head, _, rest = path.partition("/")
     layers, plain, prefix = LAYERS, PLAIN, ""
     if head.startswith("block_"):
@@ -70,7 +70,7 @@ def to_ours(array: np.ndarray, is_kernel: bool) -> np.ndarray:
 def case(golden):
     g = golden("04_driftdit.npz")
     width = int(g["cfg.hidden_size"])
-    # The style codes (64 rows) and the 256 guidance features are the network's own constants.
+    # The style codes (64 rows) and the 256 guidance features are constants of the network.
     model = drift_dit.DriftDiT(
         num_classes=int(g["cfg.num_classes"]),
         patch_size=int(g["cfg.patch_size"]),
@@ -158,7 +158,8 @@ def test_a_dropped_label_has_an_effect(case):
     g, model, variables = case
     image = nchw(model.apply(variables, *inputs(g, dropped(g))))
     close(image, g["out.image_train_force_drop"])
-    # The seed ignores dropping outside training: its output equals the plain one. Ours must not.
+    # jaysarva/drifting-model ignores dropping outside training, so that its output equals the
+    # plain one. Ours must not.
     ignored = g["out.image_eval_force_drop_is_ignored"]
     close(ignored, g["out.image"])
     rows = np.flatnonzero(g["in.force_drop"] == 1)

@@ -117,8 +117,8 @@ def test_losses_of_the_torch_release(g):
 
 
 def test_losses_of_the_other_convention(g):
-    """With its roles swapped (source data, target noise) the third reference is ours; as it is
-    used, with noise at t = 0, the same formulas run in the opposite direction."""
+    """With its roles swapped (source: data, target: noise) the third reference agrees with ours.
+    As published, with noise at t = 0, the same formulas run in the opposite direction."""
     for m in found(g, OTHER_LOSS):
         source, target = ("e", "x") if m[2].startswith("natural") else ("x", "e")
         z, v = paths.interpolate(g[f"in.{source}"], g[f"in.{target}"], jnp.asarray(g["in.t"]))
@@ -187,7 +187,7 @@ def test_solvers(g, dtype, tolerance):
             equal(way, g[m[0]])
             equal(last, g[m[0]][-1])
             reference = m[0].replace("trajectory", "reference_final_state_after_N_plus_1_steps")
-            if reference in g:  # one step too many: it must not be ours
+            if reference in g:  # one step too many: ours must differ
                 assert np.abs(last - g[reference]).max() > 1e-3
         for m in (m for m in found(g, BACKWARD) if m[1] in solvers.SOLVERS):
             equal(solvers.solve(m[1], f, x0, int(m[2]))[0], g[m[0]])

@@ -28,7 +28,7 @@ SIDES = {"down": "enc", "up": "dec"}
 
 
 def naming(size: int, levels: int, num_blocks: int):
-    """Path of our layer -> the release's name, where attention is part of the block before it."""
+    """Path of our layer -> the release's name, with attention in the block before it."""
     smallest = f"dec.{size >> (levels - 1)}x{size >> (levels - 1)}"
     whole = f"{size}x{size}"
     heads = {
@@ -47,7 +47,7 @@ def naming(size: int, levels: int, num_blocks: int):
         prefix = f"{SIDES[side]}.{size >> int(level)}x{size >> int(level)}"
         if kind == "resample":
             return f"{prefix}_{side}"
-        return f"{prefix}_block{i or num_blocks}"  # up there is one attention, at the last block
+        return f"{prefix}_block{i or num_blocks}"  # on the way up attention is only at the end
 
     def reference_name(path: str) -> str:
         head, _, layer = path.partition("/")
@@ -64,7 +64,7 @@ def numbers(array: np.ndarray) -> tuple[int, ...]:
 
 
 def augmentation(g):
-    """The augmentation labels [B, N], or None in a file without."""
+    """The augmentation labels [B, N], or None if the file has none."""
     found = [v for k, v in g.items() if k.startswith("in.") and "aug" in k]
     return jnp.asarray(found[0]) if found else None
 

@@ -31,7 +31,7 @@ TABLE = "w.y_embedder.embedding_table._flax_embedding.embedding"
 
 
 def reference_name(path: str) -> str:
-    """The release's name of our parameter."""
+    """The release's name for our parameter."""
     head, _, rest = path.partition("/")
     if not head.startswith("block_"):
         layer, leaf = path.rsplit("/", 1)
@@ -41,7 +41,7 @@ def reference_name(path: str) -> str:
 
 
 def inputs(g):
-    """Without labels in a file of a network without classes."""
+    """The labels, or None if the network of the file has no classes."""
     names = [name for name in ("x", "t", "h", "labels") if f"in.{name}" in g]
     z, *told = (jnp.asarray(g[f"in.{name}"]) for name in names)
     return z, Condition(*told)
@@ -52,7 +52,7 @@ def case(golden):
     g = golden("06b_dit_meanflow_official.npz")
     width = int(g["cfg.hidden_size"])
     model = dit.DiT(
-        # The table has a row more than there are classes where the null label is one of them.
+        # With a null label, the table has one row more than there are classes.
         num_classes=g[TABLE].shape[0] - 1 if TABLE in g else 0,
         patch_size=int(g["cfg.patch_size"]),
         hidden_size=width,

@@ -1,4 +1,4 @@
-"""The U-Net with scale and shift against the seed's numbers."""
+"""The U-Net with scale and shift against the numbers of kylevedder/DenoisingZoo."""
 
 import re
 
@@ -13,7 +13,7 @@ from models import unet
 from models.conditions import Condition
 from models.layers.embeddings import PairEmbedding
 
-BLOCK_LAYERS = {"modulation": "time_mlp.1"}  # the others have the seed's names
+BLOCK_LAYERS = {"modulation": "time_mlp.1"}  # the others have DenoisingZoo's names
 EMBEDDING = {
     "times/in": "time_embed.0",
     "times/out": "time_embed.2",
@@ -32,7 +32,7 @@ HEADS = {
 
 
 def naming(size: int, levels: int, attention_resolutions: tuple[int, ...]):
-    """Path of our layer -> the seed's name, whose lists hold attention layers between blocks."""
+    """Path of our layer -> DenoisingZoo's name, whose lists hold attention between blocks."""
 
     def module(head: str) -> str:
         found = re.fullmatch(r"(down|up)_(\d+)_([a-z]+)_?(\d*)", head)
@@ -40,7 +40,7 @@ def naming(size: int, levels: int, attention_resolutions: tuple[int, ...]):
             return HEADS.get(head, head)
         side, level, kind, i = found.groups()
         place = int(level) if side == "down" else levels - 1 - int(level)
-        if kind == "resample":  # on the way down the seed counts the level before it, we the next
+        if kind == "resample":  # on the way down DenoisingZoo counts the level before, we the next
             return f"{side}samplers.{place - (side == 'down')}.conv"
         attends = size >> int(level) in attention_resolutions
         return f"{side}_blocks.{place}.{(1 + attends) * int(i) + (kind == 'attention')}"

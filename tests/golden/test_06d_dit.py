@@ -1,4 +1,4 @@
-"""The DiT against the seed's numbers."""
+"""The DiT against the numbers of kylevedder/DenoisingZoo."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ TABLE = "w.y_embedder.embedding_table.weight"
 
 
 def reference_name(path: str) -> str:
-    """The seed's name of our parameter."""
+    """DenoisingZoo's name for our parameter."""
     if path in PLAIN:
         return f"w.{PLAIN[path]}"
     head, _, rest = path.partition("/")
@@ -61,7 +61,7 @@ def nchw(array):
 
 
 def inputs(g):
-    """Without labels in a file of a network without classes."""
+    """The labels, or None if the network of the file has no classes."""
     r, t = jnp.asarray(g["in.r_t"]).T
     labels = jnp.asarray(g["in.labels"]) if "in.labels" in g else None
     return nhwc(g["in.x"]), Condition(t, t - r, labels)
@@ -72,7 +72,7 @@ def case(golden):
     g = golden("06d_dit_denoisingzoo.npz")
     width = int(g["cfg.hidden_size"])
     model = dit.DiT(
-        # Without label dropout the seed has no null label, so its last class stands in its place.
+        # Without label dropout DenoisingZoo has no null label; its last class takes that place.
         num_classes=g[TABLE].shape[0] - 1 if TABLE in g else 0,
         patch_size=int(g["cfg.patch_size"]),
         hidden_size=width,

@@ -1,4 +1,4 @@
-"""The FID Inception network and its three resizes, on weights that a rule makes."""
+"""The FID Inception network and its three resizes, with weights drawn by a fixed rule."""
 
 import zlib
 
@@ -11,12 +11,13 @@ from drifting.evaluation import resize
 from drifting.pretrained import inception as weights
 from models.inception import InceptionV3
 
-# Of the network's input; like its widths, and the steps of 7 and 5 below, no array tells it.
+# The side of the network's input. Like the widths, and the strides 7 and 5 below, it is in no
+# array.
 SIDE = 299
 
 
 def made(key, shape, salt):
-    """The reference numbers' weights: normal numbers seeded by the array's name."""
+    """The weights of the reference numbers: normal numbers seeded by the name of the array."""
     z = np.random.RandomState(zlib.crc32(salt + key.encode()) & 0x7FFFFFFF).standard_normal(shape)
     if key.endswith("conv.weight"):
         centred = z - z.mean(axis=(1, 2, 3), keepdims=True)
@@ -60,7 +61,7 @@ def test_arrays_are_those_of_the_port(numbers, state):
 
 
 CASES = {
-    # tag: images, resize mode, the range that the network is given
+    # tag: images, resize mode, range of the network's input
     "big_pytorch_fid": ("big", "legacy_pytorch"),
     "big_tf_norm_no_resize": ("big", "legacy_tensorflow"),
     "small_pytorch_fid": ("small", "legacy_pytorch"),

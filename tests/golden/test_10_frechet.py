@@ -5,7 +5,7 @@ import pytest
 
 from drifting.evaluation.metrics.frechet import Moments, frechet_distance
 
-PAIRS = {  # relative tolerance; the singular ones divide by nothing but their square roots shake
+PAIRS = {  # relative tolerance; square roots of singular matrices are less accurate
     "well": 1e-6,
     "decaying": 1e-6,
     "diag": 1e-6,
@@ -21,7 +21,7 @@ PAIRS = {  # relative tolerance; the singular ones divide by nothing but their s
 def test_frechet_distance(golden, pair, order):
     numbers = golden("10_frechet_and_metrics.npz")
     first, second = (
-        # The count, which no array tells, does not enter the distance.
+        # The count, which is in no array, does not enter the distance.
         Moments(100, numbers[f"in.{pair}.mu{i}_f64"], numbers[f"in.{pair}.sigma{i}_f64"])
         for i in order
     )

@@ -34,7 +34,7 @@ def test_energy_distance(numbers):
 
 
 def neighbours(points, radius):
-    """The k whose distances to the k-th nearest other point are these radii."""
+    """The k for which these radii are the distances to the k-th nearest other point."""
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
     ranked = np.sort(apart, axis=1)  # the point itself comes first
     (k,) = np.flatnonzero(np.isclose(ranked, radius[:, None], rtol=1e-5, atol=0).all(axis=0))

@@ -14,7 +14,7 @@ PARTS = {"first": "conv1 gn1", "second": "conv2 gn2", "projection": "proj_conv p
 
 
 def reference_name(path: tuple[str, ...]) -> str:
-    """The reference's name of our encoder's parameter."""
+    """The reference's name for the parameter of our encoder."""
     head, leaf, is_norm = path[0], path[-1], path[-2].endswith("norm")
     if head == "stem":
         return f"{'gn1' if is_norm else 'conv1'}.{leaf}"
@@ -25,7 +25,7 @@ def reference_name(path: tuple[str, ...]) -> str:
 
 
 def reference_maps(blocks: tuple[int, ...], every_block: int) -> dict[str, str]:
-    """Our maps that features are made of, in order of depth, and the reference's names of them."""
+    """The maps from which features are made, in order of depth, and the reference's names."""
     names = {"stem": "conv1"}
     for i, count in enumerate(blocks, start=1):
         counted = range(every_block, count + 1, every_block) if every_block else ()
@@ -37,7 +37,7 @@ def reference_maps(blocks: tuple[int, ...], every_block: int) -> dict[str, str]:
 def reference_features(
     maps: dict[str, jax.Array], blocks: tuple[int, ...], every_block: int
 ) -> list[str]:
-    """The reference's names of the stacks of our maps, in our order."""
+    """The reference's names for the stacks of our maps, in our order."""
     names = []
     for ours, name in reference_maps(blocks, every_block).items():
         sides = maps[ours].shape[1:3]
@@ -48,7 +48,7 @@ def reference_features(
 
 
 def asked_for(name: str, g: dict[str, np.ndarray]) -> bool:
-    """Ours always takes patches of sides 2 and 4; a file may have been made with fewer."""
+    """Ours always takes patches with sides 2 and 4; a file may have been made with fewer."""
     patches = re.fullmatch(r".*_(mean|std)_(\d+)", name)
     return not patches or int(patches[2]) in g[f"cfg.patch_{patches[1]}_size"]
 

@@ -1,4 +1,4 @@
-"""PyTorch's arrays as ours: channels last, kernels with the inputs before the outputs."""
+"""Converts PyTorch's arrays to ours: channels last, kernels with inputs before outputs."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def filled(shapes: dict, g: dict[str, np.ndarray], reference_name: Callable[[str
         array = g[used[-1]].astype(np.float32)
         if kind == "kernel":
             array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
-        if array.shape[:2] == (1, 1):  # a convolution of single pixels is a dense layer of ours
+        if array.shape[:2] == (1, 1):  # a 1x1 convolution is a dense layer here
             array = array[0, 0]
         assert array.shape == leaf.shape, name
         return jnp.asarray(array)

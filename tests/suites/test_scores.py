@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+import one_block
 import pytest
+import small_runs
 from score_suite import BUDGET, ENCODER, RUNS
 
 from drifting import pictures, suites
@@ -265,23 +267,14 @@ def test_a_real_run(write, tmp_path):
 
     Most of the time is compilation, so the network has one block and the field is frozen.
     """
-    small = tmp_path / "small.py"
-    small.write_text(
-        "import runpy, sys; from models import drift_dit\n"
-        "sys.path.insert(0, '.')  # as train.py's own folder is, for its config files\n"
-        "drift_dit.SIZES['nano'] = dict(hidden_size=64, depth=1, num_heads=2)\n"
-        "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    values = {
-        "mesh.data": 1, "method.num_generated": 4, "method.num_positives": 4,
-        "method.num_unconditional": 2, "train.total_steps": 2, "train.checkpoint_steps": 2,
-        "train.log_steps": 1, "train.steps_per_call": 1, "train.sample_steps": 2,
-        "train.tensorboard": False, "eval.num_samples": 20, "eval.metrics": ("fid",),
+    values = small_runs.DRIFTING | {
+        "train.total_steps": 2, "train.checkpoint_steps": 2, "train.sample_steps": 2,
+        "train.steps_per_call": 1, "eval.num_samples": 20, "eval.metrics": ("fid",),
         "method.temperatures": (0.1,), "field.hidden": 8, "field.projection": 4,
         "field.score_hidden": 8,
     }  # fmt: skip
     path = write(runs={"frozen": RUNS["frozen"]}, budget=BUDGET | values)
-    real = Programs(*([sys.executable, str(small), f"{name}.py"]
+    real = Programs(*([sys.executable, one_block.__file__, f"{name}.py"]
                       for name in ("train", "evaluate")))  # fmt: skip
     assert suites.run(path, tmp_path / "out", programs=real) == 0, (
         tmp_path / "out" / "logs" / "frozen.log"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from workdirs import losses, state_of
 
 import drifting
 from drifting.core.method import Grid, Scatter
@@ -19,22 +20,13 @@ from drifting.training.mesh import MeshError
 from drifting.training.schedule import Schedule
 
 
-def losses(workdir):
-    return [row["loss"] for row in writers.read_metrics(workdir / "metrics.jsonl")]
-
-
-def state_of(workdir, step):
-    return jax.device_get(Run(workdir).restore(step)[0])
-
-
 def parts_of(config, *schedule):
     """The parts of a config, with another schedule."""
     return dataclasses.replace(build(config), schedule=Schedule(*schedule))
 
 
-def test_what_a_run_leaves(train):
-    workdir = train()
-    rows = writers.read_metrics(workdir / "metrics.jsonl")
+def test_what_a_run_leaves(finished_run):
+    rows = writers.read_metrics(finished_run / "metrics.jsonl")
     assert [r["step"] for r in rows] == list(range(1, 13))
     wanted = {
         "loss",
@@ -49,11 +41,11 @@ def test_what_a_run_leaves(train):
     }
     assert wanted <= set(rows[0])
     np.testing.assert_allclose([r["lr"] for r in rows], [2e-5 * k for k in range(1, 13)], rtol=1e-5)
-    assert Image.open(workdir / "curves.png").width > 300
-    pictures = sorted(p.name for p in (workdir / "samples").iterdir())
+    assert Image.open(finished_run / "curves.png").width > 300
+    pictures = sorted(p.name for p in (finished_run / "samples").iterdir())
     assert pictures == [f"step_{k:07d}.png" for k in (0, 6, 12)]
-    assert checkpoints.valid_steps(workdir / "checkpoints") == [0, 4, 8, 12]
-    _, metrics = Run(workdir).restore(12)
+    assert checkpoints.valid_steps(finished_run / "checkpoints") == [0, 4, 8, 12]
+    _, metrics = Run(finished_run).restore(12)
     assert metrics["loss"] == rows[-1]["loss"]
 
 
@@ -65,20 +57,19 @@ def test_length_of_a_call_changes_nothing(train):
 
 
 @pytest.mark.slow
-def test_means_over_a_window(train):
-    fine, coarse = train("fine"), train("coarse", **{"train.log_steps": 6})
-    means = np.asarray(losses(fine)).reshape(2, 6).mean(axis=1)
+def test_means_over_a_window(finished_run, train):
+    coarse = train(**{"train.log_steps": 6})
+    means = np.asarray(losses(finished_run)).reshape(2, 6).mean(axis=1)
     np.testing.assert_allclose(losses(coarse), means, rtol=1e-5)
 
 
-def test_a_resumed_run_equals_one_that_never_stopped(train):
-    whole = train("whole")
-    train("parts", **{"train.total_steps": 5})
-    parts = train("parts")
-    assert losses(parts) == losses(whole)
-    jax.tree.map(np.testing.assert_array_equal, state_of(parts, 12), state_of(whole, 12))
+def test_a_resumed_run_equals_one_that_never_stopped(finished_run, train):
+    train(**{"train.total_steps": 5})
+    parts = train()
+    assert losses(parts) == losses(finished_run)
+    jax.tree.map(np.testing.assert_array_equal, state_of(parts, 12), state_of(finished_run, 12))
     before = (parts / "metrics.jsonl").read_text()
-    train("parts")  # nothing left to do
+    train()  # nothing left to do
     assert (parts / "metrics.jsonl").read_text() == before
 
 
@@ -95,7 +86,7 @@ def test_a_resume_updates_config_json_unless_it_is_refused(train):
 MESHES = [((2, 4), "kernel"), ((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned")]
 
 
-@pytest.mark.slow  # tests/runs/test_flow_runs.py has a fast one
+@pytest.mark.slow  # tests/end_to_end/test_flow_runs.py has a fast one
 @pytest.mark.parametrize(("mesh", "field"), MESHES)
 def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
     few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}

@@ -4,20 +4,17 @@ import dataclasses
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+import stub_method
+from stub_method import weigh
+from workdirs import losses, state_of
 
 import drifting
-from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
-from drifting.core.method import Grid, Method
-from drifting.core.state import TrainState
-from drifting.methods.batches import BatchSettings
 from drifting.runs import build
 from drifting.runs.workdir import Run
-from drifting.training import checkpoints, loop, mesh, writers
+from drifting.training import checkpoints, loop, mesh
 from drifting.training.mesh import MeshError
 from drifting.training.parts import Parts
 from drifting.training.schedule import Schedule
@@ -46,10 +43,6 @@ def source(tmp_path):
     return f"npy:{folder}"
 
 
-def losses(workdir):
-    return [row["loss"] for row in writers.read_metrics(workdir / "metrics.jsonl")]
-
-
 @pytest.mark.slow
 def test_a_resumed_run_equals_one_that_never_stopped_and_is_scored(train, source):
     given = STREAMED | {"data.source": source}
@@ -60,47 +53,16 @@ def test_a_resumed_run_equals_one_that_never_stopped_and_is_scored(train, source
     shutil.rmtree(parts / "checkpoints" / "6")
     train("parts", **given)
     assert losses(parts) == losses(whole) and np.all(np.asarray(losses(whole)[4:]) > 0)
-    a, b = (Run(workdir) for workdir in (whole, parts))
-    a, b = (jax.device_get(run.restore(12)[0]) for run in (a, b))
+    a, b = (state_of(workdir, 12) for workdir in (whole, parts))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert a.extra["queue"].counts.sum() == 80
     # Streamed images are scored from memory.
     assert build.load_images(Run(whole).config).images.shape == (300, 8, 8, 1)
 
 
-class Weighed(Method):
-    """A method whose loss tells which batch it was given."""
-
-    network_name = "w"
-    streams = True
-
-    def init(self, key):
-        return TrainState.create({"w": jnp.zeros((2,))}, self.optimizers, self.decays)
-
-    def train_step(self, state, data, key, frozen):
-        metrics = {"loss": weigh(data.images, data.labels), "grad_norm": jnp.zeros(())}
-        return state_lib.count(state), metrics
-
-    def summaries(self, state, key, data, frozen):
-        return {"first": Grid(data.images.reshape(1, -1, 2, 2, 3))}
-
-
-def weighed(batch_size, stream):
-    return Weighed(
-        settings=BatchSettings(batch_size),
-        facts=build.facts_of(stream),
-        network=None,
-        optimizers={"w": optax.sgd(1.0)},
-        schedule=optax.constant_schedule(1.0),
-        ema_decay=0.0,
-        seed=0,
-        flip=False,
-    )
-
-
 def parts_of(config, stream, batch_size, *schedule):
-    """A run of `Weighed`, whatever the method of the config."""
-    method = weighed(batch_size, stream)
+    """A run of the stub method, whatever the method of the config."""
+    method = stub_method.make(build.facts_of(stream), batch_size)
     return Parts(
         config=config,
         whole=stream,
@@ -112,11 +74,6 @@ def parts_of(config, stream, batch_size, *schedule):
         schedule=Schedule(*schedule),
         mesh=mesh.mesh_of(config, method),
     )
-
-
-def weigh(images, labels):
-    places = 1.0 + np.arange(len(labels), dtype=np.float32)
-    return (images.mean(axis=(1, 2, 3)) * (1.0 + labels) * places).sum()
 
 
 @pytest.fixture
@@ -149,7 +106,8 @@ def test_batches_lie_on_all_devices(small_config, moments, tmp_path):
             assert len(batch.images.sharding.device_set) == 8
             assert batch.images.addressable_shards[0].data.shape == (2, 2, 2, 3)
     trainer.close()
-    trainer = loop.Trainer(dataclasses.replace(parts, method=weighed(12, moments)), tmp_path)
+    parts = dataclasses.replace(parts, method=stub_method.make(parts.facts, 12))
+    trainer = loop.Trainer(parts, tmp_path)
     with pytest.raises(MeshError, match="12 images do not divide over 8"):
         trainer.start()
     trainer.close()

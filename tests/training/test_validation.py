@@ -4,25 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stub_method
 
+from drifting.runs import build
 from drifting.training import checkpoints
 from drifting.training.validation import Validation
 from input_pipeline import sources
-
-
-class Sums:
-    """Sums what identifies an image, so that one left out or taken twice is seen."""
-
-    def tally(self, state, images, labels, weight, key):
-        means = jnp.mean(images, axis=(1, 2, 3))
-        return {
-            "count": jnp.sum(weight),
-            "total": jnp.sum(weight * means * (1.0 + labels)),
-            "scaled": state * jnp.sum(weight),
-        }
-
-    def scores(self, sums):
-        return {"mean": float(sums["total"] / sums["count"])}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +20,8 @@ def images():
 @pytest.mark.parametrize("batch_size", [300, 1000, 128, 7])
 def test_every_image_counts_once(images, batch_size):
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    validation = Validation(Sums(), images, batch_size, here)
+    method = stub_method.make(build.facts_of(images), batch_size)
+    validation = Validation(method, images, batch_size, here)
     sums = validation.sums(jnp.float32(3.0))
     pixels = images.images.reshape(300, -1) / 127.5 - 1.0
     total = np.sum(pixels.mean(axis=1) * (1 + images.labels))

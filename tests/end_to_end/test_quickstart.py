@@ -1,4 +1,4 @@
-"""The quickstart's own run: what the README promises of it. Minutes, so run with -m slow."""
+"""What the README promises about the quickstart. It takes minutes: run it with -m slow."""
 
 import csv
 
@@ -19,5 +19,5 @@ def test_digits_are_learned_and_not_copied(tmp_path):
     assert float(last["num_samples"]) == 1000
     assert float(first["frechet_distance"]) > 10 * float(last["frechet_distance"])
     assert float(last["knn_accuracy"]) >= 0.95
-    # Copies would be at distance 0, held-out real digits show how near is natural.
+    # Copies would be at distance 0; held-out real digits show which distance is natural.
     assert float(last["nn_distance_samples"]) > 0.7 * float(last["nn_distance_heldout"])

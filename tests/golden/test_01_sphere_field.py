@@ -13,7 +13,7 @@ from drifting.fields import kernel
 TEMPERATURE = re.compile(r"f64\.V\.self_mask\.tau([\d.]+)")
 LARGER = re.compile(r"f64\.big\.V\.self_mask\.tau([\d.]+)")
 TOY_STEP = re.compile(r"out\.toy\.step_tau([\d.]+)_eta([\d.]+)")
-# Cases are ways to call the field, not sizes.
+# The cases differ in how the field is called, not in size.
 CASES = (
     "self_mask",
     "self_nomask",
@@ -31,7 +31,7 @@ def g(golden):
 
 @pytest.fixture(scope="module")
 def named(g):
-    """The temperatures, lowest first, under the names that the arrays give them."""
+    """The temperatures by their names in the file, lowest first."""
     names = sorted((m[1] for m in found(g, TEMPERATURE)), key=float)
     return {name: float(name) for name in names}
 
@@ -73,7 +73,7 @@ def test_field_in_single_precision(g, named, temperatures, case):
 
 
 def test_two_sets_of_equal_count_are_not_taken_for_one(g, named, temperatures):
-    """The mask is an argument: with it off, equal counts change nothing."""
+    """The mask is an argument: when it is off, equal counts change nothing."""
     arrays, _ = sets(g, "same_count_nomask", jnp.float32)
     v = kernel.drift(*arrays, temperatures, False)[-1, 0]  # at the highest temperature
     unmasked, masked = (f"f64.V.same_count_{flag}.tau{[*named][-1]}" for flag in ("nomask", "mask"))

@@ -18,12 +18,12 @@ def g(golden):
 
 @pytest.fixture(scope="module")
 def temperatures(g):
-    """As they are written in decimals: the file's are rounded to float32."""
+    """The temperatures as decimals: those in the file are rounded to float32."""
     return tuple(float(str(t)) for t in g["in.temperatures"])
 
 
 def class_sets(g, generated, positives):
-    """(generated, positives) [1, N, D] of each class that has both; sizes differ by class."""
+    """(generated, positives) [1, N, D] for each class that has both; sizes differ by class."""
     for label in np.unique(g["in.labels_gen"]):
         rows = np.flatnonzero(g["in.labels_pos"] == label)
         if len(rows):
@@ -67,8 +67,8 @@ def test_flat_features(g, temperatures, case, dtype):
         np.testing.assert_allclose(metrics[name], g[f"{kind}.flat.{case}.{name}"], rtol=1e-5)
 
 
-def test_feature_maps_of_two_scales(g, temperatures):
-    """Of as many scales as the file holds."""
+def test_feature_maps_of_each_scale(g, temperatures):
+    """The loss over as many scales as the file holds."""
 
     def pooled(maps):
         return jnp.mean(jnp.asarray(maps), axis=(2, 3))

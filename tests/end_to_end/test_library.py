@@ -1,7 +1,6 @@
-"""A finished run opens anywhere: without its data, in a notebook, by who has only the library."""
+"""A finished run opens anywhere: without its data, in a notebook, with the library alone."""
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,19 +10,19 @@ import pytest
 from PIL import Image
 
 import drifting
-from drifting.core.errors import ConfigError
+from drifting.core import config as config_lib
 from drifting.runs.workdir import WorkdirError
 from input_pipeline.space import Pixels
 
 
 @pytest.fixture
-def moved(train, tmp_path):
-    """Workdir of a finished run, copied from where its data were."""
-    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), np.uint8)
-    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(100) % 10)
-    workdir = train(**{"data.source": f"npz:{tmp_path / 'data.npz'}", "train.total_steps": 4})
-    (tmp_path / "data.npz").unlink()
-    return shutil.move(workdir, tmp_path / "elsewhere" / "run")
+def moved(run_copy):
+    """Workdir of a finished run whose data are no longer there."""
+    path = run_copy / "config.json"
+    config, facts = config_lib.read(path)
+    config.data.source = "npz:/gone/data.npz"
+    config_lib.write(path, config, facts)
+    return run_copy
 
 
 def test_a_run_without_its_data_is_sampled(moved, tmp_path):
@@ -43,18 +42,8 @@ def test_scoring_says_which_data_are_missing(moved):
         drifting.evaluate(moved, num_samples=20)
 
 
-def test_a_run_of_an_earlier_version_is_refused_in_a_line(train):
-    workdir = train(**{"train.total_steps": 4})
-    text = (workdir / "config.json").read_text()
-    (workdir / "config.json").write_text(text.replace('"space"', '"image_shape"'))
-    with pytest.raises(ConfigError, match=r"earlier version.*continues from the checkpoints"):
-        drifting.load(workdir)
-    train(**{"train.total_steps": 4})
-    assert drifting.load(workdir).sample([0]).shape == (1, 8, 8, 1)
-
-
 def python(code, cwd):
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -103,12 +92,3 @@ def test_a_config_outside_the_tree_needs_the_library_alone(tmp_path):
         tmp_path,
     )
     assert out.strip() == "(2, 8, 8, 1) False"
-
-
-def test_parts_are_what_a_run_is_made_of(small_config):
-    parts = drifting.build(small_config(**{"data.num_val": 100}))
-    assert len(parts.data) + len(parts.held_out) == len(parts.whole) == 1497
-    assert parts.facts.num_samples == len(parts.data) == 1397
-    assert sum(parts.facts.class_counts) == 1397
-    assert parts.method.facts is parts.facts and parts.parameters == {}
-    assert (parts.schedule.total, parts.mesh.size) == (12, 1)

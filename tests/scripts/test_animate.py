@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import script_modules
+import small_runs
 from PIL import Image
 
 import drifting
@@ -28,36 +29,18 @@ animate = script_modules.load("animate")
 
 SCRIPT = pathlib.Path(animate.__file__)
 GIVEN = dict(sampler="heun", steps=2, num=20, seed=3)
-QUICK = {
-    "mesh.data": 1,
-    "method.batch_size": 32,
-    "method.share_r_neq_t": 1.0,
-    "method.num_diagnosed": 16,
-    "model.width": 16,
-    "model.depth": 1,
-    "optimizer.learning_rate": 1e-2,
-    "optimizer.warmup_steps": 1,
-    "ema_decay": 0.0,
-    "train.total_steps": 6,
-    "train.log_steps": 6,
-    "train.sample_steps": 6,
-    "train.checkpoint_steps": 6,
-    "train.tensorboard": False,
-}
+SMALL = {"method.batch_size": 32, "model.width": 16, "model.depth": 1, "ema_decay": 0.0}
 
 
 def config_of(network, **changed):
     config = drifting.of("meanflow", network)
-    config.update_from_flattened_dict(QUICK | changed)
+    config.update_from_flattened_dict(small_runs.LOGGED | SMALL | changed)
     return config
 
 
 @pytest.fixture(scope="module")
-def of_points(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("points")
-    changed = {"data.source": "toy2d:gaussians", "method.class_conditional": False}
-    drifting.train(config_of("mlp", **changed), workdir)
-    return workdir
+def of_points(finished_flow):
+    return finished_flow
 
 
 def random_run(workdir, config):
@@ -328,7 +311,7 @@ def test_a_diverged_checkpoint_is_refused(of_points):
     method = run.method.with_sampler("euler", 2)
     given = jax.random.key(0), np.zeros(4, np.int32), 1.0
     with pytest.raises(NonFiniteSamples, match="euler, 2 steps: .* has diverged"):
-        animate.paths(method, state.replace(params=bad), *given)
+        animate.paths(method, state.replace(params=bad, ema_params=bad), *given)
 
 
 def test_a_video_without_ffmpeg_ends_in_one_line_before_the_work(tmp_path):

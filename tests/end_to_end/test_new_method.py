@@ -1,13 +1,13 @@
 """A new method is a class and one line, as the README describes."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import workdirs
 
 import drifting
 from drifting import methods
@@ -21,7 +21,7 @@ from models.conditions import Condition
 
 @dataclasses.dataclass(frozen=True)
 class Settings(BatchSettings):
-    noise: float = 0.5  # deviation of what is taken away, in units of the images
+    noise: float = 0.5  # standard deviation of the noise, in units of the images
 
     def check(self, facts):
         super().check(facts)
@@ -76,9 +76,9 @@ def config(monkeypatch):
     return config
 
 
-def test_a_class_and_a_line_are_trained_and_opened(config, tmp_path):
+def test_a_new_method_is_trained_and_opened(config, tmp_path):
     drifting.train(config, tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rows = workdirs.rows(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert np.isfinite([row["loss"] for row in rows]).all()
     assert (tmp_path / "samples" / "step_0000006_images.png").exists()
@@ -88,7 +88,7 @@ def test_a_class_and_a_line_are_trained_and_opened(config, tmp_path):
         run.sample([0])
 
 
-def test_its_keys_are_checked_by_itself_and_what_all_share_by_the_base(config):
+def test_it_checks_its_own_keys_and_the_base_class_checks_the_shared_ones(config):
     config.method.noise = -1.0
     with pytest.raises(ConfigError, match="noise = -1.0 is negative"):
         drifting.build(config)

@@ -46,6 +46,6 @@ def test_steps_of_a_run_are_of_equal_length_and_bring_it_nearer(small_config, tm
 
 
 @pytest.mark.slow
-def test_a_run_without_a_learned_field_is_refused(train):
+def test_a_run_without_a_learned_field_is_refused(finished_run):
     with pytest.raises(WorkdirError, match="has no learned field"):
-        field_energy.open_run(train())
+        field_energy.open_run(finished_run)

@@ -1,4 +1,4 @@
-"""train.py, evaluate.py and sample.py as processes: killed, preempted, mistyped."""
+"""train.py, evaluate.py and sample.py as processes that are killed, preempted or mistyped."""
 
 import os
 import pathlib
@@ -11,71 +11,52 @@ import time
 import jax
 import numpy as np
 import pytest
+import small_runs
+import workdirs
 
 from drifting.evaluation import record
 from drifting.runs.workdir import Run
-from drifting.training import checkpoints, writers
+from drifting.training import checkpoints
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-STEPS = 60
-RUN = {
-    "mesh.data": 1,
-    "method.num_generated": 4,
-    "method.num_positives": 4,
-    "method.num_unconditional": 2,
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STEPS = 120
+RUN = small_runs.DRIFTING | {
     "train.total_steps": STEPS,
-    "train.log_steps": 1,
     "train.sample_steps": STEPS,
     "train.checkpoint_steps": 7,
     "train.steps_per_call": 3,
-    "train.tensorboard": False,
 }
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """start(script, *arguments) -> process with its output in pipes."""
-    cache = tmp_path_factory.mktemp("cache")
-
-    def run(script, *arguments):
-        environment = {**os.environ, "DRIFTING_CACHE": str(cache), "XLA_FLAGS": ""}
-        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True
-        )
-
-    return run
+def start(*command, xla_flags=""):
+    """A Python process, by default with JAX's default flags, and with its output in pipes."""
+    command = [sys.executable, *map(str, command)]
+    environment, pipe = {**os.environ, "XLA_FLAGS": xla_flags}, subprocess.PIPE
+    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
-@pytest.fixture(scope="module")
-def train(start):
-    """train(workdir) -> process of the 60-step run."""
-
-    def run(workdir):
-        keys = [f"--config.{key}={value}" for key, value in RUN.items()]
-        return start("train.py", "--config", "configs/digits.py", "--workdir", workdir, *keys)
-
-    return run
+def train(workdir, config="digits", values=RUN, xla_flags=""):
+    """A process of train.py with a DriftDiT of one block; by default the 120-step run."""
+    keys = [f"--config.{key}={value}" for key, value in values.items()]
+    given = ("--config", f"configs/{config}.py", "--workdir", workdir)
+    return start("tests/one_block.py", "train.py", *given, *keys, xla_flags=xla_flags)
 
 
-@pytest.fixture(scope="module")
-def whole(train, tmp_path_factory):
-    """Workdir of the run that nobody interrupts."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    process = train(workdir)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return workdir
+@pytest.fixture
+def whole(make_once, one_block):
+    """Read-only workdir of the run that nobody interrupts."""
 
+    def make(workdir):
+        process = train(workdir)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
 
-def final_state(workdir):
-    return jax.device_get(Run(workdir).restore(STEPS)[0])
+    return make_once("whole", make)
 
 
 def wait_for_step(process, workdir, step):
     while process.poll() is None:
-        rows = writers.read_metrics(workdir / "metrics.jsonl")
+        rows = workdirs.rows(workdir)
         if rows and rows[-1]["step"] >= step:
             return
         time.sleep(0.002)
@@ -83,17 +64,17 @@ def wait_for_step(process, workdir, step):
 
 
 def assert_same_run(workdir, whole):
-    state, expected = final_state(workdir), final_state(whole)
+    state, expected = (workdirs.state_of(folder, STEPS) for folder in (workdir, whole))
     for part in ("step", "params", "ema_params", "opt_state"):
         jax.tree.map(np.testing.assert_array_equal, getattr(state, part), getattr(expected, part))
-    rows = writers.read_metrics(workdir / "metrics.jsonl")
+    rows = workdirs.rows(workdir)
     assert [r["step"] for r in rows] == list(range(1, STEPS + 1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", [0, 1, 2])
-def test_killed_at_a_random_step_and_resumed(train, whole, tmp_path, draw):
-    step = int(np.random.default_rng(draw).integers(1, STEPS - 5))
+def test_killed_at_a_random_step_and_resumed(whole, tmp_path, draw):
+    step = int(np.random.default_rng(draw).integers(1, STEPS - 40))  # time to kill it
     workdir = tmp_path / "run"
     process = train(workdir)
     wait_for_step(process, workdir, step)
@@ -107,7 +88,7 @@ def test_killed_at_a_random_step_and_resumed(train, whole, tmp_path, draw):
     assert_same_run(workdir, whole)
 
 
-def test_sigterm_saves_the_step_it_is_at(train, whole, tmp_path):
+def test_sigterm_saves_the_step_it_is_at(whole, tmp_path):
     workdir = tmp_path / "run"
     process = train(workdir)
     wait_for_step(process, workdir, 20)
@@ -124,13 +105,13 @@ def test_sigterm_saves_the_step_it_is_at(train, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_evaluation_killed_half_way_is_taken_up(start, whole, tmp_path):
+def test_an_evaluation_killed_half_way_is_resumed(whole, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     steps = checkpoints.valid_steps(workdir / "checkpoints")
     table = workdir / "eval" / "fid_metrics.csv"
-    command = ("evaluate.py", "--workdir", workdir, "--checkpoints", "all", "--num_samples", 80,
-               "--skip_existing")  # fmt: skip
+    arguments = ("--workdir", workdir, "--checkpoints", "all", "--num_samples", 80)
+    command = ("tests/one_block.py", "evaluate.py", *arguments, "--skip_existing")
     process = start(*command)
     while process.poll() is None and len(record.read(workdir)) < 3:
         time.sleep(0.002)
@@ -174,7 +155,7 @@ def test_an_evaluation_killed_half_way_is_taken_up(start, whole, tmp_path):
         ),
     ],
 )
-def test_mistakes_end_in_one_line(start, tmp_path, script, arguments, message):
+def test_mistakes_end_in_one_line(tmp_path, script, arguments, message):
     process = start(script, *[a.format(empty=tmp_path) for a in arguments])
     _, errors = process.communicate()
     assert process.returncode == 2
@@ -185,28 +166,31 @@ def test_mistakes_end_in_one_line(start, tmp_path, script, arguments, message):
 
 # --- any generator method on any network that fits -----------------------------------------------
 
-THREE_STEPS = {"mesh.data": 1, "train.total_steps": 3, "train.log_steps": 1,
-               "train.tensorboard": False}  # fmt: skip
+THREE_STEPS = small_runs.LOGGED | {"train.total_steps": 3}
+FLOW = {"method.batch_size": 64, "optimizer.warmup_steps": 1}
 
 
 @pytest.mark.parametrize(
     "config, network, changed, keys",
     [
         ("digits", "unet", RUN, {"size": "nano", "dropout": 0.0, "remat": False}),
-        ("meanflow_digits", "drift_dit", {"method.batch_size": 64, "optimizer.warmup_steps": 1},
-         {"size": "nano", "patch_size": 2, "num_registers": 8}),
+        (
+            "meanflow_digits",
+            "drift_dit",
+            FLOW,
+            {"size": "nano", "patch_size": 2, "num_registers": 8},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_method_trains_on_another_methods_network(
-    start, tmp_path, config, network, changed, keys
+    one_block, tmp_path, config, network, changed, keys
 ):
-    """By its name alone; keys that both networks have keep their values."""
-    values = {**changed, **THREE_STEPS, "model.name": network}
-    flags = [f"--config.{key}={value}" for key, value in values.items()]
-    process = start("train.py", "--config", f"configs/{config}.py", "--workdir", tmp_path, *flags)
+    """The name is enough; keys that both networks have keep their values."""
+    values = changed | THREE_STEPS | {"model.name": network}
+    process = train(tmp_path, config, values, "--xla_backend_optimization_level=0")
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    rows = [row for row in writers.read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
+    rows = [row for row in workdirs.rows(tmp_path) if "loss" in row]
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert np.isfinite([row["loss"] for row in rows]).all()
     run = Run(tmp_path)
@@ -214,9 +198,8 @@ def test_a_method_trains_on_another_methods_network(
     assert run.sample([0, 1]).shape == (2, 8, 8, 1)
 
 
-def test_a_network_that_cannot_read_a_needed_condition_is_refused(start, tmp_path):
-    process = start("train.py", "--config", "configs/digits.py", "--workdir", tmp_path / "run",
-                    "--config.model.name=cnn")  # fmt: skip
+def test_a_network_that_cannot_read_a_needed_condition_is_refused(tmp_path):
+    process = train(tmp_path / "run", values={"model.name": "cnn"})
     _, errors = process.communicate()
     assert process.returncode == 2 and len(errors.strip().splitlines()) == 1
     for part in (
