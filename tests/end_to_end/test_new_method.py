@@ -1,4 +1,4 @@
-"""A new method is a class and one line, as the README describes."""
+"""A new method is a class and one line, as docs/extend.md describes."""
 
 import dataclasses
 
