@@ -1,0 +1,95 @@
+"""The project's only reader of image files, for training and for scoring."""
+
+import os
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from input_pipeline.decoding import DataError
+
+Image.init()  # registers all formats
+# Pillow's others are drawings, video, or need another program; older versions have no AVIF.
+FORMATS = [
+    name
+    for name in ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+    if name in Image.OPEN
+]
+EXTENSIONS = {name for name, kind in Image.registered_extensions().items() if kind in FORMATS}
+MAX_PIXELS = 2**26  # 8192 x 8192: at most 1.4 GB of memory while it is read (JPEG 2000)
+GROUND = "white"  # behind transparent pixels
+
+_TOO_LARGE = f"it has more than the {MAX_PIXELS:,} pixels that are read"
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF tags
+
+# Above MAX_PIXELS an image is refused before it is decoded, so Pillow need not warn.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def read(path: str | os.PathLike) -> Image.Image:
+    """The picture in a file as 8-bit grey (mode L) or colour (mode RGB).
+
+    It is turned as its EXIF orientation says, transparent pixels are laid over white, and 16-bit
+    grey values become round(v * 255 / 65535). Of several frames or pages it is the first. Colour
+    profiles are ignored.
+
+    Raises:
+      DataError: the file is damaged, larger than MAX_PIXELS, or leaves the meaning of its values
+        open.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            _check_size(image)
+            _check_values(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _eight_bits(image)
+    except Image.DecompressionBombError as error:
+        reason, cause = _TOO_LARGE, error
+    except Exception as error:  # decoders raise errors of every kind for damaged files
+        reason, cause = str(error) or type(error).__name__, error
+    raise DataError(f"cannot read image {path}: {reason}; repair or remove it") from cause
+
+
+def _check_size(image: Image.Image) -> None:
+    """Raises ValueError for an image, or the tile of a TIFF, of more than MAX_PIXELS."""
+    width, height = image.size
+    if image.format == "TIFF":  # its tiles may be larger than the image
+        width = max(width, image.tag_v2.get(_TILE_WIDTH, 0))
+        height = max(height, image.tag_v2.get(_TILE_LENGTH, 0))
+    if width * height > MAX_PIXELS:
+        raise ValueError(_TOO_LARGE)
+
+
+def _check_values(image: Image.Image) -> None:
+    """Raises ValueError where the 8-bit values of the pixels would be a guess."""
+    mode, kind = image.mode, image.format
+    if mode == "F" or (mode == "I" and kind not in ("PNG", "PPM")):
+        raise ValueError(
+            f"its values are {'floats' if mode == 'F' else 'signed or 32-bit integers'} of unknown "
+            "range, not 8 or 16 bits"
+        )
+    if kind == "TIFF" and mode.startswith("I;16"):
+        bits, photometric = image.tag_v2[_BITS_PER_SAMPLE][0], image.tag_v2[_PHOTOMETRIC]
+        if (bits, photometric) != (16, 1):  # Pillow neither scales 12 bits nor inverts 16
+            raise ValueError(
+                f"TIFF of {bits} bits with photometric interpretation {photometric} is not "
+                "supported, only of 8 or 16 bits with black as 0"
+            )
+    coloured_key = kind == "PNG" and mode != "P" and "transparency" in image.info
+    if coloured_key and image.tile[0][3] not in ("L", "RGB"):
+        raise ValueError(
+            "it marks a colour as transparent, which is supported for 8 bits only; save it with an "
+            "alpha channel"
+        )
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An upright image of any mode in mode L or RGB."""
+    if image.mode.startswith("I"):  # 0 to 65535 = 255 * 257
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, GROUND)
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return image.convert(mode)
