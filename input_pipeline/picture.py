@@ -4,7 +4,7 @@ import os
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from input_pipeline.decoding import DataError
 
@@ -38,16 +38,23 @@ def read(path: str | os.PathLike) -> Image.Image:
         open.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # Not by its path: Pillow 13 maps a TIFF into memory with the sides of the turned image.
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             _check_size(image)
             _check_values(image)
             ImageOps.exif_transpose(image, in_place=True)
             return _eight_bits(image)
-    except Image.DecompressionBombError as error:
-        reason, cause = _TOO_LARGE, error
     except Exception as error:  # decoders raise errors of every kind for damaged files
-        reason, cause = str(error) or type(error).__name__, error
-    raise DataError(f"cannot read image {path}: {reason}; repair or remove it") from cause
+        reason = _reason(error)
+        raise DataError(f"cannot read image {path}: {reason}; repair or remove it") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return _TOO_LARGE
+    if isinstance(error, UnidentifiedImageError):
+        return "it is damaged, or of an unknown format"
+    return str(error) or type(error).__name__
 
 
 def _check_size(image: Image.Image) -> None:
