@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from drifting.core.errors import UserError
@@ -44,6 +45,13 @@ class Decoding:
             return fit.fit_array(images, self.size, self.channels, self.fit)
         except ValueError as error:
             raise DataError(f"{source}: {error}") from error
+
+    def fit_picture(self, image: Image.Image, name: object) -> np.ndarray:
+        """A Pillow image as uint8 [size, size, channels]; DataError names it."""
+        try:
+            return fit.fit_image(image, self.size, self.channels, self.fit)
+        except ValueError as error:
+            raise DataError(f"{name}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

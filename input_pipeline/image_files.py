@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from input_pipeline import cache, fit, picture
+from input_pipeline import cache, picture
 from input_pipeline.decoding import DataError, Decoding, Found, Records, progress
 from input_pipeline.image_set import ImageSet
 from input_pipeline.listing import Listing
@@ -23,7 +23,7 @@ def of_files(
 
     def read(row: int) -> tuple[np.ndarray, int]:
         path, label = files[row]
-        return _read(path, options), label
+        return options.fit_picture(picture.read(path), path), label
 
     return Found(
         _identity(root, [path for path, _ in files]),
@@ -67,21 +67,13 @@ def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
-def _read(path: pathlib.Path, options: Decoding) -> np.ndarray:
-    image = picture.read(path)
-    try:
-        return fit.fit_image(image, options.size, options.channels, options.fit)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
 def _decode(
     files: list[tuple[pathlib.Path, int]], options: Decoding
 ) -> tuple[np.ndarray, np.ndarray]:
     images, labels, errors = [], [], []
     for path, label in progress(files, "decoding"):
         try:
-            images.append(_read(path, options))
+            images.append(options.fit_picture(picture.read(path), path))
             labels.append(label)
         except DataError as error:
             if options.on_corrupt == "error":

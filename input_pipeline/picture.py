@@ -1,7 +1,10 @@
 """The project's only reader of image files, for training and for scoring."""
 
+import io
 import os
 import warnings
+from collections.abc import Callable
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -37,16 +40,26 @@ def read(path: str | os.PathLike) -> Image.Image:
       DataError: the file is damaged, larger than MAX_PIXELS, or leaves the meaning of its values
         open.
     """
+    # Opened here, since Pillow 13 maps a TIFF that it opens itself with the sides of the turned
+    # image.
+    return _picture(lambda: open(path, "rb"), str(path))
+
+
+def decode(content: bytes, name: str) -> Image.Image:
+    """The picture in the bytes of a file, as `read` returns it; errors call it by `name`."""
+    return _picture(lambda: io.BytesIO(content), name)
+
+
+def _picture(open_file: Callable[[], IO[bytes]], name: str) -> Image.Image:
     try:
-        # Not by its path: Pillow 13 maps a TIFF into memory with the sides of the turned image.
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open_file() as file, Image.open(file, formats=FORMATS) as image:
             _check_size(image)
             _check_values(image)
             ImageOps.exif_transpose(image, in_place=True)
             return _eight_bits(image)
     except Exception as error:  # decoders raise errors of every kind for damaged files
         reason = _reason(error)
-        raise DataError(f"cannot read image {path}: {reason}; repair or remove it") from error
+        raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
 
 
 def _reason(error: Exception) -> str:
@@ -54,7 +67,7 @@ def _reason(error: Exception) -> str:
         return _TOO_LARGE
     if isinstance(error, UnidentifiedImageError):
         return "it is damaged, or of an unknown format"
-    return str(error) or type(error).__name__
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
 def _check_size(image: Image.Image) -> None:

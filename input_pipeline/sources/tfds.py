@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from drifting.core.errors import did_you_mean
+from input_pipeline import picture
 from input_pipeline.decoding import (
     DataError,
     Decoding,
@@ -79,12 +80,20 @@ def _prepare(builder, name: str) -> None:
 
 
 def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.ndarray, int]]:
-    """row -> (image, label); the files are opened when the first row is read."""
-    rows = functools.cache(lambda: builder.as_data_source(split=split))
+    """row -> (image, label); the files are opened when the first row is read.
+
+    Encoded images are decoded here: TFDS does it by OpenCV or by Pillow, as installed, takes the
+    numbers of a palette for grey values, and 16 bits modulo 256.
+    """
+    decoders = _undecoded(builder.info.features["image"])
+    rows = functools.cache(lambda: builder.as_data_source(split=split, decoders=decoders))
 
     def read(row: int) -> tuple[np.ndarray, int]:
         record = rows()[row]
         where = f"tfds:{builder.name} {split}, row {row}"
+        if decoders:
+            image = picture.decode(record["image"], where)
+            return options.fit_picture(image, where), int(record["label"])
         if record["image"].dtype != np.uint8:
             raise DataError(
                 f"{where}: the image is {record['image'].dtype}, expected uint8; choose a data "
@@ -93,6 +102,15 @@ def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.
         return options.fit_arrays(record["image"][None], where)[0], int(record["label"])
 
     return read
+
+
+def _undecoded(feature) -> dict | None:
+    """Tells TFDS to leave images encoded; None for features that are no encoded images."""
+    import tensorflow_datasets as tfds
+
+    # TFDS writes float images as PNGs of their bytes, which only it can read.
+    encoded = isinstance(feature, tfds.features.Image) and feature.np_dtype != np.float32
+    return {"image": tfds.decode.SkipDecoding()} if encoded else None
 
 
 def _decode(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
