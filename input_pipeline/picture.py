@@ -23,6 +23,7 @@ MAX_PIXELS = 2**26  # 8192 x 8192: at most 1.4 GB of memory while it is read (JP
 GROUND = "white"  # behind transparent pixels
 
 _TOO_LARGE = f"it has more than the {MAX_PIXELS:,} pixels that are read"
+_OF_16_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # round(v * 255 / 65535)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # TIFF tags
 
 # Above MAX_PIXELS an image is refused before it is decoded, so Pillow need not warn.
@@ -105,9 +106,8 @@ def _check_values(image: Image.Image) -> None:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """An upright image of any mode in mode L or RGB."""
-    if image.mode.startswith("I"):  # 0 to 65535 = 255 * 257
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode.startswith("I"):
+        return Image.fromarray(_OF_16_BITS[np.asarray(image)])
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, GROUND)
