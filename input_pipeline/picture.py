@@ -89,19 +89,29 @@ def _check_values(image: Image.Image) -> None:
             f"its values are {'floats' if mode == 'F' else 'signed or 32-bit integers'} of unknown "
             "range, not 8 or 16 bits"
         )
-    if kind == "TIFF" and mode.startswith("I;16"):
-        bits, photometric = image.tag_v2[_BITS_PER_SAMPLE][0], image.tag_v2[_PHOTOMETRIC]
-        if (bits, photometric) != (16, 1):  # Pillow neither scales 12 bits nor inverts 16
-            raise ValueError(
-                f"TIFF of {bits} bits with photometric interpretation {photometric} is not "
-                "supported, only of 8 or 16 bits with black as 0"
-            )
+    if kind == "TIFF":
+        _check_tiff(image)
     coloured_key = kind == "PNG" and mode != "P" and "transparency" in image.info
     if coloured_key and image.tile[0][3] not in ("L", "RGB"):
         raise ValueError(
             "it marks a colour as transparent, which is supported for 8 bits only; save it with an "
             "alpha channel"
         )
+
+
+def _check_tiff(image: Image.Image) -> None:
+    """Raises ValueError where Pillow would return other values than the file means."""
+    if image.mode.startswith("I;16"):
+        bits, photometric = image.tag_v2[_BITS_PER_SAMPLE][0], image.tag_v2[_PHOTOMETRIC]
+        if (bits, photometric) != (16, 1):  # 12 bits are not scaled, and 16 not inverted
+            raise ValueError(
+                f"TIFF of {bits} bits with photometric interpretation {photometric} is not "
+                "supported, only of 8 or 16 bits with black as 0"
+            )
+    boxes = [tile[1] for tile in image.tile]
+    covered = sum((right - left) * (low - high) for left, high, right, low in boxes)
+    if covered < image.width * image.height:  # the rest would be black
+        raise ValueError("strips or tiles of it are missing")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

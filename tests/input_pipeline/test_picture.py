@@ -88,6 +88,10 @@ def test_16_bit_colour_is_within_one_level_of_that(tmp_path, colour, channels):
             "TIFF of 12 bits with photometric interpretation 1 is not supported",
         ),
         (
+            lambda p: tiff(p, (256, 2), (257, 9), (258, 8), (262, 1), (278, 3), values=bytes(18)),
+            "strips or tiles of it are missing",
+        ),
+        (
             lambda p: png(p, np.uint8([[0x40]]), 0, 1, chunk(b"tRNS", b"\0\1"), (2, 1)),
             "marks a colour as transparent",
         ),
