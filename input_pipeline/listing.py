@@ -77,9 +77,13 @@ class Listing:
         images, folders = [], []
         for entry in _entries(folder):
             path = folder / entry.name
-            if entry.is_dir():
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link that leads to itself
+                is_folder = is_file = False
+            if is_folder:
                 folders.append(path)
-            elif not entry.is_file():
+            elif not is_file:
                 self._leave_out(IRREGULAR, [path])
             elif _is_image(entry.name):
                 images.append(path)

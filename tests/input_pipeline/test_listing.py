@@ -57,6 +57,8 @@ def test_everything_else_that_is_left_out_is_counted_in_one_warning(root):
     put(root / "beside.jpg", 99)
     (root / "fox").mkdir()
     (root / "cat" / "3.png").symlink_to("/nowhere/3.png")
+    (root / "cat" / "4.png").symlink_to("4.png")
+    os.mkfifo(root / "cat" / "5.png")
     with pytest.warns(UserWarning, match="left out of") as found:
         assert both(root) == (("cat", "dog"), [10, 20, 30, 40])
     texts = {str(w.message) for w in found}
@@ -68,7 +70,7 @@ def test_everything_else_that_is_left_out_is_counted_in_one_warning(root):
         "files without the extension of an image: 3 (such as dog/0.txt)",
         "images next to the class folders: 1 (such as beside.jpg)",
         "class folders without images: 1 (such as fox)",
-        "links that lead nowhere, and other irregular files: 1 (such as cat/3.png)",
+        "links that lead nowhere, and other irregular files: 3 (such as cat/3.png)",
     ):
         assert part in text
     assert text.count(";") == 4
