@@ -53,6 +53,6 @@ def test_damaged_files_of_tensorflow_datasets(tfds_data_dir, tmp_path, monkeypat
     ):
         sources.open_stream("tfds:mnist", "test", **given).records.read(0)
     (info,) = folder.glob("*/dataset_info.json")
-    info.write_text(info.read_text().replace("{SPLIT}", "{SPL}"))
+    info.write_text("{")
     with pytest.raises(DataError, match="tfds:mnist cannot be read"):
         sources.open_stream("tfds:mnist", "train", **given)
