@@ -53,8 +53,6 @@ def require(workdir: pathlib.Path, parts: Parts, accept: bool) -> None:
 def _changes(before: DataFacts, now: DataFacts) -> str:
     """How the data differ, as far as the facts about them tell."""
     changes = []
-    if before.source != now.source:
-        changes.append(f"the source was {before.source}")
     if before.num_samples != now.num_samples:
         changes.append(f"{before.num_samples} -> {now.num_samples} samples")
     if before.class_names != now.class_names:
@@ -63,4 +61,7 @@ def _changes(before: DataFacts, now: DataFacts) -> str:
         changes.append(f"the classes differ (gone: {gone[:6]}, new: {new[:6]})")
     elif before.class_counts != now.class_counts:
         changes.append("other numbers of samples per class")
-    return ", ".join(changes or ["as many samples, but other values or labels"])
+    changes = changes or ["as many samples, but other values or labels"]
+    if before.source != now.source:
+        changes.append(f"the source was {before.source}")
+    return ", ".join(changes)
