@@ -25,17 +25,17 @@ def require(workdir: pathlib.Path, parts: Parts, accept: bool) -> None:
     """
     if not checkpoints.valid_steps(workdir / "checkpoints"):
         return
-    _, saved = config_lib.read(workdir / "config.json")
-    before, now = read_facts(workdir, saved), parts.facts
-    known = read_fingerprint(saved)
-    if known is None and before.source == now.source:
+    config, saved = config_lib.read(workdir / "config.json")
+    known, now = read_fingerprint(saved), parts.facts
+    if known == parts.whole.fingerprint:
+        return
+    if known is None and config.data.source == now.source:
         log.warning(
             "%s was written by an earlier version: whether %s still holds the same data cannot be "
             "checked this time", workdir / "config.json", now.source,
         )  # fmt: skip
         return
-    if known == parts.whole.fingerprint:
-        return
+    before = read_facts(workdir, saved)
     found = f"{workdir} was trained on other data than {now.source} holds: {_changes(before, now)}"
     if before.class_names != now.class_names:
         raise DataError(f"{found}. Restore the data, or choose another --workdir")
