@@ -26,7 +26,7 @@ def of_files(
         return options.fit_picture(picture.read(path), path), label
 
     return Found(
-        _identity(root, [path for path, _ in files]),
+        cache.identity(root, [path for path, _ in files]),
         class_names,
         lambda: _decode(files, options),
         records=Records(len(files), read),
@@ -53,14 +53,8 @@ def load_unresized(path: str | os.PathLike) -> ImageSet:
                 f"{files[0]} is {_size(images[0])}, {file} is {_size(images[-1])}: bring all "
                 "images of a folder to one size first"
             )
-    key = cache.digest(_identity(root, files))
     labels, space = np.zeros(len(files), np.int32), Pixels(images[0].shape)
-    return ImageSet(np.stack(images), labels, ("all",), str(root), "all", key, space)
-
-
-def _identity(root: pathlib.Path, files: list[pathlib.Path]) -> list:
-    """JSON values that change with the files, wherever `root` is."""
-    return [[str(path.relative_to(root)), *cache.stamp(path)] for path in files]
+    return ImageSet(np.stack(images), labels, ("all",), str(root), "all", space)
 
 
 def _size(image: np.ndarray) -> str:
