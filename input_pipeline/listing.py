@@ -11,7 +11,7 @@ from input_pipeline import picture
 from input_pipeline.decoding import DataError
 
 # Why something is left out.
-UNKNOWN = "files without the extension of an image"
+UNKNOWN = "files without the extension of a readable image"
 IRREGULAR = "links that lead nowhere, and other irregular files"
 BESIDE = "images next to the class folders"
 DEEPER = "images in deeper folders"

@@ -67,7 +67,7 @@ def test_everything_else_that_is_left_out_is_counted_in_one_warning(root):
     assert text.startswith(f"left out of {root}: ")
     for part in (
         "images in deeper folders: 3 (such as cat/more/and more/0.PNG)",
-        "files without the extension of an image: 3 (such as dog/0.txt)",
+        "files without the extension of a readable image: 3 (such as dog/0.txt)",
         "images next to the class folders: 1 (such as beside.jpg)",
         "class folders without images: 1 (such as fox)",
         "links that lead nowhere, and other irregular files: 3 (such as cat/3.png)",
