@@ -9,6 +9,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from drifting.core.errors import UserError
 from input_pipeline.decoding import DataError
 
 Image.init()  # registers all formats
@@ -40,6 +41,7 @@ def read(path: str | os.PathLike) -> Image.Image:
     Raises:
       DataError: the file is damaged, larger than MAX_PIXELS, or leaves the meaning of its values
         open.
+      UserError: the system cannot read the file, which may be in order.
     """
     # Opened here, since Pillow 13 maps a TIFF that it opens itself with the sides of the turned
     # image.
@@ -59,6 +61,8 @@ def _picture(open_file: Callable[[], IO[bytes]], name: str) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)
             return _eight_bits(image)
     except Exception as error:  # decoders raise errors of every kind for damaged files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"cannot read image {name}: {error.strerror}") from error
         reason = _reason(error)
         raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
 
@@ -68,7 +72,7 @@ def _reason(error: Exception) -> str:
         return _TOO_LARGE
     if isinstance(error, UnidentifiedImageError):
         return "it is damaged, or of an unknown format"
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return str(error) or type(error).__name__
 
 
 def _check_size(image: Image.Image) -> None:

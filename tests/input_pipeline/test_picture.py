@@ -1,6 +1,7 @@
 """Image files of every kind become the 8-bit picture that their author saw, or are refused."""
 
 import contextlib
+import errno
 import struct
 import zlib
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from drifting.core.errors import UserError
 from input_pipeline import picture
 from input_pipeline.decoding import DataError
 from input_pipeline.sources import load, load_unresized
@@ -250,3 +252,14 @@ def test_a_damaged_file_raises_nothing_else(tmp_path, kind):
         path.write_bytes(changed[: rng.integers(1, 2 * len(changed))].tobytes())
         with contextlib.suppress(DataError):
             assert picture.read(path).mode in ("L", "RGB")
+
+
+def test_an_error_of_the_system_is_no_damage_and_skips_nothing(tmp_path, own_cache, monkeypatch):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+
+    def failing(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(picture.Image, "open", failing)
+    with pytest.raises(UserError, match=r"cannot read image .*a.png: Input/output error$"):
+        load(f"folder:{tmp_path}", image_size=4, channels=1, on_corrupt="skip")
