@@ -1,5 +1,6 @@
 """The project's only reader of image files, for training and for scoring."""
 
+import errno
 import io
 import os
 import warnings
@@ -61,7 +62,8 @@ def _picture(open_file: Callable[[], IO[bytes]], name: str) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)
             return _eight_bits(image)
     except Exception as error:  # decoders raise errors of every kind for damaged files
-        if isinstance(error, OSError) and error.errno is not None:
+        # A false offset in a file is an invalid argument of seek.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise UserError(f"cannot read image {name}: {error.strerror}") from error
         reason = _reason(error)
         raise DataError(f"cannot read image {name}: {reason}; repair or remove it") from error
