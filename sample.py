@@ -8,8 +8,9 @@ from drifting import cli
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run", required=True)
 NUM = flags.DEFINE_integer("num", 64, "Number of samples", lower_bound=1)
 OUT = flags.DEFINE_string(
-    "out", None, "X.png: a grid, or a scatter plot of points; X.npz: arrays images (or points) and "
-    "labels; else a folder of PNGs (or points.npz). Default: <workdir>/samples.png"
+    "out", None, "X.png, X.jpg or X.webp: a grid, or a scatter plot of points; X.npz: arrays "
+    "images (or points) and labels; else a folder of PNGs (or points.npz). Default: "
+    "<workdir>/samples.png"
 )  # fmt: skip
 LABELS = flags.DEFINE_list("labels", None, "Classes in turn, e.g. 0,3,7. Default: all, balanced")
 CFG_SCALE = flags.DEFINE_float("cfg_scale", None, "Guidance scale. Default: the config's")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from drifting.core.errors import UserError
@@ -45,6 +46,13 @@ class Decoding:
         except ValueError as error:
             raise DataError(f"{source}: {error}") from error
 
+    def fit_picture(self, image: Image.Image, name: object) -> np.ndarray:
+        """A Pillow image as uint8 [size, size, channels]; DataError names it."""
+        try:
+            return fit.fit_image(image, self.size, self.channels, self.fit)
+        except ValueError as error:
+            raise DataError(f"{name}: {error}") from error
+
 
 @dataclasses.dataclass(frozen=True)
 class Records:
@@ -64,13 +72,20 @@ class Records:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A located but not yet decoded split: what identifies it, and how to decode it."""
+    """A located but not yet decoded split.
 
-    identity: object  # JSON values that change with the data
+    Attributes:
+      identity: JSON values that change with the data, by which decoded arrays are kept; None: they
+        are not, because decoding costs no more than reading the cache.
+      class_names: one for each label.
+      decode: () -> images, labels.
+      records: None where the source is not read record by record.
+    """
+
+    identity: object | None
     class_names: tuple[str, ...]
-    decode: Callable[[], tuple[np.ndarray, np.ndarray]]  # () -> images, labels
-    cached: bool = True  # false where decoding costs no more than reading the cache
-    records: Records | None = None  # None where the source is not read record by record
+    decode: Callable[[], tuple[np.ndarray, np.ndarray]]
+    records: Records | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from drifting.training import writers
 
 log = logging.getLogger("drifting")
 
-OUT = flags.DEFINE_string("out", None, "Output file, a PNG")
+OUT = flags.DEFINE_string("out", None, "Output file: PNG, JPEG or WebP by its suffix")
 METRIC = flags.DEFINE_string(
     "metric", "frechet_distance", "Column of eval/scores.jsonl or key of metrics.jsonl"
 )

@@ -1,4 +1,4 @@
-"""Pictures as PNG, GIF and MP4; importing this package loads neither matplotlib nor JAX.
+"""Pictures, GIF and MP4; importing this package loads neither matplotlib nor JAX.
 
     grids      images side by side
     samples    samples as a picture, arrays or a folder
@@ -8,6 +8,7 @@
     plane      points, fields and paths in the plane
     film       animations of points and of grids
     figures    what all plots share
+    formats    PNG, JPEG and WebP, by the suffix of a path
 
 Use `pictures.plot_lines`, and `from drifting.pictures import film` for animations.
 """
@@ -16,11 +17,12 @@ from drifting.pictures.confusion import plot_confusion
 from drifting.pictures.curves import plot_curves, plot_lines, plot_metric_vs_step
 from drifting.pictures.grids import grid_picture, save_grid
 from drifting.pictures.plane import VectorField, plot_paths, plot_points, plot_vector_fields
-from drifting.pictures.samples import save_samples
+from drifting.pictures.samples import form_of, save_samples
 from drifting.pictures.spread import plot_spread
 
 __all__ = [
     "VectorField",
+    "form_of",
     "grid_picture",
     "plot_confusion",
     "plot_curves",

@@ -1,10 +1,9 @@
 """What all plots share: how a figure is created, simplified and saved."""
 
-import io
 import os
 from typing import TYPE_CHECKING
 
-from drifting.core.files import write_atomically
+from drifting.pictures import formats
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plot nothing
     from matplotlib.axes import Axes
@@ -30,7 +29,7 @@ def tidy(axes: "Axes") -> None:
 
 
 def save(figure: "Figure", path: str | os.PathLike) -> None:
-    """Saves a figure as PNG, atomically."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomically(path, content.getvalue())
+    """Saves a figure; see `formats.save`."""
+    formats.save(
+        path, lambda file, kind, options: figure.savefig(file, format=kind, pil_kwargs=options)
+    )

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from drifting.core.errors import UserError
 from drifting.core.files import write_atomically
 from drifting.pictures import plane as plane_lib
+from drifting.pictures.formats import suffix_of
 from drifting.pictures.grids import FONT_SIZE, INK, grid_picture
 from drifting.pictures.plane import GOAL, POINTS
 
@@ -187,7 +188,7 @@ def save_frames(frames: Sequence[Image.Image], path: str | os.PathLike, frame_ms
       VideoError: there is no ffmpeg for an MP4, or it failed.
     """
     kinds = {".gif": _gif, ".mp4": _mp4}
-    kind = pathlib.Path(path).suffix
+    kind = suffix_of(path)
     if kind not in kinds:
         raise ValueError(f"{path}: animations are saved as {' or '.join(kinds)}")
     write_atomically(path, kinds[kind](frames, frame_ms))

@@ -1,6 +1,5 @@
 """Images side by side in one picture, with headings."""
 
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from drifting.core.files import write_atomically
+from drifting.pictures import formats
 
 FONT_SIZE = 13
 INK = (60, 60, 60)
@@ -22,7 +21,7 @@ def save_grid(
     column_headings: Sequence[str] = (),
     width: int = _WIDTH,
 ) -> None:
-    """Saves `grid_picture` of images uint8 [rows, columns, H, W, C] as PNG."""
+    """Saves `grid_picture` of images uint8 [rows, columns, H, W, C]."""
     save_picture(grid_picture(images, row_headings, column_headings, width), path)
 
 
@@ -102,7 +101,5 @@ def _with_headings(
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike) -> None:
-    """Saves one picture as PNG, atomically."""
-    content = io.BytesIO()
-    picture.save(content, format="PNG", optimize=True)
-    write_atomically(path, content.getvalue())
+    """Saves one picture; see `formats.save`."""
+    formats.save(path, lambda file, kind, options: picture.save(file, kind, **options))

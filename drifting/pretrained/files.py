@@ -30,12 +30,13 @@ def read(path: str | os.PathLike, readers: Mapping[str, Reader], advice: str) ->
       WeightsError: the file is missing, has another suffix, or cannot be read.
     """
     path = pathlib.Path(path)
-    if path.suffix not in readers:
+    kind = path.suffix.lower()
+    if kind not in readers:
         raise WeightsError(f"{path}: unknown kind of weight file; use one of {', '.join(readers)}")
     if not path.is_file():
         raise WeightsError(f"no weights at {path}; {advice}")
     try:
-        return readers[path.suffix](path)
+        return readers[kind](path)
     except WeightsError:
         raise
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, AttributeError, TypeError,

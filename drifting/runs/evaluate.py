@@ -123,7 +123,9 @@ def _scorers(
     values = {**run.config.eval, **{k: v for k, v in (given or {}).items() if v is not None}}
     settings = config_lib.typed(ScoreSettings, values, "eval")
     check_settings(settings)
-    images = load_images(run.config, split)
+    images = load_images(run.config, split, run.facts.class_names)
+    if run.data_fingerprint and images.split == run.config.data.split:
+        _warn_of_other_data(run, images)
     needs_heldout = Need.HELDOUT in metrics.needs(settings.metrics)
     heldout = _heldout(run.config, images) if needs_heldout else None
     function = feature_function(settings.features, images.space, settings.fid_mode)
@@ -131,6 +133,14 @@ def _scorers(
         run, images, heldout, function, settings,
         cfg_scales or [settings.cfg_scale], seeds or [settings.seed],
     )  # fmt: skip
+
+
+def _warn_of_other_data(run: Sampled, images: ImageSet) -> None:
+    if images.fingerprint != run.data_fingerprint:
+        log.warning(
+            "%s holds other samples or labels than %s was trained on; the scores compare with "
+            "those that it holds now", images.source, run.workdir,
+        )  # fmt: skip
 
 
 def _total_steps(config: Any, facts: DataFacts, images_per_step: int) -> int:

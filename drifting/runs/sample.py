@@ -83,7 +83,7 @@ def _real_points(run: Run) -> np.ndarray | None:
 
 def _check_out(out: pathlib.Path) -> None:
     """Checks, before anything is generated, that `out` can be written and mixes no samples."""
-    is_folder = out.suffix not in (".png", ".npz")
+    is_folder = pictures.form_of(out) == "folder"
     try:
         files.require_writable(out if is_folder else out.parent)
     except OSError as error:

@@ -4,6 +4,7 @@ import pathlib
 
 from input_pipeline import image_files
 from input_pipeline.decoding import DataError, Decoding, Found, Source
+from input_pipeline.listing import Listing
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
@@ -18,9 +19,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
             f"{root} has no sub-folder {split!r}, so its only split is 'train'; add the sub-folder "
             "or choose 'train'"
         )
-    classes = [(d.name, image_files.images_in(d)) for d in image_files.folders_in(root)]
-    classes = [(name, paths) for name, paths in classes if paths]
-    classes = classes or [("all", image_files.require_images(root, image_files.images_in(root)))]
+    classes = Listing(root).by_class()
     files = [(path, label) for label, (_, paths) in enumerate(classes) for path in paths]
     names = tuple(name for name, _ in classes)
     return image_files.of_files(root, files, names, options)

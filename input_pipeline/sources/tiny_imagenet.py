@@ -4,6 +4,7 @@ import pathlib
 
 from input_pipeline import image_files
 from input_pipeline.decoding import DataError, Decoding, Found, Source
+from input_pipeline.listing import Listing
 
 FOLDER = "tiny-imagenet-200"
 
@@ -45,30 +46,32 @@ def _names(root: pathlib.Path, wnids: list[str]) -> tuple[str, ...]:
 
 
 def _train(root: pathlib.Path, wnids: list[str]) -> list[tuple[pathlib.Path, int]]:
-    files = []
+    files, listing = [], Listing(root)
     for label, wnid in enumerate(wnids):
         folder = root / "train" / wnid / "images"
-        found = image_files.images_in(folder) if folder.is_dir() else []
+        found = listing.images(folder) if folder.is_dir() else []
         if not found:
             raise DataError(
                 f"no images in {folder}, but {root / 'wnids.txt'} lists {wnid}; unpack the "
                 "official archive again"
             )
         files += [(file, label) for file in found]
+    listing.warn()
     return files
 
 
 def _val(root: pathlib.Path, wnids: list[str]) -> list[tuple[pathlib.Path, int]]:
     annotations = root / "val" / "val_annotations.txt"
     labels = dict(_annotation(annotations, line, wnids) for line in _lines(annotations))
-    folder = root / "val" / "images"
-    files = image_files.images_in(folder) if folder.is_dir() else []
+    folder, listing = root / "val" / "images", Listing(root)
+    files = listing.images(folder) if folder.is_dir() else []
     names = {file.name for file in files}
     for name in labels.keys() ^ names:
         where = f"in {folder}" if name not in names else f"listed in {annotations}"
         raise DataError(f"{name} is not {where}; unpack the official archive again")
     if not files:
         raise DataError(f"no images in {folder}; unpack the official archive again")
+    listing.warn()
     return [(file, labels[file.name]) for file in files]
 
 

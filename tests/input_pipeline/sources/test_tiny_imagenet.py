@@ -93,3 +93,13 @@ def test_damaged_tiny_imagenet(tiny, split, damage, message):
     damage(tiny)
     with pytest.raises(DataError, match=message):
         load(f"tiny_imagenet:{tiny}", split, image_size=64, channels=3)
+
+
+def test_left_overs_of_an_unpacking_system_are_no_data(tiny):
+    for folder in (tiny / "train" / "n01" / "images", tiny / "val" / "images"):
+        (folder / "._n01_0.JPEG").write_bytes(b"\0\5\x16\7")
+    assert len(load(f"tiny_imagenet:{tiny}", "train", image_size=64, channels=3)) == 6
+    assert len(load(f"tiny_imagenet:{tiny}", "test", image_size=64, channels=3)) == 4
+    (tiny / "val" / "images" / "notes.txt").write_text("no image")
+    with pytest.warns(UserWarning, match=r"image: 1 \(such as val/images/notes.txt\)$"):
+        assert len(load(f"tiny_imagenet:{tiny}", "test", image_size=64, channels=3)) == 4
