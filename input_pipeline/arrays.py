@@ -18,7 +18,7 @@ from input_pipeline.decoding import DataError, numbered_classes
 
 NPY = ".npy"  # what the names of arrays end in, inside an npz file
 # Zeros deflate to a thousandth: an archive of megabytes can hold more than the memory.
-MAX_RATIO, ALWAYS_READ = 200, 2**30
+MAX_RATIO, ALWAYS_READ = 200, 2**28
 
 
 @dataclasses.dataclass(frozen=True)
