@@ -8,7 +8,7 @@ a structured dtype with an object field that is flagged as plain makes pointers 
 A small pickle could also stand for a huge value, or for one whose hash or text takes for ever: a
 tuple of twice the same tuple, thirty levels deep, has 2^30 elements. So only names, short texts and
 dtypes may be used again, keys are texts or numbers, and the instructions are counted. The C version
-of the unpickler has no place for these rules; the one in Python takes less than a second for a file.
+of the unpickler has no place for these rules; the one in Python takes less than a second.
 """
 
 import io
