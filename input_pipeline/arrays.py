@@ -18,7 +18,7 @@ from input_pipeline.decoding import DataError, numbered_classes
 
 NPY = ".npy"  # what the names of arrays end in, inside an npz file
 # Zeros deflate to a thousandth: an archive of megabytes can hold more than the memory.
-MAX_RATIO, ALWAYS_READ = 200, 2**30
+MAX_RATIO, ALWAYS_READ = 200, 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +141,8 @@ def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         raise DataError(f"{found}; save them in this shape")
     if 0 in shape:
         raise DataError(f"{found}; there is no image in them, save at least one pixel of one")
+    if len(shape) == 3 and shape[2] in (1, 3) and shape[1] != shape[2]:
+        raise DataError(f"{found}; save images[None] if this is one image")
     if len(shape) == 3 or shape[3] in (1, 3):
         return
     if shape[1] in (1, 3):

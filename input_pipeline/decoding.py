@@ -11,6 +11,8 @@ from drifting.core.errors import UserError
 from input_pipeline import fit
 from input_pipeline.space import Pixels, Space
 
+MAX_CLASSES = 2**20  # more are a mistake, and their names would take the memory
+
 
 class DataError(UserError):
     """Data that is missing or cannot be used; the message says what to do."""
@@ -118,7 +120,9 @@ def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
 
 
 def numbered_classes(count: int) -> tuple[str, ...]:
-    """Names for classes that have none: "0" to "<count - 1>"."""
+    """Names for classes that have none: "0" to "<count - 1>"; DataError above MAX_CLASSES."""
+    if count > MAX_CLASSES:
+        raise DataError(f"{count} classes are more than {MAX_CLASSES}; number them from 0")
     return tuple(map(str, range(count)))
 
 

@@ -11,7 +11,7 @@ KEY, VALUE, TENSOR = 1, 2, 8  # of an entry of NodeDef.attr; AttrValue.tensor
 DTYPE, SHAPE, CONTENT, FLOATS, FLOAT32 = 1, 2, 4, 5, 1  # of TensorProto; DataType
 DIMENSION, SIZE = 2, 1  # TensorShapeProto.dim, .Dim.size
 
-# A graph of 1,000 nodes has some 20,000 fields. A damaged file can have one in every two bytes.
+# Inception's 1,000 nodes have some 20 each. A damaged file can have one in every two bytes.
 MAX_FIELDS = 100_000
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from input_pipeline import sources
-from input_pipeline.decoding import DataError, Found, Source
+from input_pipeline.decoding import DataError, Found, Source, numbered_classes
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ def test_labels_that_no_class_has(monkeypatch, labels, message):
     monkeypatch.setitem(sources.SOURCES, "made", Source("made", find))
     with pytest.raises(DataError, match=message):
         sources.load("made", "test", image_size=4, channels=1)
+
+
+def test_classes_beyond_any_data_set_are_refused():
+    assert numbered_classes(3) == ("0", "1", "2")
+    with pytest.raises(DataError, match="1099511627776 classes are more than 1048576"):
+        numbered_classes(2**40)
 
 
 def test_a_split_without_samples(monkeypatch):

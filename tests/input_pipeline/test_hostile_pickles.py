@@ -59,7 +59,7 @@ def test_a_hostile_pickle_is_refused_at_once(tmp_path, name):
     began = time.perf_counter()
     with pytest.raises(DataError, match=f"file cannot be read .*{message}") as error:
         plain_pickle.read(tmp_path / "file")
-    assert time.perf_counter() - began < 3 and len(str(error.value)) < 500
+    assert time.perf_counter() - began < 10 and len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize("protocol", range(6))

@@ -9,9 +9,9 @@ import pytest
 
 import drifting
 from drifting.core import config as config_lib
-from drifting.runs import same_data
+from drifting.runs import evaluate, same_data
 from drifting.runs.build import build
-from drifting.runs.workdir import record
+from drifting.runs.workdir import InTraining, record
 from drifting.training import checkpoints
 from input_pipeline.sources import DataError
 
@@ -108,3 +108,18 @@ def test_a_new_split_is_made_for_accepted_data(small_classifier, tmp_path, monke
     save(tmp_path / "data", grey=190)
     same_data.require(tmp_path / "run", build(config), accept=True)
     assert not (tmp_path / "run" / "split.json").exists()
+
+
+def test_scores_against_other_data_than_those_of_training_say_so(
+    config, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(evaluate.scorer, "make_scorers", lambda run, images, *rest: images)
+    parts = build(config(**{"eval.metrics": ("fid",)}))
+    run = InTraining(tmp_path, parts)
+    run.data_fingerprint = parts.whole.fingerprint
+    with caplog.at_level(logging.WARNING, logger="drifting"):
+        evaluate._scorers(run)
+        assert "other samples or labels" not in caplog.text
+        save(tmp_path / "data", grey=190)
+        evaluate._scorers(run)
+    assert "data holds other samples or labels than" in caplog.text
