@@ -19,7 +19,7 @@ from input_pipeline.feed import Feed
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.space import Space
 
-HEAD = 2048  # records that represent a whole stream
+REPRESENTATIVE = 2048  # records that represent a whole stream
 SAMPLED = 1024  # records in a fingerprint
 
 
@@ -93,9 +93,8 @@ class Stream(DataSet):
         """SHA-256 of N and of SAMPLED evenly spaced records; all would take as long as an epoch."""
         import grain
 
-        count = len(self)
-        rows = np.linspace(0, count - 1, min(count, SAMPLED)).astype(int)  # each only once
-        digest = hashlib.sha256(f"{count}\n".encode())
+        rows = self._spaced_rows(SAMPLED)
+        digest = hashlib.sha256(f"{len(self)}\n".encode())
         read = grain.MapDataset.range(len(rows)).map(lambda i: self.records.read(int(rows[i])))
         for values, label in self._read_ahead(read):
             digest.update(f"{label} {values.dtype} {values.shape}\n".encode())
@@ -107,8 +106,8 @@ class Stream(DataSet):
         return None
 
     def representative(self) -> ImageSet:
-        """The first records in stored order."""
-        return self.head(HEAD)
+        """Evenly spaced records: the first ones of a folder are of its first classes only."""
+        return self.spaced(REPRESENTATIVE)
 
     def feed(
         self,
@@ -153,13 +152,16 @@ class Stream(DataSet):
         for images, labels in self._read_ahead(mine):
             yield Batch(images, labels, self.space)
 
-    def head(self, count: int) -> ImageSet:
-        """The first `count` records in stored order, or all if there are fewer."""
+    def spaced(self, count: int) -> ImageSet:
+        """`count` records evenly spaced over the stored order, or all if there are fewer."""
         import grain
 
-        rows = grain.MapDataset.range(min(count, len(self))).map_with_index(self._visit)
+        rows = grain.MapDataset.source(self._spaced_rows(count)).map_with_index(self._visit)
         images, labels = map(np.stack, zip(*self._read_ahead(rows), strict=True))
         return ImageSet(images, labels, self.class_names, self.source, self.split, self.space)
+
+    def _spaced_rows(self, count: int) -> np.ndarray:
+        return np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)  # each only once
 
     def _order(self, epoch: int) -> np.ndarray:
         """The rows of an epoch in their order, int64 [N]."""
