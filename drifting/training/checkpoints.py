@@ -5,6 +5,7 @@ manifest of hashes (integrity.py), and only then is the folder renamed to its st
 that is named as a step is whole, and older ones are removed after that.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -174,7 +175,7 @@ class Checkpoints:
     ):
         self.folder = pathlib.Path(folder).absolute()
         self._keep, self._keep_every, self._best_score = max(keep, 1), keep_every, best_score
-        self._state_writer = state_files.StateWriter()
+        self._state_writer = state_files.new_writer()
         self._thread = ThreadPoolExecutor(1, "seal")
         self._sealing: Future | None = None
         if _is_primary() and self.folder.is_dir():
@@ -308,7 +309,8 @@ class Checkpoints:
             self.wait()
         finally:
             self._thread.shutdown()
-            self._state_writer.close()
+            with contextlib.suppress(OSError):  # `wait` has raised it, in a sentence
+                self._state_writer.close()
 
 
 def _is_primary() -> bool:

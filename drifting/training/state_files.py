@@ -18,12 +18,15 @@ logging.getLogger("absl").addFilter(lambda r: not (r.exc_info and "orbax" in r.p
 
 STATE = "state"  # in the folder of a step
 
-# save(path, state) starts to write, wait_until_finished() raises what went wrong, close().
-StateWriter = ocp.StandardCheckpointer
-
-
 class CheckpointError(UserError):
     """A checkpoint cannot be read or written; the message says why."""
+
+
+def new_writer() -> ocp.StandardCheckpointer:
+    """Writes in a thread: save(path, state) starts, wait_until_finished() raises what failed."""
+    # A folder that cannot be made is an error of `save`; in the thread, others would wait for it.
+    options = ocp.AsyncOptions(create_directories_asynchronously=False)
+    return ocp.StandardCheckpointer(async_options=options)
 
 
 def is_complete(step_folder: pathlib.Path) -> bool:
