@@ -132,17 +132,22 @@ def _open(
     sealed = is_sealed(path)
     if (sealed or not state_files.is_complete(path)) and (damage := find_damage(path)):
         return None, damage
+    error = None
     try:
-        state = state_files.read(path, shapes, optional)
-    except CheckpointError as error:
+        state, metrics = state_files.read(path, shapes, optional), _saved_metrics(path)
+    except CheckpointError as raised:
+        error = raised
+    if not path.is_dir():  # a job that removes it renames it first: perhaps not all was there
+        return None, "it was removed while it was read"
+    if error:
         if sealed:
-            raise
+            raise error
         return None, f"it has no manifest, and {error}"
     if sealed_step(path) is None:  # no manifest, or that of an older version
         step = int(getattr(state, "step", path.name))
         if str(step) != path.name:
             return None, f"it is the checkpoint of step {step}, renamed"
-    return (state, _saved_metrics(path)), None
+    return (state, metrics), None
 
 
 def _saved_metrics(step_folder: pathlib.Path) -> dict[str, float]:
@@ -222,10 +227,10 @@ class Checkpoints:
 
     def _unwritten(self, step: int, error: Exception) -> CheckpointError:
         steps = valid_steps(self.folder)
-        newest = f"the newest checkpoint is {self._path(steps[-1])}" if steps else "there is none"
+        resumes = f"resumes at step {steps[-1]}" if steps else "starts again"
         return CheckpointError(
             f"the checkpoint of step {step} cannot be written in {self.folder}: {reason(error)}; "
-            f"{newest}. Make room there and run the same command again"
+            f"once that is mended, the same command {resumes}"
         )
 
     def _superseded(self) -> Iterator[int]:

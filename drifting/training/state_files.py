@@ -46,15 +46,13 @@ def read(path: pathlib.Path, shapes: Any, optional: Sequence[str]) -> Any:
     """The state of a checkpoint, sharded as `shapes` says; `optional` is that of `restore`.
 
     Raises:
-      CheckpointError: it cannot be read, is of another model, or was removed.
+      CheckpointError: it cannot be read, or is of another model.
     """
     try:
         return _read_state(path, shapes, optional)
     except CheckpointError:
         raise
     except Exception as error:  # Orbax has no type of its own for what it cannot read
-        if not path.is_dir():
-            raise CheckpointError(f"checkpoint {path} was removed while it was read") from error
         if not isinstance(error, ValueError):
             raise CheckpointError(f"checkpoint {path} cannot be read: {reason(error)}") from error
         raise CheckpointError(
