@@ -183,7 +183,11 @@ class Checkpoints:
         self._state_writer = state_files.new_writer()
         self._thread = ThreadPoolExecutor(1, "seal")
         self._sealing: Future | None = None
-        if _is_primary() and self.folder.is_dir():
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.folder}: {reason(error)}") from error
+        if _is_primary():
             for path in filter(_is_unfinished, self.folder.iterdir()):
                 _remove(path)  # left by a job that was killed
 

@@ -18,6 +18,7 @@ logging.getLogger("absl").addFilter(lambda r: not (r.exc_info and "orbax" in r.p
 
 STATE = "state"  # in the folder of a step
 
+
 class CheckpointError(UserError):
     """A checkpoint cannot be read or written; the message says why."""
 
