@@ -115,7 +115,10 @@ def restore(
       CheckpointError: the checkpoint is damaged, or of another model, or was removed.
     """
     path = pathlib.Path(folder).absolute() / str(step)
-    found, damage = _open(path, shapes, optional) if is_sealed(path) else (None, find_damage(path))
+    if is_sealed(path):
+        found, damage = _open(path, shapes, optional)
+    else:
+        found, damage = None, find_damage(path) or "it was not finished until now"
     if damage:
         raise CheckpointError(f"checkpoint {path} cannot be used: {damage}")
     return found
