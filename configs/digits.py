@@ -23,7 +23,6 @@ def get_config(variant=None):
     config.ema_decay = 0.99
     # Sharper temperatures pull samples to class means here: a Frechet distance of 1.6, not 0.2.
     config.method.temperatures = (0.05, 0.2, 0.5)
-    config.method.label_dropout = 0.0
     config.train.total_steps = 1500
     config.train.sample_steps = 250
     config.train.checkpoint_steps = 250
