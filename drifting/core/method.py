@@ -23,7 +23,7 @@ from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
-from drifting.core.state import TrainState
+from drifting.core.state import TrainState, WarmedUp
 from input_pipeline import space as spaces
 from input_pipeline.data import Data
 from models import registry
@@ -113,6 +113,7 @@ class Method(abc.ABC):
       optimizers: by the names of the networks in a TrainState.
       schedule: the learning rate of the main network.
       ema_decay: of the averages; 0: no averages.
+      ema_warmup: smaller decays at first, see `state.WarmedUp`.
       seed: of the order of the data.
       flip: mirror real images at random.
 
@@ -137,6 +138,7 @@ class Method(abc.ABC):
     optimizers: Mapping[str, optax.GradientTransformation]
     schedule: optax.Schedule
     ema_decay: float
+    ema_warmup: bool
     seed: int
     flip: bool
 
@@ -176,6 +178,7 @@ class Method(abc.ABC):
             optimizers={cls.network_name: optimizer},
             schedule=schedule,
             ema_decay=config.ema_decay,
+            ema_warmup=config.ema_warmup,
             seed=config.seed,
             flip=config.data.flip,
         )
@@ -240,7 +243,8 @@ class Method(abc.ABC):
     @property
     def decays(self) -> dict[str, float]:
         """Decays of the averages, by network."""
-        return {self.network_name: self.ema_decay}
+        decay = WarmedUp(self.ema_decay) if self.ema_warmup else self.ema_decay
+        return {self.network_name: decay}
 
     @abc.abstractmethod
     def init(self, key: jax.Array) -> TrainState:
