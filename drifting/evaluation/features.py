@@ -100,7 +100,8 @@ def _pixels(space: Space, mode: str) -> FeatureFunction:
 def inception_features(params: dict, mode: str) -> FeatureFunction:
     """The 2048 pool features and the logits of the FID Inception network, with resize `mode`."""
     apply = Partial(_INCEPTION[mode], jax.device_put(params))
-    identity = f"inception:{mode}:{inception_weights.digest(params)}"
+    # Statistics that an earlier version computed in TF32 on a GPU have no "float32" in their key.
+    identity = f"inception:{mode}:{inception_weights.digest(params)}:float32"
     return FeatureFunction("inception", inception.POOL_FEATURES, apply, identity, mode)
 
 
