@@ -11,8 +11,8 @@ import pytest
 from drifting.methods.drifting import draws
 from drifting.methods.drifting.settings import Settings
 from drifting.methods.meanflow import diagnostics
-from input_pipeline.image_set import ImageSet
 from input_pipeline.queue import SampleQueue
+from input_pipeline.resident import Resident
 from input_pipeline.space import Pixels
 
 SPACE = Pixels((2, 2, 1))
@@ -23,8 +23,7 @@ def white_on_the_right():
     """Images of which only the right column is white, 200 of each of two classes."""
     images = np.zeros((400, 2, 2, 1), np.uint8)
     images[:, :, 1] = 255
-    labels = np.arange(400) % 2
-    return ImageSet(images, labels, ("a", "b"), "made", "train", "0", SPACE).to_device()
+    return jax.device_put(Resident.of(images, np.arange(400) % 2, 2, SPACE))
 
 
 def white_on_the_left(images):

@@ -13,7 +13,7 @@ from configs import base
 from drifting import methods
 from drifting.core.errors import ConfigError
 from drifting.methods.drifting import draws
-from input_pipeline.image_set import ImageSet
+from input_pipeline.resident import Resident
 from input_pipeline.space import Points
 
 SPREAD = 1.0
@@ -38,7 +38,7 @@ def two_classes(count=2000):
     centre = np.asarray([1.0, 0.0])
     points = np.concatenate([half - centre, half + centre]).astype(np.float32)
     labels = np.repeat([0, 1], count // 2)
-    return ImageSet(points, labels, ("a", "b"), "made", "train", "0", Points((2,))).to_device()
+    return jax.device_put(Resident.of(points, labels, 2, Points((2,))))
 
 
 def make(network=None, **changed):
