@@ -100,8 +100,7 @@ def _pixels(space: Space, mode: str) -> FeatureFunction:
 def inception_features(params: dict, mode: str) -> FeatureFunction:
     """The 2048 pool features and the logits of the FID Inception network, with resize `mode`."""
     apply = Partial(_INCEPTION[mode], jax.device_put(params))
-    # Statistics that an earlier version computed in TF32 on a GPU have no "float32" in their key.
-    identity = f"inception:{mode}:{inception_weights.digest(params)}:float32"
+    identity = f"inception:{mode}:{inception_weights.digest(params)}"
     return FeatureFunction("inception", inception.POOL_FEATURES, apply, identity, mode)
 
 
@@ -109,7 +108,8 @@ def encoder_features(encoder: Encoder) -> FeatureFunction:
     """The inputs of the last layer of a trained network, and its logits; images keep their size."""
 
     def apply(parameters: Any, images: jax.Array) -> FeatureBatch:
-        found = encoder.encode(parameters, pixels.to_unit(images))
+        with jax.default_matmul_precision("highest"):  # not TF32, the default on recent GPUs
+            found = encoder.encode(parameters, pixels.to_unit(images))
         return FeatureBatch(found.pooled, found.logits)
 
     one = jax.ShapeDtypeStruct((1, *encoder.image_shape), jnp.uint8)
