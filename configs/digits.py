@@ -3,8 +3,8 @@
     python train.py --config configs/digits.py
     python train.py --config configs/digits.py:ldf    # with a learned drifting field
 
-Two CPU cores: 2 minutes (ldf: 7). A 3-nearest-neighbour classifier gives 99.5 % (99.7 %) of 1,000
-samples the label they were asked for; their Frechet distance on pixels is 0.13 (0.38), after 12.2
+Two CPU cores: 2 minutes (ldf: 7). A 3-nearest-neighbour classifier gives 99.5 % (99.9 %) of 1,000
+samples the label they were asked for; their Frechet distance on pixels is 0.13 (0.52), after 12.2
 at step 0.
 """
 
