@@ -113,9 +113,9 @@ class Method(abc.ABC):
       optimizers: by the names of the networks in a TrainState.
       schedule: the learning rate of the main network.
       ema_decay: of the averages; 0: no averages.
-      ema_warmup: smaller decays at first, see `state.WarmedUp`.
       seed: of the order of the data.
       flip: mirror real images at random.
+      ema_warmup: smaller decays at first, see `state.WarmedUp`.
 
     Class attributes:
       settings_type: the class of `settings`.
@@ -138,9 +138,9 @@ class Method(abc.ABC):
     optimizers: Mapping[str, optax.GradientTransformation]
     schedule: optax.Schedule
     ema_decay: float
-    ema_warmup: bool
     seed: int
     flip: bool
+    ema_warmup: bool = dataclasses.field(default=False, kw_only=True)
 
     settings_type: ClassVar[type[MethodSettings]]
     family: ClassVar[str]
@@ -178,9 +178,9 @@ class Method(abc.ABC):
             optimizers={cls.network_name: optimizer},
             schedule=schedule,
             ema_decay=config.ema_decay,
-            ema_warmup=config.ema_warmup,
             seed=config.seed,
             flip=config.data.flip,
+            ema_warmup=config.ema_warmup,
         )
 
     @classmethod
