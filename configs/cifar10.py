@@ -39,7 +39,6 @@ NANO = {
     # Real pixels need no network pass: a step with eight times the positives takes a fifth longer,
     # and the Frechet distance after 1,000 steps is 37 instead of 45.
     "method.num_positives": 256,
-    "method.label_dropout": 0.0,
     "train.total_epochs": None,
     "train.steps_per_epoch": 0,
     "train.total_steps": 4500,

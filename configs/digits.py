@@ -3,8 +3,8 @@
     python train.py --config configs/digits.py
     python train.py --config configs/digits.py:ldf    # with a learned drifting field
 
-Two CPU cores: 2 minutes (ldf: 7). A 3-nearest-neighbour classifier gives 99.4 % (99.7 %) of 1,000
-samples the label they were asked for; their Frechet distance on pixels is 0.11 (0.38), after 12.2
+Two CPU cores: 2 minutes (ldf: 7). A 3-nearest-neighbour classifier gives 99.5 % (99.9 %) of 1,000
+samples the label they were asked for; their Frechet distance on pixels is 0.13 (0.52), after 12.2
 at step 0.
 """
 
@@ -23,7 +23,6 @@ def get_config(variant=None):
     config.ema_decay = 0.99
     # Sharper temperatures pull samples to class means here: a Frechet distance of 1.6, not 0.2.
     config.method.temperatures = (0.05, 0.2, 0.5)
-    config.method.label_dropout = 0.0
     config.train.total_steps = 1500
     config.train.sample_steps = 250
     config.train.checkpoint_steps = 250

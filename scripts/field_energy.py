@@ -29,6 +29,7 @@ from drifting.runs import frozen as frozen_lib
 from drifting.runs.build import load_images
 from drifting.runs.workdir import Run, WorkdirError, read_facts
 from drifting.training import backend
+from input_pipeline import augment
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Workdir of a run with a learned field")
 DRAWS = flags.DEFINE_integer("draws", 50, "Fresh draws", lower_bound=2)
@@ -57,10 +58,13 @@ def make_draw(method, images, test_images, held_out):
         return jnp.mean(objectives.energy_distance(x, real, own_pairs=True))
 
     def draw(state, frozen, key):
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key, 5)
         x = method.sample(state, keys[0], labels, ema=False)
         positives = data.positives(keys[1], classes, method.num_drawn)
         real = test.positives(keys[2], classes, held_out)
+        if method.flip:  # as in training, where the samples follow mirrored images as well
+            positives = augment.random_flip(keys[3], positives)
+            real = augment.random_flip(keys[4], real)
         stacks = [
             method.phi(frozen.get("encoder"), images.reshape(-1, *method.space.shape))
             for images in (x, positives, real)

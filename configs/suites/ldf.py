@@ -27,7 +27,6 @@ NANO = {
     "field_optimizer.warmup_steps": 20,
     "ema_decay": 0.95,
     "method.num_unconditional": 8,
-    "method.label_dropout": 0.0,
     "method.temperatures": (0.05, 0.2, 0.5),
     "train.total_steps": 150,
     "train.log_steps": 20,

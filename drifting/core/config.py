@@ -56,6 +56,7 @@ class Settings:
     precision: str = "float32"  # or bfloat16: of the computation; parameters stay float32
     deterministic: bool = False  # bit-reproducible on GPUs as well, but slower (README)
     ema_decay: float = 0.999  # of the averaged weights, which are scored; 0: no average
+    ema_warmup: bool = False  # smaller at first: min(ema_decay, (1 + t) / (10 + t)) at step t
 
     def check(self) -> None:
         """Raises ConfigError for an invalid value; the message names the key."""
@@ -228,7 +229,7 @@ def write(path: str | os.PathLike, config: ConfigDict, facts: dict[str, Any]) ->
 
 
 def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
-    """The config and the facts that `write` saved.
+    """The config and the facts that `write` saved; keys of `Settings` that it lacks get defaults.
 
     Raises:
       ConfigError: the file is missing or damaged.
@@ -239,7 +240,7 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
         for old, new in RENAMED.get(config["method"]["name"], {}).items():
             if old in config["method"]:
                 config["method"][new] = config["method"].pop(old)
-        return ConfigDict(config).lock(), values
+        return ConfigDict({**vars(Settings()), **config}).lock(), values
     except FileNotFoundError as error:
         raise ConfigError(
             f"no {path}: this is not the workdir of a run; train one with "

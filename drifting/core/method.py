@@ -23,7 +23,7 @@ from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
-from drifting.core.state import TrainState
+from drifting.core.state import TrainState, WarmedUp
 from input_pipeline import space as spaces
 from input_pipeline.data import Data
 from models import registry
@@ -115,6 +115,7 @@ class Method(abc.ABC):
       ema_decay: of the averages; 0: no averages.
       seed: of the order of the data.
       flip: mirror real images at random.
+      ema_warmup: smaller decays at first, see `state.WarmedUp`.
 
     Class attributes:
       settings_type: the class of `settings`.
@@ -139,6 +140,7 @@ class Method(abc.ABC):
     ema_decay: float
     seed: int
     flip: bool
+    ema_warmup: bool = dataclasses.field(default=False, kw_only=True)
 
     settings_type: ClassVar[type[MethodSettings]]
     family: ClassVar[str]
@@ -178,6 +180,7 @@ class Method(abc.ABC):
             ema_decay=config.ema_decay,
             seed=config.seed,
             flip=config.data.flip,
+            ema_warmup=config.ema_warmup,
         )
 
     @classmethod
@@ -240,7 +243,8 @@ class Method(abc.ABC):
     @property
     def decays(self) -> dict[str, float]:
         """Decays of the averages, by network."""
-        return {self.network_name: self.ema_decay}
+        decay = WarmedUp(self.ema_decay) if self.ema_warmup else self.ema_decay
+        return {self.network_name: decay}
 
     @abc.abstractmethod
     def init(self, key: jax.Array) -> TrainState:

@@ -11,6 +11,8 @@ import optax
 PyTree = Any
 Optimizers = Mapping[str, optax.GradientTransformation]
 
+BY_NETWORK = ("params", "ema_params", "ema_rest", "opt_state")  # the fields of a state that are
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -20,6 +22,7 @@ class TrainState:
       step: int32 scalar, the number of steps taken.
       params: a dict keyed by network (`generator`, `field`, ...).
       ema_params: the averaged parameters, of the networks that have an average.
+      ema_rest: what rounding cut off from ema_params, see `ema_update`.
       opt_state: a dict keyed by network.
       extra: anything else that a method carries (sample queue, batch statistics).
     """
@@ -27,6 +30,7 @@ class TrainState:
     step: jax.Array
     params: PyTree
     ema_params: PyTree
+    ema_rest: PyTree
     opt_state: PyTree
     extra: PyTree
 
@@ -43,13 +47,13 @@ class TrainState:
         Args:
           decays: of the averages, by network; a network without one, or with 0, has no average.
         """
+        averaged = {name: values for name, values in params.items() if decays.get(name)}
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=params,
             # A copy: donated buffers must not be shared between two leaves.
-            ema_params={
-                name: jax.tree.map(jnp.array, params[name]) for name in params if decays.get(name)
-            },
+            ema_params=jax.tree.map(jnp.array, averaged),
+            ema_rest=jax.tree.map(jnp.zeros_like, averaged),
             opt_state={name: optimizers[name].init(params[name]) for name in params},
             extra={} if extra is None else extra,
         )
@@ -61,7 +65,7 @@ class TrainState:
 
 def with_network(state: TrainState, name: str, other: TrainState) -> TrainState:
     """`state`, with the network `name` and its optimiser state taken from `other`."""
-    given = {part: vars(other)[part] for part in ("params", "ema_params", "opt_state")}
+    given = {part: vars(other)[part] for part in BY_NETWORK}
     return state.replace(
         **{
             part: {**vars(state)[part], name: values[name]}
@@ -84,11 +88,11 @@ def optimize(state: TrainState, grads: Mapping[str, PyTree], optimizers: Optimiz
 
 def average(state: TrainState, decays: Mapping[str, float]) -> TrainState:
     """Moves all averages towards the parameters."""
-    averages = {
-        name: ema_update(mean, state.params[name], decays[name])
-        for name, mean in state.ema_params.items()
-    }
-    return state.replace(ema_params=averages)
+    means, rests = dict(state.ema_params), dict(state.ema_rest)
+    for name in means:
+        share = ema_share(decays[name], state.step)
+        means[name], rests[name] = ema_update(means[name], rests[name], state.params[name], share)
+    return state.replace(ema_params=means, ema_rest=rests)
 
 
 def count(state: TrainState) -> TrainState:
@@ -96,9 +100,32 @@ def count(state: TrainState) -> TrainState:
     return state.replace(step=state.step + 1)
 
 
-def ema_update(mean: PyTree, values: PyTree, decay: float) -> PyTree:
-    """decay * mean + (1 - decay) * values, in the float32 of the mean."""
-    return jax.tree.map(lambda m, v: m + (1.0 - decay) * (v - m), mean, values)
+class WarmedUp(float):
+    """A decay that is at most (1 + t) / (10 + t) at step t (from 0), so averages start quickly."""
+
+
+def ema_share(decay: float, step: jax.Array) -> float | jax.Array:
+    """The weight of the newest values in an average, which is 1 - decay.
+
+    It is never computed from a decay in float32, which would change 1 - 0.99995 by 2e-4 of it.
+    """
+    share = 1.0 - decay
+    return jnp.maximum(share, 9.0 / (10.0 + step)) if isinstance(decay, WarmedUp) else share
+
+
+def ema_update(
+    mean: PyTree, rest: PyTree, values: PyTree, share: float | jax.Array
+) -> tuple[PyTree, PyTree]:
+    """One step of the average mean + rest towards `values`; returns its new mean and rest.
+
+    In float32 alone an average with decay 0.99995 stops short of its target: steps of 1 - decay of
+    what is left round to nothing long before it arrives. So what each addition rounds off is kept
+    and added to the next one (Kahan, CACM 8(1), 1965). `mean` alone is the average in float32.
+    """
+    change = jax.tree.map(lambda m, r, v: share * ((v - m) - r) + r, mean, rest, values)
+    moved = jax.tree.map(jnp.add, mean, change)
+    rest = jax.tree.map(lambda new, old, c: c - (new - old), moved, mean, change)
+    return moved, rest
 
 
 def shard_batch(x: jax.Array) -> jax.Array:

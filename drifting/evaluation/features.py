@@ -108,7 +108,8 @@ def encoder_features(encoder: Encoder) -> FeatureFunction:
     """The inputs of the last layer of a trained network, and its logits; images keep their size."""
 
     def apply(parameters: Any, images: jax.Array) -> FeatureBatch:
-        found = encoder.encode(parameters, pixels.to_unit(images))
+        with jax.default_matmul_precision("highest"):  # not TF32, the default on recent GPUs
+            found = encoder.encode(parameters, pixels.to_unit(images))
         return FeatureBatch(found.pooled, found.logits)
 
     one = jax.ShapeDtypeStruct((1, *encoder.image_shape), jnp.uint8)

@@ -92,10 +92,13 @@ class Classifier(Scored, FeatureEncoder):
         statistics = variables.get("batch_stats", {})
         mean, std = jnp.asarray(self.facts.mean), jnp.asarray(self.facts.std)
         extra = {"batch_stats": statistics, "channels": {"mean": mean, "std": std}}
-        if self.ema_decay:
-            extra["ema_batch_stats"] = jax.tree.map(jnp.array, statistics)
         params = {"classifier": variables["params"]}
-        return TrainState.create(params, self.optimizers, self.decays, extra)
+        state = TrainState.create(params, self.optimizers, self.decays, extra)
+        if not self.ema_decay:
+            return state
+        rest = {**state.ema_rest, "batch_stats": jax.tree.map(jnp.zeros_like, statistics)}
+        extra["ema_batch_stats"] = jax.tree.map(jnp.array, statistics)
+        return state.replace(ema_rest=rest, extra=extra)
 
     # --- training --------------------------------------------------------------------------------
 
@@ -119,17 +122,18 @@ class Classifier(Scored, FeatureEncoder):
         )  # fmt: skip
         metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
         state = state_lib.optimize(state, {"classifier": grads}, self.optimizers)
-        state = state_lib.average(state, self.decays)
-        state = state.replace(extra=self._extra(state.extra, statistics))
+        state = self._average_statistics(state_lib.average(state, self.decays), statistics)
         return state_lib.count(state), metrics
 
-    def _extra(self, extra: dict[str, Any], statistics: Any) -> dict[str, Any]:
-        """`extra` with new batch statistics, and their moving average if one is kept."""
-        extra = {**extra, "batch_stats": statistics}
+    def _average_statistics(self, state: TrainState, statistics: Any) -> TrainState:
+        """The state with new batch statistics, and their moving average if one is kept."""
+        extra, rest = {**state.extra, "batch_stats": statistics}, dict(state.ema_rest)
         if self.ema_decay:
-            mean = extra["ema_batch_stats"]
-            extra["ema_batch_stats"] = state_lib.ema_update(mean, statistics, self.ema_decay)
-        return extra
+            share = state_lib.ema_share(self.decays["classifier"], state.step)
+            extra["ema_batch_stats"], rest["batch_stats"] = state_lib.ema_update(
+                extra["ema_batch_stats"], rest["batch_stats"], statistics, share
+            )
+        return state.replace(extra=extra, ema_rest=rest)
 
     def _loss(self, params, statistics, images, labels, key):
         images, labels = state_lib.shard_batch(images), state_lib.shard_batch(labels)

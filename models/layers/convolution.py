@@ -12,6 +12,7 @@ from models.layers.norms import norm
 
 Dtype = Any
 Initializer = nn.initializers.Initializer
+HIGHEST = jax.lax.Precision.HIGHEST  # the default is TF32 on recent GPUs, with 11 bits
 
 # He et al., arXiv:1502.01852, for ReLU, by fan-out; that of a depthwise convolution counts all of
 # its channels, as in torchvision.
@@ -78,12 +79,16 @@ def convolve_by_product(
     """A convolution as one matrix product over all windows: XLA's own is half as fast on CPUs."""
     size, features = kernel.shape[:2], kernel.shape[3]
     columns = jnp.concatenate(list(windows(x, size, stride, padding)), axis=-1)
-    flat = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)  # [B h w, O]
+    rows, weights = columns.reshape(-1, columns.shape[-1]), kernel.reshape(-1, features)
+    flat = jnp.matmul(rows, weights, precision=HIGHEST)  # [B h w, O]
     return flat.reshape(*columns.shape[:3], features)  # [B, h, w, O]
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """Convolves x [B, H, W, C], padded with zeros on both sides, with a kernel [kh, kw, C, O]."""
+    """Convolves x [B, H, W, C], padded with zeros on both sides, with a kernel [kh, kw, C, O].
+
+    In full float32, for features that scores depend on.
+    """
 
     def native(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(
@@ -92,6 +97,7 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, i
             (stride, stride),
             [(p, p) for p in padding],
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=HIGHEST,
         )
 
     by_product = functools.partial(convolve_by_product, stride=stride, padding=padding)

@@ -80,7 +80,8 @@ def test_values_of_the_drifting_runs():
         assert (o.learning_rate, o.weight_decay, o.clip_norm) == (2e-4, 0.01, 2.0)
         assert (o.beta1, o.beta2, o.warmup_steps) == (0.9, 0.95, warmup)
         assert (m.num_generated, m.num_positives) == (32, 32)
-        assert (m.cfg_min, m.cfg_max, m.label_dropout, config.ema_decay) == (1, 3, 0.1, 0.999)
+        assert (m.cfg_min, m.cfg_max, m.cfg_power, m.cfg_share_at_one) == (1, 4, 3, 0)
+        assert (m.label_dropout, config.ema_decay) == (None, 0.999)
         if steps:
             assert durations.to_steps(config.train, "total", 320, 50_000) == steps
 

@@ -39,6 +39,7 @@ class Keys(NamedTuple):
     noise: jax.Array
     style: jax.Array
     push: jax.Array
+    flip_unconditional: jax.Array
 
     @classmethod
     def of(cls, key: jax.Array) -> "Keys":
@@ -118,7 +119,7 @@ def real(
 
     Args:
       num_drawn: positives per class.
-      flip: mirror the positives at random.
+      flip: mirror the images at random.
 
     Returns:
       The images, and `extra` with the queue after fresh images were pushed into it.
@@ -141,6 +142,8 @@ def real(
     if flip:
         positives = augment.random_flip(keys.flip, positives)
     if asked:
+        if flip:
+            unconditional = augment.random_flip(keys.flip_unconditional, unconditional)
         shape = (s.classes_per_step, s.negatives, *unconditional.shape[1:])
         unconditional = unconditional.reshape(shape)  # [C, M, H, W, C]
     return Real(positives, unconditional, valid), extra

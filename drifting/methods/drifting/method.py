@@ -210,6 +210,7 @@ class Drifting(Generator):
         loss, grads, (field, metrics) = regression.loss_and_grads(
             phi_of, targets_of, state.params["generator"], step.inputs, step.dropout_key,
             regression.weights(step.real.valid, s.num_generated), s.micro_batches,
+            mean=s.form == "sphere",  # each form as it was released
         )  # fmt: skip
         return loss, grads, field, metrics
 

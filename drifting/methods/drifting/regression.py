@@ -1,6 +1,6 @@
 """The generator's loss, a squared distance to fixed targets, and its gradient.
 
-    loss = mean over features of sum_b weight_b mean_{s, d} (phi_sbd / scale_sb - goal_sbd)^2
+    loss = sum over features of sum_b weight_b mean_{s, d} (phi_sbd / scale_sb - goal_sbd)^2
 
 Samples interact only through the targets, which carry no gradient, so micro-batches are exact: the
 field is evaluated once on the features of the whole set, then the regression runs chunk by chunk.
@@ -26,17 +26,18 @@ def weights(valid: jax.Array, num_generated: int) -> jax.Array:
     return jnp.repeat(weight, num_generated)
 
 
-def loss(phi: Stacks, targets: Targets, weight: jax.Array) -> jax.Array:
+def loss(phi: Stacks, targets: Targets, weight: jax.Array, mean: bool = False) -> jax.Array:
     """The loss (see above): a feature with many places weighs as much as one with a single place.
 
-    (The released code sums over features. The mean differs by a constant factor, to which Adam is
-    invariant.)
+    Args:
+      mean: averages over features instead of summing. Adam alone would not see that constant
+        factor, but gradient clipping does.
     """
     total = jnp.zeros(())
     for f, target in zip(phi, targets, strict=True):
         error = jnp.mean(jnp.square(f / target.scale - target.goal), axis=(0, 2))  # [B]
         total += jnp.sum(error * weight)
-    return total / len(phi)
+    return total / len(phi) if mean else total
 
 
 def loss_and_grads(
@@ -47,6 +48,7 @@ def loss_and_grads(
     key: jax.Array,
     weight: jax.Array,
     micro_batches: int,
+    mean: bool = False,
 ) -> tuple[jax.Array, Any, Any]:
     """The loss, its gradient with respect to `params`, and the second result of `targets_of`.
 
@@ -56,13 +58,14 @@ def loss_and_grads(
       inputs: a pytree of arrays [B, ...].
       weight: [B].
       micro_batches: the number of chunks; the activations of one are held at a time.
+      mean: averages the loss over features, see `loss`.
     """
     if micro_batches == 1:
 
         def whole(params: Any) -> tuple[jax.Array, Any]:
             phi = phi_of(params, inputs, key)
             targets, aux = targets_of(phi)
-            return loss(phi, targets, weight), aux
+            return loss(phi, targets, weight, mean), aux
 
         (value, aux), grads = jax.value_and_grad(whole, has_aux=True)(params)
         return value, grads, aux
@@ -76,7 +79,7 @@ def loss_and_grads(
         inputs, key, targets, weight = chunk
 
         def part(params: Any) -> jax.Array:
-            return loss(phi_of(params, inputs, key), targets, weight)
+            return loss(phi_of(params, inputs, key), targets, weight, mean)
 
         return jax.value_and_grad(part)(params)
 

@@ -37,18 +37,25 @@ class Settings(MethodSettings):
     num_unconditional: int = 16  # real negatives of any class, per class and step (distance)
     scale_per_label: bool = False  # a distance scale per class, not one for the whole batch
     drop_self_pairs: bool = False  # a sample's affinity to itself is 0, not 1e-3
+    # Guidance scales in training: a share of them is 1, the others follow p(s) ~ s^-power.
     cfg_min: float = 1.0
-    cfg_max: float = 3.0
-    cfg_power: float = 3.0  # p(s) ~ s^-power
-    cfg_share_at_one: float = 0.5
-    label_dropout: float = 0.1
+    cfg_max: float = 4.0
+    cfg_power: float = 3.0
+    cfg_share_at_one: float = 0.0  # released: 0.5 with the large latent model only
+    # The share of labels that become the null class, which guidance needs in the sphere form.
+    # None: 0.1 in the sphere form, 0 in the distance form, where nothing uses the null class and a
+    # share p of it acts like a guidance scale of 1 / (1 - p).
+    label_dropout: float | None = None
     queue_size: int = 0  # images per class in a sample queue (released: 128); 0: no queue
     queue_push: int = 64  # fresh images pushed per step
     micro_batches: int = 1  # exact; above 1 saves memory for one more forward pass
 
     def completed(self, facts: DataFacts) -> "Settings":
+        dropout = self.label_dropout
+        if dropout is None:
+            dropout = 0.1 if self.form == "sphere" else 0.0
         classes = self.classes_per_step or facts.num_classes
-        return dataclasses.replace(self, classes_per_step=classes)
+        return dataclasses.replace(self, classes_per_step=classes, label_dropout=dropout)
 
     def check(self, facts: DataFacts) -> None:
         """Raises ConfigError, naming the key, for a value out of range."""
@@ -67,6 +74,9 @@ class Settings(MethodSettings):
                 f"config.method.cfg_min and cfg_max = {self.cfg_min}, {self.cfg_max}: "
                 "needs 1 <= cfg_min <= cfg_max"
             )
+        for name in ("cfg_share_at_one", "label_dropout"):
+            if not 0.0 <= vars(self)[name] <= 1.0:
+                raise ConfigError(f"config.method.{name} = {vars(self)[name]} is not in [0, 1]")
 
     def check_draws(self, facts: DataFacts, num_drawn: int) -> None:
         """Raises ConfigError or DataError if `num_drawn` positives per class cannot be drawn.

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from drifting.core.method import FlowGenerator
 from drifting.core.state import TrainState
 from drifting.fields.objectives import energy_distance
+from drifting.methods.batches import augmented
 from input_pipeline.data import Data
 
 REFERENCE_STEPS = 32  # of the solution to which a single step is compared
@@ -17,14 +18,16 @@ def measure(
     """Measures `method.settings.num_diagnosed` samples.
 
     Returns:
-      `energy_distance`: of samples to data with the same labels (on points or pixels, V statistic).
+      `energy_distance`: of samples to data with the same labels (on points or pixels, V statistic),
+        mirrored at random as in training.
       `energy_distance_real`: the same of two equally large draws of data, approximately its floor.
       `one_step_error`, if mean velocities are learned: RMS(one - many) / RMS(many - noise) of
         solutions in one step and in 32. It is 0 for an untrained network, whose output is 0.
     """
-    keys = jax.random.split(key, 2)
+    keys = jax.random.split(key, 3)
     n = min(method.settings.num_diagnosed, data.num_rows // 2)
     real, labels = data.draw(keys[0], 2 * n)
+    real = augmented(keys[2], real, crop_padding=0, flip=method.flip)
     z = jax.random.normal(keys[1], (n, *method.space.shape))
     labels = labels[:n]
     samples, _ = method.trajectory(state, z, labels)
