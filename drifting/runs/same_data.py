@@ -23,7 +23,7 @@ def require(workdir: pathlib.Path, parts: Parts, accept: bool) -> None:
     Raises:
       DataError: the data are others; the message says what changed. Nothing is written.
     """
-    if not checkpoints.valid_steps(workdir / "checkpoints"):
+    if not checkpoints.is_resumable(workdir / "checkpoints"):
         return
     config, saved = config_lib.read(workdir / "config.json")
     known, now = read_fingerprint(saved), parts.facts

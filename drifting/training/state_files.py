@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from drifting.core.errors import UserError
-from drifting.core.state import TrainState
+from drifting.core.state import BY_NETWORK, TrainState
 
 # Orbax logs the errors of its threads with tracebacks, and then raises them where it is waited for.
 logging.getLogger("absl").addFilter(lambda r: not (r.exc_info and "orbax" in r.pathname))
@@ -63,20 +64,28 @@ def read(path: pathlib.Path, shapes: Any, optional: Sequence[str]) -> Any:
 
 
 def _read_state(path: pathlib.Path, shapes: Any, optional: Sequence[str]) -> Any:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        has_more = False
+    handler, has_more = ocp.PyTreeCheckpointHandler(), False
+    with ocp.Checkpointer(handler) as reader:
+        saved = handler.metadata(path / STATE).tree
         if optional:
-            saved = reader.metadata(path / STATE).item_metadata.tree["params"]
-            shapes = _without(shapes, _missing(saved, shapes.params, optional))
-            has_more = any(n in optional for n in saved.keys() - shapes.params.keys())
+            shapes = _without(shapes, _missing(saved["params"], shapes.params, optional))
+            has_more = any(n in optional for n in saved["params"].keys() - shapes.params.keys())
+        item = shapes
+        older = isinstance(shapes, TrainState) and "ema_rest" not in saved  # by another version
+        if older:
+            item = {name: value for name, value in vars(shapes).items() if name != "ema_rest"}
         args = ocp.args.PyTreeRestore(
-            item=shapes,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(shapes),
+            item=item,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
             partial_restore=has_more,  # otherwise both must have exactly the same leaves
         )
         state = reader.restore(path / STATE, args=args)
-    _check_types(path, shapes, state)
-    return state
+    _check_types(path, item, state)
+    return shapes.replace(**state, ema_rest=_zeros(shapes.ema_rest)) if older else state
+
+
+def _zeros(shapes: Any) -> Any:
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype, device=s.sharding), shapes)
 
 
 def _missing(saved: dict[str, Any], wanted: dict[str, Any], optional: Sequence[str]) -> list[str]:
@@ -93,9 +102,9 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 def _without(state: TrainState, names: Iterable[str]) -> TrainState:
     """The state without the networks `names`."""
-    parts = ("params", "ema_params", "opt_state")
+    parts = {part: vars(state)[part] for part in BY_NETWORK}
     return state.replace(
-        **{part: {k: v for k, v in vars(state)[part].items() if k not in names} for part in parts}
+        **{part: {k: v for k, v in of.items() if k not in names} for part, of in parts.items()}
     )
 
 
