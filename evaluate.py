@@ -4,6 +4,11 @@ python evaluate.py --workdir runs/digits --checkpoints all
 python evaluate.py --real photos --fake generated
 """
 
+from drifting.core import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()  # before the imports that take time
+
 import json
 
 from absl import flags

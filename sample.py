@@ -1,5 +1,10 @@
 """Samples from a run: python sample.py --workdir runs/digits --num 64 --out samples.png."""
 
+from drifting.core import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()  # before the imports that take time
+
 from absl import flags
 
 import drifting

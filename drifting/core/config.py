@@ -40,7 +40,7 @@ SECTIONS = {
     "mesh": "drifting.training.mesh:Settings",
     "eval": "drifting.evaluation.settings:Settings",
 }
-# Sections that a resumed run may not change; changes in the others are logged.
+# Sections that a resumed run may not change; changes in the others are said.
 FIXED = ("model", "data")
 FREE = ("data.read_threads",)  # of these sections, what changes nothing
 # By method: its keys that older versions wrote to config.json under another name.
@@ -193,7 +193,7 @@ def flatten(config: Any) -> dict[str, Any]:
 
 
 def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
-    """The allowed changes outside config.train, as lines `key: saved -> now`.
+    """The allowed changes, as `key: saved -> now`.
 
     Keys that only one of the two configs has are ignored: they were added after the run began, or
     have been removed since.
@@ -217,7 +217,7 @@ def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
             + "; ".join(refused)
             + ". Restore these values, or choose another --workdir"
         )
-    return [line for key, line in changed.items() if key.split(".")[0] != "train"]
+    return list(changed.values())
 
 
 def write(path: str | os.PathLike, config: ConfigDict, facts: dict[str, Any]) -> None:

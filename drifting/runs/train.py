@@ -15,6 +15,7 @@ from drifting.core import files
 from drifting.core.method import Scored
 from drifting.runs import evaluate
 from drifting.runs.build import build, load_images
+from drifting.runs.folder import owned
 from drifting.runs.workdir import Run, claim, record
 from drifting.training import loop, validation, writers
 from drifting.training.parts import Parts
@@ -34,21 +35,22 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
       UserError: something is invalid or missing; a run that cannot start writes nothing.
     """
     workdir = pathlib.Path(workdir).expanduser()
-    # 1. The folder can be written, and any run in it has the same model and data.
-    claim(workdir, config_lib.resolve(config))
-    # 2. Everything that the config names exists and fits; building it checks that.
-    parts = build(config)
-    score = evaluate.in_training(workdir, parts)
-    test_images = _test_images(parts)
-    # 3. The split is written down, or compared with the one that the run began with.
-    if parts.held_out is not None:
-        given = parts.config.data.num_val, parts.config.data.split_seed
-        splits.load_or_make(workdir / "split.json", parts.whole, *given)
-    # 4. Training from the newest checkpoint; config.json is written once that is restored.
-    loop.train(parts, workdir, score, functools.partial(record, workdir, parts))
-    # 5. The best checkpoint is tested on images that no decision was based on.
-    if test_images is not None:
-        _test(workdir, test_images, parts.schedule.total)
+    with owned(workdir):
+        # 1. Any run in the folder has the same model and data.
+        claim(workdir, config_lib.resolve(config))
+        # 2. Everything that the config names exists and fits; building it checks that.
+        parts = build(config)
+        score = evaluate.in_training(workdir, parts)
+        test_images = _test_images(parts)
+        # 3. The split is written down, or compared with the one that the run began with.
+        if parts.held_out is not None:
+            given = parts.config.data.num_val, parts.config.data.split_seed
+            splits.load_or_make(workdir / "split.json", parts.whole, *given)
+        # 4. Training from the newest checkpoint; config.json is written once that is restored.
+        loop.train(parts, workdir, score, functools.partial(record, workdir, parts))
+        # 5. The best checkpoint is tested on images that no decision was based on.
+        if test_images is not None:
+            _test(workdir, test_images, parts.schedule.total)
 
 
 def _test_images(parts: Parts) -> ImageSet | None:

@@ -12,12 +12,13 @@ import numpy as np
 
 from drifting import methods
 from drifting.core import config as config_lib
-from drifting.core import files
-from drifting.core.errors import ConfigError, UserError
+from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
 from drifting.core.method import Encoder, Generator, Method
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
+from drifting.runs import folder
+from drifting.runs.folder import WorkdirError
 from drifting.training import checkpoints, mesh
 from drifting.training.parts import Parts
 from input_pipeline.space import Latents
@@ -25,36 +26,23 @@ from input_pipeline.space import Latents
 log = logging.getLogger(__name__)
 
 
-class WorkdirError(UserError):
-    """A workdir that cannot be written or read."""
-
-
 # --- training in it ------------------------------------------------------------------------------
 
 
 def claim(workdir: pathlib.Path, config: Any) -> None:
-    """Creates the folder of a fresh run, or logs the changed config keys of a resumed one.
+    """Checks that a run can start in the folder, or logs what a resumed one changes in the config.
 
     Raises:
-      WorkdirError: the folder cannot be written, or holds files but no checkpoint.
+      WorkdirError: the folder holds files but no checkpoint, and a run has not just started in it.
       ConfigError: the run in it has another model or data set.
     """
-    try:
-        files.require_writable(workdir)
-    except OSError as error:
-        raise WorkdirError(
-            f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
-        ) from error
-    if not any(workdir.iterdir()):
-        return
     if not checkpoints.valid_steps(workdir / "checkpoints"):
-        raise WorkdirError(
-            f"{workdir} holds files but no finished checkpoint, so there is nothing to resume; "
-            "remove it or choose another --workdir"
-        )
+        folder.require_no_run(workdir)
+        return
     saved, _ = config_lib.read(workdir / "config.json")
-    for line in config_lib.check_resume(saved, config):
-        log.warning("resuming with a changed %s", line)
+    changes = config_lib.check_resume(saved, config)
+    if changes:
+        log.warning("resuming with changed keys: %s", "; ".join(changes))
 
 
 def record(workdir: pathlib.Path, parts: Parts) -> None:
