@@ -22,7 +22,9 @@ SAMPLER = flags.DEFINE_string(
     "sampler", None, "For flows: meanflow, euler, heun or rk4. Default: the config's"
 )
 SAMPLING_STEPS = flags.DEFINE_integer("sampling_steps", None, "Steps of the sampler", lower_bound=1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images per batch. Default: the config's")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "Images per batch. Default: the config's", lower_bound=1
+)
 SEED = flags.DEFINE_integer("seed", 42, "Random seed")
 NOEMA = flags.DEFINE_bool("noema", False, "Use the raw weights instead of their average")
 

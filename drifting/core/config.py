@@ -15,6 +15,7 @@ change.
 import dataclasses
 import importlib
 import json
+import math
 import os
 import pathlib
 import types
@@ -150,9 +151,13 @@ def resolve(config: ConfigDict) -> ConfigDict:
     new one's defaults.
 
     Raises:
-      ConfigError: the network or the optimiser is unknown (the nearest name is suggested), or a key
-        of `Settings` has an invalid value.
+      ConfigError: the network or the optimiser is unknown (the nearest name is suggested), a number
+        is not finite, or a key of `Settings` has an invalid value.
     """
+    for key, value in flatten(config).items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"config.{key} = {value} is not a finite number; set another")
     common = [field.name for field in dataclasses.fields(Settings)]
     Settings(**{key: config[key] for key in common}).check()
     config = config.copy_and_resolve_references()
@@ -233,7 +238,7 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
       ConfigError: the file is missing or damaged.
     """
     try:
-        values = json.loads(pathlib.Path(path).read_text())
+        values = json.loads(pathlib.Path(path).read_bytes())
         config = values.pop("config")
         for old, new in RENAMED.get(config["method"]["name"], {}).items():
             if old in config["method"]:
@@ -244,5 +249,30 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
             f"no {path}: this is not the workdir of a run; train one with "
             "`python train.py --config configs/digits.py`"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged ({error}); restore it from a copy") from error
+
+
+def read_complete(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
+    """As `read`, with the defaults of keys that an older run lacks.
+
+    Raises:
+      ConfigError: as `read`, or a value has another type than this version's, or is invalid.
+    """
+    saved, values = read(path)
+    try:
+        config = of(saved.method.name, saved.model.name)
+        with config.unlocked():
+            for key in config.keys() & saved.keys():
+                if key.endswith("optimizer"):
+                    config[key] = saved[key]  # resolved below, with its name
+            config.update(saved)
+        return resolve(config), values
+    except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path} does not fit this version of the program ({reason}); open the run with the "
+            "version that wrote it, or restore the file from a copy"
+        ) from error

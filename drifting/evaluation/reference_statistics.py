@@ -86,7 +86,7 @@ def read(path: str | os.PathLike, features: FeatureFunction) -> Moments:
     Raises:
       StatisticsError: the file is missing or damaged, or has other features or another resize mode.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     try:
         with np.load(path) as arrays:
             values = dict(arrays)

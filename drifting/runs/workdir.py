@@ -85,7 +85,7 @@ def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
     """
     try:
         return DataFacts.from_json(values["data"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{workdir}/config.json was written by an earlier version, without a description of "
             "the data; run its `python train.py` command again, which updates the file and "
@@ -184,7 +184,7 @@ class Run(Sampled):
         precision: str | None = None,
     ):
         workdir = pathlib.Path(workdir).expanduser()
-        config, facts = config_lib.read(workdir / "config.json")
+        config, facts = config_lib.read_complete(workdir / "config.json")
         if not checkpoints.valid_steps(workdir / "checkpoints"):
             raise WorkdirError(
                 f"{workdir} has no finished checkpoint yet; train it further with `python train.py`"
