@@ -164,15 +164,20 @@ def resolve(config: ConfigDict) -> ConfigDict:
     with config.unlocked():
         for key in config:
             if key == "model":
-                fresh = _network_section(config.model.name)
+                kind = registry.settings(config.model.name)
             elif key.endswith("optimizer"):
-                kinds = optimizers.OPTIMIZERS
-                fresh = _optimizer_section(kinds[one_of(f"{key}.name", config[key].name, kinds)]())
+                kind = _optimizer(key, config[key].name)
             else:
                 continue
+            fresh = section(kind(), config[key].name)
             if fresh.keys() != config[key].keys():
                 config[key] = _carried_over(config[key], fresh)
+            typed(kind, config[key], key)
     return config.lock()
+
+
+def _optimizer(key: str, name: str) -> type:
+    return optimizers.OPTIMIZERS[one_of(f"{key}.name", name, optimizers.OPTIMIZERS)]
 
 
 def _carried_over(old: ConfigDict, new: ConfigDict) -> ConfigDict:
@@ -265,9 +270,9 @@ def read_complete(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
     try:
         config = of(saved.method.name, saved.model.name)
         with config.unlocked():
-            for key in config.keys() & saved.keys():
+            for key in set(config) & set(saved):
                 if key.endswith("optimizer"):
-                    config[key] = saved[key]  # resolved below, with its name
+                    config[key] = section(_optimizer(key, saved[key].name)(), saved[key].name)
             config.update(saved)
         return resolve(config), values
     except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,11 +14,15 @@ COMPILE = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)"
 
 def start(body):
     """A process that listens, says so, and runs `body`."""
-    program = "import hashlib, time\nfrom drifting.core import interrupts\ninterrupts.listen()\n"
+    program = (  # pytest may have been started with Ctrl-C ignored
+        "import hashlib, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from drifting.core import interrupts\n"
+        "interrupts.listen()\n"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", program + textwrap.dedent(body)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
@@ -87,12 +91,16 @@ def test_a_second_sigterm_does_not_cost_the_save():
 
 
 def test_ignored_signals_stay_ignored():
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from drifting.core import interrupts; interrupts.listen()\n"
-         "import time; print(1, flush=True); time.sleep(0.5)"],
-        stdout=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    )  # fmt: skip
+    program = """
+        import signal, time
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        from drifting.core import interrupts
+        interrupts.listen()
+        print(1, flush=True)
+        time.sleep(0.5)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 0
