@@ -25,17 +25,20 @@ class CheckpointEvaluator:
 
     def __init__(self, run: Scorable, scorers: Sequence[Scorer], skip_existing: bool):
         self._run, self._scorers, self._skip = run, scorers, skip_existing
+        self._seen = set(run.steps())  # those that `watch` need not score
 
     def score(self, which: str) -> None:
         """Scores the checkpoints that `which` names, in order of their steps.
 
+        One that a running job removes meanwhile, by its keep policy, is passed over. If that
+        leaves none, there are newer ones to choose from.
+
         Raises:
           ConfigError: `which` names no checkpoint; the message lists those that exist.
         """
-        steps = self._choose(which)
         record.draw(self._run.workdir)
-        for step in steps:
-            self.score_step(step)
+        while not any([self._score_unless_removed(step) for step in self._choose(which)]):
+            pass
         log.info("scores: %s", self._run.workdir / record.TABLE)
 
     def score_step(self, step: int) -> None:
@@ -52,26 +55,30 @@ class CheckpointEvaluator:
     def watch(self, total_steps: int, poll_seconds: float = 10.0) -> None:
         """Scores new checkpoints as they appear, until that of total_steps is scored."""
         log.info("watching %s until step %d", self._run.workdir, total_steps)
-        seen = set(self._run.steps())
-        while max(seen) < total_steps:
-            new = sorted(set(self._run.steps()) - seen)
+        while max(self._seen) < total_steps:
+            new = sorted(set(self._run.steps()) - self._seen)
             for step in new:
                 self._score_unless_removed(step)
-            seen.update(new)
+            self._seen.update(new)
             if not new:
                 time.sleep(poll_seconds)
 
-    def _score_unless_removed(self, step: int) -> None:
-        """Scores a step whose checkpoint a running job may remove first, by its keep policy."""
+    def _score_unless_removed(self, step: int) -> bool:
+        """Scores a step; returns False if a running job removes its checkpoint first."""
         try:
-            self.score(str(step))
+            self.score_step(step)
         except UserError:
             if step in self._run.steps():
                 raise
             log.warning("step %d was removed before it was scored", step)
+            return False
+        return True
 
     def _choose(self, which: str) -> list[int]:
         steps = self._run.steps()
+        if not steps:
+            raise ConfigError(f"{self._run.workdir} has no checkpoint")
+        self._seen.update(steps)
         if which in ("last", "all"):
             return steps if which == "all" else steps[-1:]
         if which == "best":

@@ -20,7 +20,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of a file system witho
 _OF_A_START = re.compile(
     r"\.lock|config\.json|split\.json|metrics\.jsonl(\.damaged)?|curves\.png"
     r"|events\.out\.tfevents\..*|samples/step_0000000(_\w+)?\.png"
-    r"|checkpoints/(0|[^/]*orbax-checkpoint-tmp[^/]*)/.*|damaged_checkpoints/.*"
+    r"|checkpoints/(0|[^/]*\.tmp[^/]*|[^/]*\.orbax-checkpoint-tmp[^/]*)/.*|damaged_checkpoints/.*"
     r"|(.*/)?\..*\.\d+(\.tmp)?"  # a file of these while it is written
 )
 

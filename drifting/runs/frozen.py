@@ -66,8 +66,8 @@ def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") 
             f"{workdir} is a run of method {run.config.method.name!r}, which is not an encoder; "
             "name the workdir of a classifier or a masked autoencoder"
         )
-    step = run.best_step()
-    parameters = run.method.encoder(run.restore(step)[0])
+    state, _, step = run.restore_best()
+    parameters = run.method.encoder(state)
     identity = f"{encoders.digest(parameters)}:{precision}:{step}"
     return Encoder(name, tuple(shape), parameters, run.method.encode, identity)
 

@@ -74,8 +74,7 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
         log.info("already tested: %s", path)
         return
     run = Run(workdir)
-    step = run.best_step()
-    state, metrics = run.restore(step)
+    state, metrics, step = run.restore_best()
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     held_out = validation.Validation(run.method, images, run.config.eval.batch_size, where)
     sums = held_out.sums(state)

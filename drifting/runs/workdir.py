@@ -36,7 +36,7 @@ def claim(workdir: pathlib.Path, config: Any) -> None:
       WorkdirError: the folder holds files but no checkpoint, and a run has not just started in it.
       ConfigError: the run in it has another model or data set.
     """
-    if not checkpoints.valid_steps(workdir / "checkpoints"):
+    if not checkpoints.is_resumable(workdir / "checkpoints"):
         folder.require_no_run(workdir)
         return
     saved, _ = config_lib.read(workdir / "config.json")
@@ -185,6 +185,8 @@ class Run(Sampled):
     ):
         workdir = pathlib.Path(workdir).expanduser()
         config, facts = config_lib.read_complete(workdir / "config.json")
+        for name, why in checkpoints.misnamed(workdir / "checkpoints").items():
+            log.warning("checkpoint %s is ignored: %s", workdir / "checkpoints" / name, why)
         if not checkpoints.valid_steps(workdir / "checkpoints"):
             raise WorkdirError(
                 f"{workdir} has no finished checkpoint yet; train it further with `python train.py`"
@@ -207,7 +209,18 @@ class Run(Sampled):
         best = None
         if self.method.best_score:
             best = checkpoints.best_step(self.workdir / "checkpoints", self.method.best_score)
-        return self.steps()[-1] if best is None else best
+        return max(self.steps()) if best is None else best
+
+    def restore_best(self) -> tuple[TrainState, dict[str, float], int]:
+        """The state and metrics of `best_step`, and that step."""
+        while True:
+            step = self.best_step()
+            try:
+                return *self.restore(step), step
+            except checkpoints.CheckpointError:
+                if step in self.steps():
+                    raise
+                # A running job removed it, because it has a better or newer one.
 
     def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
         """The state at `step`, on one device, and the metrics saved with it."""
@@ -215,12 +228,18 @@ class Run(Sampled):
         return checkpoints.restore(folder, step, self._shapes, self._left_out)
 
     def restore_last(self) -> tuple[TrainState, int]:
-        """The newest usable state and its step; damaged newer ones are logged and skipped."""
-        for step in reversed(self.steps()):
+        """The newest usable state and its step; damaged newer ones are logged and skipped.
+
+        So is one that a running job removes meanwhile, when it has a newer one.
+        """
+        unusable: set[int] = set()
+        while steps := set(self.steps()) - unusable:
+            step = max(steps)
             try:
                 return self.restore(step)[0], step
             except checkpoints.CheckpointError as error:
-                log.warning("%s; trying the one before", error)
+                log.warning("%s; trying another", error)
+                unusable.add(step)
         raise WorkdirError(
             f"no checkpoint in {self.workdir} can be used; the warnings above say why. Restore one "
             "from a copy, or train in another --workdir"

@@ -1,61 +1,101 @@
-"""Checkpoints through Orbax, with content hashes and fallback to older checkpoints.
+"""Checkpoints of a run: sealed with content hashes, kept by policy, with fallback to older ones.
 
-Orbax commits a step by renaming its folder, so an interrupted save never looks finished. The
-manifest of hashes (integrity.py) is written after that; a step without a matching manifest is not
-restored.
+A checkpoint is made in a temporary folder: Orbax writes the state, then come the metrics and the
+manifest of hashes (integrity.py), and only then is the folder renamed to its step. So every folder
+that is named as a step is whole, and older ones are removed after that.
 """
 
-import dataclasses
+import contextlib
 import json
 import logging
 import os
 import pathlib
 import shutil
-import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
-from drifting.core.errors import UserError
-from drifting.core.state import TrainState
-from drifting.training.integrity import MANIFEST, find_damage, write_manifest
+from drifting.core import files
+from drifting.training import state_files
+from drifting.training.integrity import find_damage, is_sealed, sealed_step, write_manifest
+from drifting.training.state_files import CheckpointError, reason
 
 log = logging.getLogger(__name__)
 
+METRICS = "metrics/metrics"  # in the folder of a step
+UNFINISHED = ".tmp"  # the suffix of a checkpoint that is being made or removed
+OLD_UNFINISHED = ".orbax-checkpoint-tmp"  # that of older versions
 
-class CheckpointError(UserError):
-    """A checkpoint cannot be used; the message says why."""
+
+# --- which there are -----------------------------------------------------------------------------
 
 
 def valid_steps(folder: str | os.PathLike) -> list[int]:
     """The steps of all finished checkpoints in `folder`, in order; their contents are not read."""
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        return []
-    steps = (d for d in folder.iterdir() if d.name.isdigit())
-    return sorted(int(d.name) for d in steps if (d / MANIFEST).is_file())
+    steps = ((_step_of(path.name), path) for path in _entries(folder))
+    return sorted(step for step, path in steps if step is not None and is_sealed(path))
+
+
+def is_resumable(folder: str | os.PathLike) -> bool:
+    """Whether `folder` holds a checkpoint in any condition, which `restore_newest` judges."""
+    return any(map(_is_checkpoint, _entries(folder)))
+
+
+def misnamed(folder: str | os.PathLike) -> dict[str, str]:
+    """The folders of checkpoints whose names are no steps, and what is wrong with each."""
+    found = {}
+    for path in _entries(folder):
+        if _step_of(path.name) is None and _is_checkpoint(path):
+            step = sealed_step(path)
+            of = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+            found[path.name] = f"it holds {of}, but its name is not a step as 200 is"
+    return found
 
 
 def best_step(folder: str | os.PathLike, score: str) -> int | None:
     """The step of the finished checkpoint with the largest `score`, the latest of equal ones.
 
-    None if no checkpoint was saved with that score.
+    None if no checkpoint was saved with that score. One with damaged metrics does not count.
     """
-    folder = pathlib.Path(folder)
-    scored = [(_saved_metrics(folder / str(s)).get(score), s) for s in valid_steps(folder)]
-    scored = [(value, step) for value, step in scored if value is not None]
+    scored = []
+    for step in valid_steps(folder):
+        path = pathlib.Path(folder) / str(step)
+        if damage := find_damage(path, only=[METRICS]):
+            log.warning("the scores of checkpoint %s do not count: %s", path, damage)
+        elif (value := _saved_metrics(path).get(score)) is not None:
+            scored.append((value, step))
     return max(scored)[1] if scored else None
 
 
-def _saved_metrics(step_folder: pathlib.Path) -> dict[str, float]:
+def _entries(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """What is in a folder, without checkpoints that are being made or removed."""
     try:
-        return json.loads((step_folder / "metrics" / "metrics").read_text())
-    except (OSError, ValueError):
-        return {}
+        return [p for p in sorted(pathlib.Path(folder).iterdir()) if not _is_unfinished(p)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise CheckpointError(f"cannot read {folder}: {reason(error)}") from error
+
+
+def _is_checkpoint(path: pathlib.Path) -> bool:
+    return is_sealed(path) or state_files.is_complete(path)
+
+
+def _step_of(name: str) -> int | None:
+    """The step that a folder's name is; only the decimal form that `save` writes is one."""
+    is_step = name.isascii() and name.isdecimal() and name == str(int(name))
+    return int(name) if is_step else None
+
+
+def _is_unfinished(path: pathlib.Path) -> bool:
+    step, dot, suffix = path.name.partition(".")
+    return _step_of(step) is not None and (dot + suffix).startswith((UNFINISHED, OLD_UNFINISHED))
+
+
+# --- reading one ---------------------------------------------------------------------------------
 
 
 def restore(
@@ -72,59 +112,57 @@ def restore(
         left out of the returned state.
 
     Raises:
-      CheckpointError: the checkpoint is damaged, or of another model.
+      CheckpointError: the checkpoint is damaged, or of another model, or was removed.
     """
     path = pathlib.Path(folder).absolute() / str(step)
-    damage = find_damage(path)
+    found, damage = _open(path, shapes, optional) if is_sealed(path) else (None, find_damage(path))
     if damage:
         raise CheckpointError(f"checkpoint {path} cannot be used: {damage}")
-    try:
-        state = _read(path, shapes, optional)
-    except ValueError as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"checkpoint {path} does not fit this model: it was made with another config or by "
-            f"another version ({first.rstrip(':')}); train in another --workdir"
-        ) from error
-    return state, _saved_metrics(path)
+    return found
 
 
-def _read(path: pathlib.Path, shapes: Any, optional: Sequence[str]) -> Any:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        has_more = False
-        if optional:
-            saved = reader.metadata(path / "state").item_metadata.tree["params"]
-            shapes = _without(shapes, _missing(saved, shapes.params, optional))
-            has_more = any(n in optional for n in saved.keys() - shapes.params.keys())
-        args = ocp.args.PyTreeRestore(
-            item=shapes,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(shapes),
-            partial_restore=has_more,  # otherwise both must have exactly the same leaves
-        )
-        state = reader.restore(path / "state", args=args)
-    _check_types(path, shapes, state)
-    return state
+def _open(
+    path: pathlib.Path, shapes: Any, optional: Sequence[str]
+) -> tuple[tuple[Any, dict[str, float]] | None, str | None]:
+    """The state and metrics of a checkpoint with or without a manifest, or how it is damaged.
 
-
-@dataclasses.dataclass
-class _Best(checkpoint_managers.PreservationPolicy):
-    """Keeps the step that `best_step` returns.
-
-    Orbax's own BestN knows only the checkpoints that it saved itself, with its own kind of metrics.
-    This policy reads the folder, so the best checkpoint survives a resume.
+    Raises:
+      CheckpointError: its files are as they were written, but do not fit.
     """
+    sealed = is_sealed(path)
+    if (sealed or not state_files.is_complete(path)) and (damage := find_damage(path)):
+        return None, damage
+    error = None
+    try:
+        state, metrics = state_files.read(path, shapes, optional), _saved_metrics(path)
+    except CheckpointError as raised:
+        error = raised
+    if not path.is_dir():  # a job that removes it renames it first: perhaps not all was there
+        return None, "it was removed while it was read"
+    if error:
+        if sealed:
+            raise error
+        return None, f"it has no manifest, and {error}"
+    if sealed_step(path) is None:  # no manifest, or that of an older version
+        step = int(getattr(state, "step", path.name))
+        if str(step) != path.name:
+            return None, f"it is the checkpoint of step {step}, renamed"
+    return (state, metrics), None
 
-    folder: pathlib.Path
-    score: str
 
-    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        del context
-        best = best_step(self.folder, self.score)
-        return [checkpoint.step == best for checkpoint in checkpoints]
+def _saved_metrics(step_folder: pathlib.Path) -> dict[str, float]:
+    try:
+        metrics = json.loads((step_folder / METRICS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+# --- making them ---------------------------------------------------------------------------------
 
 
 class Checkpoints:
-    """The checkpoints of a workdir, for the one process that trains there; others use `restore`.
+    """The checkpoints of a workdir, for the one job that trains there; others use `restore`.
 
     Args:
       folder: `<workdir>/checkpoints`.
@@ -141,138 +179,156 @@ class Checkpoints:
         best_score: str | None = None,
     ):
         self.folder = pathlib.Path(folder).absolute()
-        policies = [checkpoint_managers.LatestN(max(keep, 1))]
-        if keep_every:
-            policies.append(checkpoint_managers.EveryNSteps(keep_every))
-        if best_score:
-            policies.append(_Best(self.folder, best_score))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies)
-        )
-        self._manifest_writer: threading.Thread | None = None
-        self._saved = threading.Event()
-        self._move_unfinished()
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
-
-    def _move_unfinished(self) -> None:
-        """Moves away steps without a manifest: the job was killed before it was written."""
-        if not self.folder.is_dir():
-            return
-        for step in self.folder.iterdir():
-            if step.name.isdigit() and not (step / MANIFEST).is_file():
-                self._move_away(step, "it was not finished")
-
-    def _move_away(self, step: pathlib.Path, reason: str) -> None:
-        aside = self.folder.parent / "damaged_checkpoints" / f"{step.name}_{time.time_ns()}"
-        aside.parent.mkdir(exist_ok=True)
-        shutil.move(step, aside)
-        log.warning("checkpoint %s cannot be used: %s; moved to %s", step, reason, aside)
+        self._keep, self._keep_every, self._best_score = max(keep, 1), keep_every, best_score
+        self._state_writer = state_files.new_writer()
+        self._thread = ThreadPoolExecutor(1, "seal")
+        self._sealing: Future | None = None
+        if _is_primary() and self.folder.is_dir():
+            for path in filter(_is_unfinished, self.folder.iterdir()):
+                _remove(path)  # left by a job that was killed
 
     def save(self, state: Any, step: int, metrics: dict[str, float]) -> None:
-        """Starts saving; returns once the state has been copied from the device."""
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), metrics=ocp.args.JsonSave(metrics)
-        )
-        self.wait()
-        self._saved.clear()
-        self._manager.save(step, args=args, force=True)
-        self._manifest_writer = threading.Thread(
-            target=self._write_manifest_when_committed, args=(step,)
-        )
-        self._manifest_writer.start()
+        """Starts saving; returns once the state has been copied from the device.
 
-    def _write_manifest_when_committed(self, step: int) -> None:
-        """Writes the manifest once Orbax has renamed the step's folder into place.
-
-        Orbax has no callback after the rename, so this thread polls for it.
+        Raises:
+          CheckpointError: this checkpoint, or the one before, cannot be written.
         """
-        folder = self.folder / str(step)
-        while not folder.is_dir() and not self._saved.wait(0.05):
-            pass
-        if folder.is_dir():
-            write_manifest(folder)
+        self.wait()
+        temporary = self._path(step, UNFINISHED)
+        try:
+            self._state_writer.save(temporary / state_files.STATE, state)
+        except OSError as error:
+            raise self._unwritten(step, error) from error
+        self._sealing = self._thread.submit(self._seal, step, metrics)
+
+    def _seal(self, step: int, metrics: dict[str, float]) -> None:
+        """Finishes a checkpoint, then removes older ones; runs in a thread.
+
+        Raises:
+          CheckpointError: it cannot be written; older ones are as they were.
+        """
+        temporary = self._path(step, UNFINISHED)
+        try:
+            self._state_writer.wait_until_finished()  # for all processes of the job
+            if not _is_primary():
+                return
+            (temporary / METRICS).parent.mkdir()
+            (temporary / METRICS).write_bytes(files.to_json(metrics))
+            write_manifest(temporary, step)
+            temporary.rename(self._path(step))
+        except Exception as error:  # Orbax has no type of its own for what it cannot write
+            _remove(temporary)
+            raise self._unwritten(step, error) from error
+        for old in self._superseded():
+            _remove(self._path(old))
+
+    def _path(self, step: int, suffix: str = "") -> pathlib.Path:
+        return self.folder / f"{step}{suffix}"
+
+    def _unwritten(self, step: int, error: Exception) -> CheckpointError:
+        steps = valid_steps(self.folder)
+        resumes = f"resumes at step {steps[-1]}" if steps else "starts again"
+        return CheckpointError(
+            f"the checkpoint of step {step} cannot be written in {self.folder}: {reason(error)}; "
+            f"once that is mended, the same command {resumes}"
+        )
+
+    def _superseded(self) -> Iterator[int]:
+        """The steps of finished checkpoints that need not be kept."""
+        steps = valid_steps(self.folder)
+        best = best_step(self.folder, self._best_score) if self._best_score else None
+        for step in steps[: -self._keep]:
+            if step != best and not (self._keep_every and step % self._keep_every == 0):
+                yield step
 
     def restore_newest(
         self, shapes: Any, optional: Sequence[str] = ()
     ) -> tuple[Any, int, dict[str, float]] | None:
         """The newest usable state, its step and its metrics; None if there is no checkpoint.
 
-        Damaged newer checkpoints are logged and moved out of the way, never deleted. `optional` is
-        that of `restore`.
+        Damaged checkpoints are logged and moved out of the way, never deleted. One that lacks a
+        manifest is used, and given one, only if none that has one is undamaged. `optional` is that
+        of `restore`.
 
         Raises:
           CheckpointError: all checkpoints are damaged, or the newest usable one does not fit.
         """
-        steps = valid_steps(self.folder)
-        damaged = []
-        for step in reversed(steps):
-            damage = find_damage(self.folder / str(step))
-            if not damage:
-                for newer, reason in damaged:
-                    self._move_away(self.folder / str(newer), reason)
-                if damaged:
-                    log.warning("falling back to the checkpoint of step %d", step)
-                    self._manager.reload()
-                state, metrics = restore(self.folder, step, shapes, optional)
-                return state, step, metrics
-            damaged.append((step, damage))
-        if damaged:
-            listed = "; ".join(f"step {s}: {reason}" for s, reason in damaged)
+        ignored, damaged = misnamed(self.folder), {}
+        for name, why in ignored.items():
+            log.warning("checkpoint %s is ignored: %s", self.folder / name, why)
+        for path in self._most_trusted_first():
+            found, damage = _open(path, shapes, optional)
+            if damage:
+                damaged[path.name] = damage
+                continue
+            if _is_primary():
+                self._take_up(path, damaged)
+            return found[0], int(path.name), found[1]
+        if damaged or ignored:
+            listed = "; ".join(f"{name}: {why}" for name, why in (damaged | ignored).items())
             raise CheckpointError(
                 f"no usable checkpoint in {self.folder} ({listed}); restore one from a copy, or "
                 "train in another --workdir"
             )
         return None
 
+    def _most_trusted_first(self) -> list[pathlib.Path]:
+        """All that is named as a step: those with a manifest first, of them the newest first."""
+        steps = {_step_of(path.name): path for path in _entries(self.folder)}
+        steps.pop(None, None)
+        return [steps[s] for s in sorted(steps, key=lambda s: (is_sealed(steps[s]), s))[::-1]]
+
+    def _take_up(self, path: pathlib.Path, damaged: dict[str, str]) -> None:
+        """Makes `path` the newest checkpoint: whatever could be taken for a newer one is moved."""
+        if not is_sealed(path):
+            try:
+                write_manifest(path, int(path.name))
+            except OSError as error:
+                raise self._unwritten(int(path.name), error) from error
+            log.warning("checkpoint %s had no manifest, so its files were not checked", path)
+        if damaged:
+            log.warning("falling back to the checkpoint of step %s", path.name)
+        for other in self._most_trusted_first():
+            unfinished = None if is_sealed(other) else find_damage(other)
+            if why := damaged.get(other.name) or unfinished:
+                self._move_away(other, why)
+
+    def _move_away(self, path: pathlib.Path, why: str) -> None:
+        aside = self.folder.parent / "damaged_checkpoints" / f"{path.name}_{time.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        shutil.move(path, aside)
+        log.warning("checkpoint %s cannot be used: %s; moved to %s", path, why, aside)
+
     def wait(self) -> None:
-        """Waits until everything that was saved is on disk, including the manifest."""
-        try:
-            self._manager.wait_until_finished()
-        finally:
-            self._saved.set()
-            if self._manifest_writer is not None:
-                self._manifest_writer.join()
+        """Waits until everything that was saved is on disk, including the manifest.
+
+        Raises:
+          CheckpointError: it cannot be written.
+        """
+        sealing, self._sealing = self._sealing, None
+        if sealing is not None:
+            sealing.result()
 
     def close(self) -> None:
-        self.wait()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+            with contextlib.suppress(OSError):  # `wait` has raised it, in a sentence
+                self._state_writer.close()
 
 
-def _missing(saved: dict[str, Any], wanted: dict[str, Any], optional: Sequence[str]) -> list[str]:
-    """The networks of `optional` that are wanted but not saved in the same shapes."""
-    names = set(optional) & wanted.keys()
-    return [n for n in names if _shapes(saved.get(n, {})) != _shapes(wanted[n])]
+def _is_primary() -> bool:
+    """Whether this process, of all of a job, writes what is not an array."""
+    return jax.process_index() == 0
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each leaf, by its path; leaves are arrays or Orbax's metadata of arrays."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
-    return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
-
-
-def _without(state: TrainState, names: Iterable[str]) -> TrainState:
-    """The state without the networks `names`."""
-    parts = ("params", "ema_params", "opt_state")
-    return state.replace(
-        **{part: {k: v for k, v in vars(state)[part].items() if k not in names} for part in parts}
-    )
-
-
-def _check_types(folder: pathlib.Path, shapes: Any, state: Any) -> None:
-    """Refuses a restored state of other shapes or types: Orbax would cast it silently.
-
-    A leaf that a partial restore did not find comes back as the shape that was asked for.
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    for want, (path, got) in zip(jax.tree.leaves(shapes), leaves, strict=True):
-        if isinstance(got, jax.ShapeDtypeStruct):
-            where = jax.tree_util.keystr(path)
-            raise CheckpointError(
-                f"checkpoint {folder} does not fit this model: it lacks {where}; train in another "
-                "--workdir"
-            )
-        if want.shape != got.shape or want.dtype != got.dtype:
-            raise CheckpointError(
-                f"checkpoint {folder} does not fit this model: it has {got.dtype}{got.shape} where "
-                f"{want.dtype}{want.shape} is expected; train in another --workdir"
-            )
+def _remove(path: pathlib.Path) -> None:
+    """Removes a checkpoint, which is renamed first: a reader never sees a part of it."""
+    aside = path if _is_unfinished(path) else path.with_name(path.name + UNFINISHED)
+    try:
+        shutil.rmtree(path.rename(aside))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.warning("cannot remove %s: %s", aside, reason(error))

@@ -3,12 +3,12 @@
 It is given a method and calls its pure functions; it never computes a loss itself.
 """
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,11 +17,12 @@ from tqdm import tqdm
 from drifting.core import config as config_lib
 from drifting.core import interrupts
 from drifting.core import state as state_lib
-from drifting.core.errors import UserError
 from drifting.core.method import Scored
 from drifting.core.state import TrainState
+from drifting.training import checkpoints, divergence
 from drifting.training import mesh as mesh_lib
-from drifting.training.checkpoints import Checkpoints
+from drifting.training.checkpoints import CheckpointError, Checkpoints
+from drifting.training.divergence import TrainingDiverged
 from drifting.training.meters import Window
 from drifting.training.parts import Parts
 from drifting.training.program import compile_steps, make_summary
@@ -32,10 +33,6 @@ log = logging.getLogger(__name__)
 
 # (state, step, metrics) -> None, called with every checkpoint.
 Score = Callable[[TrainState, int, dict[str, float]], None]
-
-
-class TrainingDiverged(UserError):
-    """The loss or the gradient is NaN or infinite."""
 
 
 class Trainer:
@@ -59,6 +56,7 @@ class Trainer:
         self.last_row: dict[str, float] = {}
         self.saved_step = -1
         self.deferral = interrupts.Deferral()  # of requests to stop, while there is work to save
+        self.resumed_step: int | None = None
 
     # A run starts in this order, whether it is fresh or resumed:
     #   1. shapes, then shardings: a replicated state is never built and then moved;
@@ -100,7 +98,7 @@ class Trainer:
             self.state, self.step = init(key), 0
             return
         self.state, self.step, self.last_row = restored
-        self.saved_step = self.step
+        self.saved_step = self.resumed_step = self.step
         log.info("resumed %s at step %d", self.workdir, self.step)
         for name in placed.params.keys() - self.state.params.keys():
             log.warning(
@@ -125,7 +123,7 @@ class Trainer:
         """Trains to the end, or until a request to stop, after which the state is saved.
 
         Raises:
-          TrainingDiverged: the loss became non-finite; nothing since the last log is saved.
+          TrainingDiverged: the loss or the state became non-finite; such a state is never saved.
         """
         self.writers = writers
         with self._bar() as bar:
@@ -178,22 +176,20 @@ class Trainer:
         for count, after, report in self.pending:
             report = jax.device_get(report)
             if report["bad_step"] > 0:
-                self._diverged(int(report["bad_step"]), after - count, after, report["last"])
+                shown = ", ".join(f"{k} {float(v):.4g}" for k, v in report["last"].items())
+                raise self._diverged(
+                    f"loss or gradient is not finite at step {int(report['bad_step'])} (call of "
+                    f"steps {after - count} to {after}; metrics at its end: {shown})"
+                )
             self.window.add(report, count)
         self.pending = []
 
-    def _diverged(self, step: int, before: int, after: int, last: dict[str, Any]) -> None:
-        shown = ", ".join(f"{k} {float(v):.4g}" for k, v in last.items())
-        good = (
-            f"the last good checkpoint is {self.checkpoints.folder / str(self.saved_step)}"
-            if self.saved_step >= 0
-            else "there is no checkpoint yet"
-        )
-        raise TrainingDiverged(
-            f"loss or gradient is not finite at step {step} (call of steps {before} to {after}; "
-            f"metrics at its end: {shown}); {good}. Lower config.optimizer.learning_rate or "
-            "config.optimizer.clip_norm and run again: it resumes from there"
-        )
+    def _diverged(self, what: str) -> TrainingDiverged:
+        with contextlib.suppress(CheckpointError):  # an older one is named then
+            self.checkpoints.wait()
+        folder = self.checkpoints.folder
+        steps = checkpoints.valid_steps(folder)
+        return divergence.diverged(what, folder, steps, self.resumed_step)
 
     def _log(self, bar: tqdm) -> None:
         self._collect()
@@ -222,11 +218,13 @@ class Trainer:
 
     def _save(self) -> None:
         began = time.perf_counter()
-        self._collect()  # only a state whose losses are known to be finite is saved
+        self._collect()
         row = self.last_row
         if self.window.steps:
             row = {"epoch": self.step / self.schedule.per_epoch, **self.window.means()}
         if self.saved_step != self.step:
+            if where := divergence.find_unsound(self.state):
+                raise self._diverged(f"the state is not finite after step {self.step}: {where}")
             row_saved = row | self._validate()
             self.writers.flush()
             self.checkpoints.save(self.state, self.step, row_saved)
