@@ -205,13 +205,16 @@ def _import_old_table(workdir: pathlib.Path) -> None:
         names = (table.with_name(f"fid_metrics.old{n}.csv") for n in itertools.count(1))
         kept = next(name for name in names if not name.exists())
         table.rename(kept)
-        log.warning("%s has rows that this version cannot read; it was moved to %s", table, kept)
+        log.warning(
+            "%s has rows or columns that this version cannot read; it was moved to %s", table, kept
+        )
 
 
 def _read_old_table(path: pathlib.Path) -> tuple[list[dict[str, Any]], bool]:
     """The rows of a table, and whether that is all of it, apart from an incomplete last line.
 
-    It may lack some of today's columns. A table with other columns gives no rows.
+    It may lack some of today's columns, and a column whose name was lost is left out. A table with
+    other columns gives no rows.
     """
     try:
         text = path.read_bytes().rpartition(b"\n")[0].decode()
@@ -221,12 +224,14 @@ def _read_old_table(path: pathlib.Path) -> tuple[list[dict[str, Any]], bool]:
         return [], False
     table = csv.DictReader(io.StringIO(text))
     header = table.fieldnames or ()
-    if not set(header) <= set(columns()) or len(set(header)) < len(header):
+    named = [column for column in header if column.strip()]
+    if not set(named) <= set(columns()) or len(set(named)) < len(named):
         return [], False
     lines = list(table)
     complete = [line for line in lines if None not in (*line, *line.values())]
-    rows = [{column: _value(column, cell) for column, cell in line.items()} for line in complete]
-    return [dict.fromkeys(columns()) | row for row in rows], len(complete) == len(lines)
+    rows = [{column: _value(column, line[column]) for column in named} for line in complete]
+    understood = len(complete) == len(lines) and len(named) == len(header)
+    return [dict.fromkeys(columns()) | row for row in rows], understood
 
 
 def _value(column: str, cell: str) -> str | int | float | None:

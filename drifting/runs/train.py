@@ -70,7 +70,7 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     Does nothing if the run was already scored at this length.
     """
     path = workdir / "test.json"
-    if path.exists() and json.loads(path.read_text())["trained_steps"] == total_steps:
+    if _tested_steps(path) == total_steps:
         log.info("already tested: %s", path)
         return
     run = Run(workdir)
@@ -97,3 +97,14 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     files.write_json(path, found)
     shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)
+
+
+def _tested_steps(path: pathlib.Path) -> int | None:
+    """The length of the run that test.json is of; None if there is none that can be read."""
+    try:
+        return json.loads(path.read_bytes())["trained_steps"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        log.warning("%s is damaged (%s); testing again", path, error)
+        return None
