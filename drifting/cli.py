@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -78,7 +79,12 @@ def _message(error: BaseException) -> str:
 
 
 def _log_to_stderr() -> None:
-    """Logs the project's own messages as plain lines, and of libraries only errors."""
+    """Logs the project's own messages as plain lines, and of libraries only errors.
+
+    Python's own notes on failing finalizers are left out: they follow an error that is reported.
+    """
+    sys.unraisablehook = lambda _: None
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     absl.logging.set_verbosity(absl.logging.ERROR)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
