@@ -42,7 +42,7 @@ def claim(workdir: pathlib.Path, config: Any) -> None:
     saved, _ = config_lib.read(workdir / "config.json")
     changes = config_lib.check_resume(saved, config)
     if changes:
-        log.warning("resuming with changed keys: %s", "; ".join(changes))
+        log.warning("resuming with changed %s", "; ".join(changes))
 
 
 def record(workdir: pathlib.Path, parts: Parts) -> None:
