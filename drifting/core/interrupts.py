@@ -116,5 +116,6 @@ def _act(requests: list[int]) -> None:
         return  # the other one of `_handle` and `_watch` is ending the process
     name = signal.Signals(requests[-1]).name
     kept = "what was written before is kept, and the same command can be run again"
-    os.write(2, f"\n{name}: stopped at once; {kept}\n".encode())
+    with contextlib.suppress(OSError):  # nobody reads stderr
+        os.write(2, f"\n{name}: stopped at once; {kept}\n".encode())
     os._exit(128 + requests[-1])

@@ -149,7 +149,10 @@ def _line(row: Row) -> bytes:
 
 def _parse(line: bytes) -> dict[str, Any]:
     """The values of a line; ValueError for one that this version does not understand."""
-    values = json.loads(line.decode())
+    try:
+        values = json.loads(line.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     version = values.pop("version", None)
@@ -166,7 +169,7 @@ def _is_object(line: bytes) -> bool:
     """Whether a line without its end is complete: no beginning of a JSON object is one."""
     try:
         return isinstance(json.loads(line.decode()), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
