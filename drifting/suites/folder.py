@@ -73,7 +73,8 @@ def _read_settings(path: pathlib.Path) -> dict[str, list[str]]:
 
 def next_action(workdir: pathlib.Path) -> str:
     """`resume`, `restart` (there are files, but no checkpoint to resume from) or `start`."""
-    if any(workdir.glob("checkpoints/[0-9]*/manifest.json")):  # checkpoints.valid_steps
+    manifests = workdir.glob("checkpoints/*/manifest.json")  # as in checkpoints.valid_steps
+    if any(path.parent.name.isdecimal() for path in manifests):
         return "resume"
     return "restart" if workdir.is_dir() and any(workdir.iterdir()) else "start"
 

@@ -115,7 +115,10 @@ def restore(
       CheckpointError: the checkpoint is damaged, or of another model, or was removed.
     """
     path = pathlib.Path(folder).absolute() / str(step)
-    found, damage = _open(path, shapes, optional) if is_sealed(path) else (None, find_damage(path))
+    if is_sealed(path):
+        found, damage = _open(path, shapes, optional)
+    else:
+        found, damage = None, find_damage(path) or "it was not finished until now"
     if damage:
         raise CheckpointError(f"checkpoint {path} cannot be used: {damage}")
     return found
@@ -183,7 +186,11 @@ class Checkpoints:
         self._state_writer = state_files.new_writer()
         self._thread = ThreadPoolExecutor(1, "seal")
         self._sealing: Future | None = None
-        if _is_primary() and self.folder.is_dir():
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.folder}: {reason(error)}") from error
+        if _is_primary():
             for path in filter(_is_unfinished, self.folder.iterdir()):
                 _remove(path)  # left by a job that was killed
 

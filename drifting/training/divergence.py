@@ -58,15 +58,19 @@ def diverged(
       resumed: the step that the run resumed at, if it did. A checkpoint that led to this before
         another could be saved may be a part of the divergence.
     """
-    lower = "ower config.optimizer.learning_rate or config.optimizer.clip_norm and run again"
+    lower = "Lower config.optimizer.learning_rate or config.optimizer.clip_norm and run again"
     if not steps:
-        return TrainingDiverged(f"{what}; there is no checkpoint yet. L{lower}")
-    newest, before = steps[-1], steps[:-1]
-    if resumed != newest or not before:
-        good = f"the last good checkpoint is {folder / str(newest)}"
-        return TrainingDiverged(f"{what}; {good}. L{lower}: it resumes from there")
+        return TrainingDiverged(f"{what}; there is no checkpoint yet. {lower}")
+    newest = folder / str(steps[-1])
+    if resumed != steps[-1]:
+        good = f"the last good checkpoint is {newest}"
+        return TrainingDiverged(f"{what}; {good}. {lower}: it resumes from there")
+    doubt = f"the run had resumed from {newest}, which may be bad already"
+    if len(steps) == 1:
+        return TrainingDiverged(
+            f"{what}; {doubt}, and there is none before it. {lower}, or train in another --workdir"
+        )
     return TrainingDiverged(
-        f"{what}; the run had resumed from {folder / str(newest)}, which may be bad already; the "
-        f"checkpoint before is {folder / str(before[-1])}. Remove the former to resume from the "
-        f"latter, l{lower}"
+        f"{what}; {doubt}; the checkpoint before is {folder / str(steps[-2])}. Remove the former "
+        f"to resume from the latter. {lower}"
     )

@@ -59,7 +59,7 @@ def test_the_leaf_is_named(part, value, where):
         ([0, 4, 8], 4, "the last good checkpoint is /run/8. Lower"),
         ([0, 4, 8], 8, "resumed from /run/8, which may be bad already; the checkpoint before is "
                        "/run/4. Remove"),
-        ([8], 8, "the last good checkpoint is /run/8. Lower"),
+        ([8], 8, "resumed from /run/8, which may be bad already, and there is none before it. Low"),
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_led_straight_to_a_divergence_is_not_called_good(steps, resumed, named):
