@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from drifting.evaluation import extraction, reference_statistics
+from drifting.evaluation import extraction, ordering, reference_statistics
 from drifting.evaluation.extraction import FeatureSet
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.moments import Moments
@@ -69,8 +69,14 @@ class Reference:
 
     @property
     def heldout(self) -> np.ndarray | None:
-        """Held-out real images as they are stored, [heldout_count, ...]; None without any."""
-        return None if self._heldout is None else self._heldout.images[: self._heldout_count]
+        """Held-out real images as they are stored, [heldout_count, ...]; None without any.
+
+        The same random part in each call, for the sake of comparisons.
+        """
+        if self._heldout is None:
+            return None
+        images = self._heldout.images
+        return images[ordering.shuffled(images, seed=0)[: self._heldout_count]]
 
     def once(self, function: Callable[["Reference"], Any]) -> Any:
         """function(self), computed at the first call and kept for all sets of samples."""
