@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -19,7 +21,6 @@ class DataSet(abc.ABC):
     Attributes:
       class_names: one for each label.
       source, split: as in the config.
-      fingerprint: changes with the data and with how they are decoded.
       space: the space of one sample.
       streamed: whether it is read while training.
     """
@@ -27,13 +28,17 @@ class DataSet(abc.ABC):
     class_names: tuple[str, ...]
     source: str
     split: str
-    fingerprint: str
     space: Space
     streamed: ClassVar[bool]
 
     @abc.abstractmethod
     def __len__(self) -> int:
         """The number of samples."""
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """A SHA-256 of the samples and labels as they are read: the same wherever the data lie."""
 
     @property
     def num_classes(self) -> int:
@@ -83,7 +88,6 @@ class ImageSet(DataSet):
     class_names: tuple[str, ...]
     source: str
     split: str
-    fingerprint: str
     space: Space
 
     streamed = False
@@ -98,6 +102,15 @@ class ImageSet(DataSet):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of dtype and shape as text, then labels and values as little-endian numbers."""
+        images = self.images
+        digest = hashlib.sha256(f"{images.dtype} {list(map(int, images.shape))}\n".encode())
+        digest.update(np.ascontiguousarray(self.labels, "<i4"))
+        digest.update(np.ascontiguousarray(images, images.dtype.newbyteorder("<")))
+        return digest.hexdigest()
 
     @property
     def class_counts(self) -> tuple[int, ...]:

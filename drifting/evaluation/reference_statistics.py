@@ -39,10 +39,10 @@ def moments_of(
 ) -> Moments:
     """Moments of a split, read from the cache, or computed and cached.
 
-    The cache key holds the fingerprint of the source (content, split, decoding) and the identity
-    of the features (weights, resize mode).
+    The cache key holds the fingerprint of the images, which follows from their content alone, and
+    the identity of the features (weights, resize mode).
     """
-    key = digest([images.fingerprint, len(images), features.identity])
+    key = digest([images.fingerprint, features.identity])
     path = cache_dir() / "statistics" / f"{key}.npz"
     if path.is_file():
         try:

@@ -81,9 +81,8 @@ def _find(archive: Archive, rest: str, split: str, options: Decoding) -> Found:
         images, labels = (np.concatenate(x) for x in zip(*parts, strict=True))
         return options.fit_arrays(images, str(folder)), labels
 
-    identity = [names, [[file.name, *cache.stamp(file)] for file in files]]
-    cached = not options.keeps(SHAPE)
-    return Found(identity, names, decode, cached)
+    identity = None if options.keeps(SHAPE) else cache.identity(folder, files)
+    return Found(identity, names, decode)
 
 
 def _locate(archive: Archive, root: pathlib.Path) -> tuple[pathlib.Path, str]:

@@ -1,7 +1,6 @@
 """TensorFlow Datasets folders in array_record format, read without TensorFlow."""
 
 import functools
-import hashlib
 import os
 import pathlib
 import socket
@@ -10,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from drifting.core.errors import did_you_mean
+from input_pipeline import arrays, cache
 from input_pipeline.decoding import (
     DataError,
     Decoding,
@@ -27,16 +27,20 @@ def find(name: str, split: str, options: Decoding) -> Found:
     builder = _builder(name)
     known = tuple(builder.info.splits)
     require_split(f"tfds:{name}", split, known)
+    for feature in ("image", "label"):
+        if feature not in builder.info.features:
+            raise DataError(
+                f"tfds:{name} has no feature {feature!r}, only {', '.join(builder.info.features)}; "
+                "choose a data set of labelled images"
+            )
     label = builder.info.features["label"]
     names = tuple(label.names) if label.names else numbered_classes(label.num_classes)
     folder = pathlib.Path(builder.data_dir)
-    info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
-    files = sorted((f.name, f.stat().st_size) for f in folder.iterdir() if f.is_file())
     count = builder.info.splits[split].num_examples
     records = Records(count, _reader(builder, split, options))
     decode = functools.partial(_decode, records, f"{builder.name} {split}")
-    identity = [str(builder.info.version), info, files]
-    return Found(identity, names, decode, records=records)
+    files = cache.identity(folder, sorted(f for f in folder.iterdir() if f.is_file()))
+    return Found(files, names, decode, records=records)
 
 
 def _builder(name: str):
@@ -85,12 +89,9 @@ def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.
     def read(row: int) -> tuple[np.ndarray, int]:
         record = rows()[row]
         where = f"tfds:{builder.name} {split}, row {row}"
-        if record["image"].dtype != np.uint8:
-            raise DataError(
-                f"{where}: the image is {record['image'].dtype}, expected uint8; choose a data "
-                "set of 8-bit images"
-            )
-        return options.fit_arrays(record["image"][None], where)[0], int(record["label"])
+        images = record["image"][None]
+        arrays.check_images(where, images.shape, images.dtype)
+        return options.fit_arrays(images, where)[0], int(record["label"])
 
     return read
 

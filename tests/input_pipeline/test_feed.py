@@ -58,7 +58,8 @@ def test_both_kinds_of_sets_have_the_same_calls(source, monkeypatch):
     for data in (loaded, stream):
         assert isinstance(data, DataSet)
         assert len(data) == COUNT and data.num_classes == 3 and data.space == Pixels((4, 4, 3))
-        assert (data.source, data.split, data.fingerprint) == (source, "train", loaded.fingerprint)
+        assert (data.source, data.split) == (source, "train")
+        assert len(data.fingerprint) == 64
         assert data.class_names == ("0", "1", "2")
     assert (loaded.streamed, stream.streamed) == (False, True)
     assert (loaded.class_counts, stream.class_counts) == ((4, 4, 3), None)
