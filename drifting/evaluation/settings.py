@@ -1,6 +1,7 @@
 """Settings of an evaluation: the keys of config.eval, and those of evaluate.py alone."""
 
 import dataclasses
+import math
 
 from drifting.core.errors import ConfigError
 
@@ -17,6 +18,22 @@ class Settings:
     fid_mode: str = "clean"  # how images are resized; or legacy_tensorflow, legacy_pytorch
     metrics: tuple[str, ...] = ("fid",)  # names declared in drifting/evaluation/metrics
 
+    def check(self) -> None:
+        """Raises ConfigError for values that are invalid for any data; it names the key."""
+        for key, least in (("num_samples", 2), ("batch_size", 1)):
+            if vars(self)[key] < least:
+                raise ConfigError(
+                    f"config.eval.{key} (--{key}) = {vars(self)[key]}: must be {least} or more"
+                )
+        if not math.isfinite(self.cfg_scale):
+            raise ConfigError(
+                f"config.eval.cfg_scale (--cfg_scale) = {self.cfg_scale}: must be a finite number"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(
+                f"config.eval.seed (--seed) = {self.seed}: must be at least 0 and less than 2^32"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class ScoreSettings(Settings):
@@ -28,12 +45,8 @@ class ScoreSettings(Settings):
     statistics: str | None = None  # a file to read the moments of the reference from
 
     def check(self) -> None:
-        """Raises ConfigError for values that are invalid for any data."""
-        if self.num_samples < 2 or self.batch_size < 1:
-            raise ConfigError(
-                f"num_samples = {self.num_samples} and batch_size = {self.batch_size}: "
-                "a score needs two samples or more"
-            )
+        """Raises ConfigError for values that are invalid for any data; it names the key."""
+        super().check()
         if self.save_samples and self.cleanup_samples:
             raise ConfigError(
                 "--save_samples and --cleanup_samples exclude each other: give one of them"

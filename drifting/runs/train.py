@@ -65,9 +65,9 @@ def _test_images(parts: Parts) -> ImageSet | None:
 def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     """Scores the best checkpoint on the test images: test.json, and a classifier's confusion.png.
 
-    Does nothing if the run was already scored at this length.
+    Does nothing if the run was already scored at this length. The numbers are written first.
     """
-    path = workdir / "test.json"
+    path, picture = workdir / "test.json", workdir / "confusion.png"
     if path.exists() and json.loads(path.read_text())["trained_steps"] == total_steps:
         log.info("already tested: %s", path)
         return
@@ -90,9 +90,10 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
         "epoch_seconds": float(np.median(epochs)),
         "split": f"{images.source} {images.split}",
     }
-    if "confusion" in sums:
-        found["confusion"] = sums["confusion"]
-        pictures.plot_confusion(sums["confusion"], images.class_names, workdir / "confusion.png")
-    files.write_json(path, found)
+    counts = sums.get("confusion")
+    files.write_json(path, found if counts is None else {**found, "confusion": counts})
+    if counts is not None:
+        with pictures.attempt(picture):
+            pictures.plot_confusion(counts, images.class_names, picture)
     shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)

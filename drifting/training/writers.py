@@ -72,12 +72,13 @@ class Writers:
         folder = self._workdir / "samples"
         folder.mkdir(exist_ok=True)
         path = folder / f"step_{step:07d}{suffix}.png"
-        if isinstance(shown, Scatter):
-            pictures.plot_points(shown.points, shown.data, path)
-            return
-        images = shown.images
-        pictures.save_grid(images, path)
-        if self._board:
+        with pictures.attempt(path):
+            if isinstance(shown, Scatter):
+                pictures.plot_points(shown.points, shown.data, path)
+            else:
+                pictures.save_grid(shown.images, path)
+        if self._board and not isinstance(shown, Scatter):
+            images = shown.images
             rows, columns, height, width, channels = images.shape
             sheet = images.transpose(0, 2, 1, 3, 4)  # [rows, H, columns, W, C]
             sheet = sheet.reshape(1, rows * height, columns * width, channels)
@@ -87,8 +88,10 @@ class Writers:
         """Closes the files and draws curves.png from everything that was logged."""
         self._file.close()
         curves = _curves(read_metrics(self._workdir / "metrics.jsonl"))
+        path = self._workdir / "curves.png"
         if curves:
-            pictures.plot_curves(curves, self._workdir / "curves.png")
+            with pictures.attempt(path):
+                pictures.plot_curves(curves, path)
         if self._board:
             self._board.flush()
             self._board.close()

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 SPLITS = 10
 
 
-def inception_score(
-    logits: np.ndarray, splits: int = SPLITS, seed: int = 0
-) -> tuple[float, float]:
+def inception_score(logits: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
     """exp E_x KL(p(y|x) || p(y)): mean and standard deviation over splits.
 
     Split i of the shuffled N samples is i N // splits to (i + 1) N // splits, as in torch-fidelity.

@@ -1,9 +1,9 @@
 """Precision, recall, density and coverage of a generated set by balls around nearest neighbours.
 
 Improved precision and recall: Kynkaanniemi et al., arXiv:1904.06991. Density and coverage: Naeem
-et al., arXiv:2002.09797. As in the implementations of their authors, a ball of precision and recall
-includes its boundary and a ball of density and coverage does not: on the boundary are, among others,
-copies of the neighbour that sets the radius.
+et al., arXiv:2002.09797. As in the implementations of their authors, a ball of precision and
+recall includes its boundary and a ball of density and coverage does not: on the boundary are, among
+others, copies of the neighbour that sets the radius.
 """
 
 import functools

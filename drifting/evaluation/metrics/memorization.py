@@ -39,8 +39,8 @@ def memorization_distance(real: np.ndarray, fake: np.ndarray) -> float:
 def mifid(frechet_distance: float, distance: float, threshold: float = THRESHOLD) -> float:
     """The Frechet distance, divided by the memorisation distance if that is below threshold.
 
-    Copies of a part of the reference get 1e14 times their Frechet distance; copies of all of it have
-    a Frechet distance of 0, and so a quotient of 0.
+    Copies of a part of the reference get 1e14 times their Frechet distance. Copies of all of it
+    have a Frechet distance of 0, and so a quotient of 0.
     """
     if frechet_distance <= SAME:
         return 0.0
