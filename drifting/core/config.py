@@ -230,7 +230,7 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
     """The config and the facts that `write` saved.
 
     Raises:
-      ConfigError: the file is missing or damaged.
+      ConfigError: the file is missing or damaged, or a key of `Settings` has an invalid value.
     """
     try:
         values = json.loads(pathlib.Path(path).read_text())
@@ -238,7 +238,11 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
         for old, new in RENAMED.get(config["method"]["name"], {}).items():
             if old in config["method"]:
                 config["method"][new] = config["method"].pop(old)
+        common = {f.name for f in dataclasses.fields(Settings)} & config.keys()
+        Settings(**{key: config[key] for key in common}).check()
         return ConfigDict(config).lock(), values
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; restore it from a copy") from error
     except FileNotFoundError as error:
         raise ConfigError(
             f"no {path}: this is not the workdir of a run; train one with "

@@ -277,7 +277,12 @@ class Run(Sampled):
             )
         cfg_scale = self.config.eval.cfg_scale if cfg_scale is None else cfg_scale
         program = generation.SampleProgram(self.sampler(cfg_scale, ema), self.facts.space)
-        size = min(batch_size or self.config.eval.batch_size, len(labels))
+        size = self.config.eval.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise WorkdirError(
+                f"a batch size of {size} (config.eval.batch_size, --batch_size): must be 1 or more"
+            )
+        size = min(size, len(labels))
         state, _ = self.last
         key = jax.random.key(seed)
         return generation.generate_images(program, state, labels, key, size, progress)
