@@ -106,7 +106,7 @@ def read(path: str | os.PathLike, features: FeatureFunction) -> Moments:
         covariance = _values(path, "sigma", "fiu", (len(mean), len(mean))).astype(np.float64)
         _check_covariance(path, covariance)
         found = Moments(count, mean.astype(np.float64), covariance)
-    except (DataError, ValueError) as error:
+    except DataError as error:
         raise StatisticsError(
             f"{error}: write the file again with pytorch-fid or clean-fid, or leave out "
             "--statistics"
@@ -121,7 +121,7 @@ def _values(
     """An array of the file, of one of these kinds of dtype; None in `shape` is any length.
 
     Raises:
-      DataError: it is damaged, or of another kind or shape.
+      DataError: it is damaged, of another kind or shape, or not finite.
     """
     stored = arrays.in_npz(path, name)
     fits = len(stored.shape) == len(shape) and all(
@@ -133,7 +133,10 @@ def _values(
             f"{stored.where} is {stored.dtype} {stored.shape}, expected "
             f"{'text' if kinds == 'U' else 'numbers'} [{lengths}]"
         )
-    return stored.read()
+    values = stored.read()
+    if kinds != "U" and not np.isfinite(values).all():
+        raise DataError(f"{stored.where} has values that are NaN or infinite")
+    return values
 
 
 def _check_covariance(path: pathlib.Path, matrix: np.ndarray) -> None:
