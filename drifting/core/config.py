@@ -42,7 +42,8 @@ SECTIONS = {
 }
 # Sections that a resumed run may not change; changes in the others are logged.
 FIXED = ("model", "data")
-FREE = ("data.read_threads",)  # of these sections, what changes nothing
+# Of these sections, what changes nothing: the data have a fingerprint (runs/same_data.py).
+FREE = ("data.source", "data.read_threads")
 # By method: its keys that older versions wrote to config.json under another name.
 RENAMED = {"drifting": {"normalization": "form"}}
 

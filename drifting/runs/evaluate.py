@@ -138,11 +138,21 @@ def _scorers(
     cfg_scales, seeds = cfg_scales or [settings.cfg_scale], seeds or [settings.seed]
     for scale, seed in itertools.product(cfg_scales, seeds):
         dataclasses.replace(settings, cfg_scale=scale, seed=seed).check()
-    images = load_images(run.config, split)
+    images = load_images(run.config, split, run.facts.class_names)
+    if run.data_fingerprint and images.split == run.config.data.split:
+        _warn_of_other_data(run, images)
     needs_heldout = Need.HELDOUT in metrics.needs(settings.metrics)
     heldout = _heldout(run.config, images) if needs_heldout else None
     function = feature_function(settings.features, images.space, settings.fid_mode)
     return scorer.make_scorers(run, images, heldout, function, settings, cfg_scales, seeds)
+
+
+def _warn_of_other_data(run: Sampled, images: ImageSet) -> None:
+    if images.fingerprint != run.data_fingerprint:
+        log.warning(
+            "%s holds other samples or labels than %s was trained on; the scores compare with "
+            "those that it holds now", images.source, run.workdir,
+        )  # fmt: skip
 
 
 def _total_steps(config: Any, facts: DataFacts, images_per_step: int) -> int:

@@ -24,6 +24,8 @@ from input_pipeline.space import Latents
 
 log = logging.getLogger(__name__)
 
+FINGERPRINT_DIGITS = 64  # of a SHA-256
+
 
 class WorkdirError(UserError):
     """A workdir that cannot be written or read."""
@@ -67,7 +69,7 @@ def record(workdir: pathlib.Path, parts: Parts) -> None:
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
         "git_commit": _git_commit(),
-        "data_fingerprint": parts.data.fingerprint,
+        "data_fingerprint": parts.whole.fingerprint,
         "data": parts.facts.to_json(),
     }
     config_lib.write(workdir / "config.json", parts.config, facts)
@@ -105,8 +107,19 @@ def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
         ) from error
 
 
+def read_fingerprint(values: Mapping[str, Any]) -> str | None:
+    """The fingerprint of the training split in the contents of config.json.
+
+    None if an earlier version wrote it, with fewer digits, from names and times.
+    """
+    found = values.get("data_fingerprint")
+    return found if isinstance(found, str) and len(found) == FINGERPRINT_DIGITS else None
+
+
 class Sampled:
     """What scoring and sampling need of a run, except its states (scorer.Scorable)."""
+
+    data_fingerprint: str | None = None  # of the training split; None if it is not known
 
     def __init__(self, workdir: pathlib.Path, config: Any, method: Method):
         self.workdir, self.config, self.method = workdir, config, method
@@ -206,6 +219,8 @@ class Run(Sampled):
             config.precision = precision
         method = methods.create(config, read_facts(workdir, facts), frozen)
         super().__init__(workdir, config, method)
+        if not config.data.streaming:
+            self.data_fingerprint = read_fingerprint(facts)
         self.frozen = {name: network.parameters for name, network in (frozen or {}).items()}
         self._left_out = method.replaceable if frozen is None else ()
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])

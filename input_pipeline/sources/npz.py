@@ -11,7 +11,8 @@ from input_pipeline.decoding import DataError, Decoding, Found, Source
 def find(rest: str, split: str, options: Decoding) -> Found:
     """Arrays `<split>_images` and `<split>_labels`, or `images` and `labels` as `train`.
 
-    Without labels, all images are of one class.
+    Without labels, all images are of one class; then the file may hold nothing that could be meant
+    as labels.
     """
     path = pathlib.Path(rest).expanduser()
     if not path.is_file():
@@ -25,12 +26,19 @@ def find(rest: str, split: str, options: Decoding) -> Found:
         )
     images = arrays.in_npz(path, f"{prefix}images")
     arrays.check_images(images.where, images.shape, images.dtype)
-    labels = np.zeros(images.shape[0], np.int32)
+    every = [n for n in names if n == "images" or n.endswith("_images")]
+    others = set(names).difference(every, (n.removesuffix("images") + "labels" for n in every))
     if f"{prefix}labels" in names:
-        counted = [n for n in names if n == "images" or n.endswith("_images")]
-        most = arrays.most_rows(arrays.in_npz(path, n) for n in counted)
+        most = arrays.most_rows(arrays.in_npz(path, n) for n in every)
         stored = arrays.in_npz(path, f"{prefix}labels")
         labels = arrays.check_labels(stored, images.shape[0], most)
+    elif others:
+        raise DataError(
+            f"{path} has no array '{prefix}labels', but {sorted(others)}; rename the labels, or "
+            "save the images alone to train without classes"
+        )
+    else:
+        labels = np.zeros(images.shape[0], np.int32)
 
     def decode():
         values = arrays.with_channels(images.read())
