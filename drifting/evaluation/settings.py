@@ -20,19 +20,14 @@ class Settings:
 
     def check(self) -> None:
         """Raises ConfigError for values that are invalid for any data; it names the key."""
-        for key, least in (("num_samples", 2), ("batch_size", 1)):
-            if vars(self)[key] < least:
-                raise ConfigError(
-                    f"config.eval.{key} (--{key}) = {vars(self)[key]}: must be {least} or more"
-                )
-        if not math.isfinite(self.cfg_scale):
-            raise ConfigError(
-                f"config.eval.cfg_scale (--cfg_scale) = {self.cfg_scale}: must be a finite number"
-            )
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(
-                f"config.eval.seed (--seed) = {self.seed}: must be at least 0 and less than 2^32"
-            )
+        for key, fits, wanted in (
+            ("num_samples", self.num_samples >= 2, "a score needs two samples or more"),
+            ("batch_size", self.batch_size >= 1, "must be 1 or more"),
+            ("cfg_scale", math.isfinite(self.cfg_scale), "must be a finite number"),
+            ("seed", 0 <= self.seed < 2**32, "must be at least 0 and less than 2^32"),
+        ):
+            if not fits:
+                raise ConfigError(f"config.eval.{key} (--{key}) = {vars(self)[key]}: {wanted}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from drifting.evaluation.settings import ScoreSettings
 @pytest.mark.parametrize(
     "changed,message",
     [
-        (dict(num_samples=1), r"config.eval.num_samples \(--num_samples\) = 1: must be 2 or more"),
+        (dict(num_samples=1), r"config.eval.num_samples \(--num_samples\) = 1: a score needs two"),
         (dict(batch_size=0), r"config.eval.batch_size \(--batch_size\) = 0: must be 1 or more"),
         (dict(cfg_scale=float("nan")), "cfg_scale.* = nan: must be a finite number"),
         (dict(seed=-1), "seed.* = -1: must be at least 0 and less than 2"),

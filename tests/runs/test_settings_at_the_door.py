@@ -14,7 +14,11 @@ from drifting.core.errors import ConfigError
     [
         ("precision", "float16", "config.precision = 'float16' is not one of"),
         ("eval.batch_size", 0, r"config.eval.batch_size \(--batch_size\) = 0: must be 1 or more"),
-        ("eval.num_samples", 1, r"config.eval.num_samples \(--num_samples\) = 1: must be 2 or m"),
+        (
+            "eval.num_samples",
+            1,
+            r"config.eval.num_samples \(--num_samples\) = 1: a score needs two",
+        ),
         ("eval.seed", -1, "config.eval.seed .* = -1: must be at least 0"),
         ("eval.cfg_scale", float("nan"), "config.eval.cfg_scale .* = nan: must be a finite number"),
     ],
