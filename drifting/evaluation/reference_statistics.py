@@ -89,9 +89,9 @@ def read(path: str | os.PathLike, features: FeatureFunction) -> Moments:
         features or another resize mode.
     """
     path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise StatisticsError(f"there is no file {path}: check --statistics")
     try:
+        if not path.is_file():
+            raise StatisticsError(f"there is no file {path}: check --statistics")
         names = arrays.npz_names(path)
         if not {"mu", "sigma"} <= set(names):
             raise DataError(f"{path} has no arrays mu and sigma, but {names}")

@@ -7,7 +7,7 @@ from typing import Any
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.facts import DataFacts
-from drifting.evaluation import settings as scores
+from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen as frozen_lib
 from drifting.training import mesh, schedule
 from drifting.training.parts import Parts
@@ -26,7 +26,7 @@ def build(config: Any) -> Parts:
     """
     config = config_lib.resolve(config)
     config_lib.typed(sources.Settings, config.data, "data").check()
-    config_lib.typed(scores.Settings, config.eval, "eval").check()
+    config_lib.typed(ScoreSettings, config.eval, "eval").check()
     whole = open_stream(config) if config.data.streaming else load_images(config)
     data, held_out = _divide(config, whole)
     facts = facts_of(data)

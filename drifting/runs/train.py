@@ -72,9 +72,9 @@ def _test_images(parts: Parts) -> ImageSet | None:
 def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     """Scores the best checkpoint on the test images: test.json, and a classifier's confusion.png.
 
-    Does nothing if the run was already scored at this length. The numbers are written first.
+    Does nothing if the run was already scored at this length.
     """
-    path, picture = workdir / "test.json", workdir / "confusion.png"
+    path = workdir / "test.json"
     if path.exists() and json.loads(path.read_text())["trained_steps"] == total_steps:
         log.info("already tested: %s", path)
         return
@@ -97,10 +97,12 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
         "epoch_seconds": float(np.median(epochs)),
         "split": f"{images.source} {images.split}",
     }
-    counts = sums.get("confusion")
-    files.write_json(path, found if counts is None else {**found, "confusion": counts})
-    if counts is not None:
+    if "confusion" in sums:
+        found["confusion"] = sums["confusion"]
+    files.write_json(path, found)
+    if "confusion" in sums:
+        picture = workdir / "confusion.png"
         with pictures.attempt(picture):
-            pictures.plot_confusion(counts, images.class_names, picture)
+            pictures.plot_confusion(sums["confusion"], images.class_names, picture)
     shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)

@@ -88,10 +88,8 @@ class Writers:
         """Closes the files and draws curves.png from everything that was logged."""
         self._file.close()
         curves = _curves(read_metrics(self._workdir / "metrics.jsonl"))
-        path = self._workdir / "curves.png"
         if curves:
-            with pictures.attempt(path):
-                pictures.plot_curves(curves, path)
+            pictures.plot_curves(curves, self._workdir / "curves.png")
         if self._board:
             self._board.flush()
             self._board.close()

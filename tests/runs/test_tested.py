@@ -19,9 +19,10 @@ COUNTS = np.array([[3, 1], [0, 4]])
 def tested(tmp_path, monkeypatch):
     """tested() -> the content of test.json of a run that need not be trained."""
     (tmp_path / "metrics.jsonl").write_text('{"step": 4, "epoch_seconds": 1.5}\n')
+    state = types.SimpleNamespace(params={"w": np.zeros(6)})
     run = types.SimpleNamespace(
         best_step=lambda: 4,
-        restore=lambda step: (types.SimpleNamespace(params={"w": np.zeros(6)}), {"val_loss": 0.5}),
+        restore=lambda step: (state, {"val_loss": 0.5}),
         method=types.SimpleNamespace(scores=lambda sums: {"accuracy": 0.875}),
         config=types.SimpleNamespace(eval=types.SimpleNamespace(batch_size=8)),
     )
