@@ -1,12 +1,14 @@
 """Values that no step can use are refused before data are read, and name their key."""
 
 import json
+import types
 
 import pytest
 
 import drifting
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
+from drifting.runs.workdir import Run, WorkdirError
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,14 @@ def test_a_saved_config_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"config": values}))
     with pytest.raises(ConfigError, match=r"config\.json: config\.precision = 'float16' is not"):
         config_lib.read(tmp_path / "config.json")
+
+
+def test_samples_are_made_in_batches_of_one_or_more():
+    run = types.SimpleNamespace(
+        require_generator=lambda: None,
+        facts=types.SimpleNamespace(num_classes=1, space=None),
+        config=drifting.of("meanflow"),
+        sampler=lambda *_: None,
+    )
+    with pytest.raises(WorkdirError, match=r"a batch size of 0 \(config.eval.batch_size, --batch_"):
+        Run.sample(run, [0], batch_size=0)
