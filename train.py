@@ -17,6 +17,9 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file; its keys are flags: --config.train.total_steps=3"
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/<config name>")
+ACCEPT_NEW_DATA = flags.DEFINE_bool(
+    "accept_new_data", False, "Continue a run on other samples of the same classes"
+)
 
 
 def main(_):
@@ -30,7 +33,8 @@ def main(_):
     backend.configure(config.deterministic)
     path, _, argument = holder.config_filename.partition(":")
     name = "_".join(filter(None, (pathlib.Path(path).stem, argument)))
-    drifting.train(config, WORKDIR.value or pathlib.Path("runs") / name)
+    workdir = WORKDIR.value or pathlib.Path("runs") / name
+    drifting.train(config, workdir, accept_new_data=ACCEPT_NEW_DATA.value)
 
 
 if __name__ == "__main__":

@@ -64,13 +64,20 @@ class Records:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A located but not yet decoded split: what identifies it, and how to decode it."""
+    """A located but not yet decoded split.
 
-    identity: object  # JSON values that change with the data
+    Attributes:
+      identity: JSON values that change with the data, by which decoded arrays are kept; None: they
+        are not, because decoding costs no more than reading the cache.
+      class_names: one for each label.
+      decode: () -> images, labels.
+      records: None where the source is not read record by record.
+    """
+
+    identity: object | None
     class_names: tuple[str, ...]
-    decode: Callable[[], tuple[np.ndarray, np.ndarray]]  # () -> images, labels
-    cached: bool = True  # false where decoding costs no more than reading the cache
-    records: Records | None = None  # None where the source is not read record by record
+    decode: Callable[[], tuple[np.ndarray, np.ndarray]]
+    records: Records | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ def of_files(
         return _read(path, options), label
 
     return Found(
-        _identity(root, [path for path, _ in files]),
+        cache.identity(root, [path for path, _ in files]),
         class_names,
         lambda: _decode(files, options),
         records=Records(len(files), read),
@@ -58,9 +58,8 @@ def load_unresized(path: str | os.PathLike) -> ImageSet:
                 f"{files[0]} is {_size(images[0])}, {file} is {_size(images[-1])}: bring all "
                 "images of a folder to one size first"
             )
-    key = cache.digest(_identity(root, files))
     labels, space = np.zeros(len(files), np.int32), Pixels(images[0].shape)
-    return ImageSet(np.stack(images), labels, ("all",), str(root), "all", key, space)
+    return ImageSet(np.stack(images), labels, ("all",), str(root), "all", space)
 
 
 def images_in(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -80,11 +79,6 @@ def require_images(root: pathlib.Path, files: list[pathlib.Path]) -> list[pathli
         known = ", ".join(sorted(EXTENSIONS))
         raise DataError(f"no images in {root}; name a folder with files that end in {known}")
     return files
-
-
-def _identity(root: pathlib.Path, files: list[pathlib.Path]) -> list:
-    """JSON values that change with the files, wherever `root` is."""
-    return [[str(path.relative_to(root)), *cache.stamp(path)] for path in files]
 
 
 def _size(image: np.ndarray) -> str:

@@ -2,12 +2,16 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import jax
 import numpy as np
 
+from input_pipeline.decoding import DataError
 from input_pipeline.feed import Feed
 from input_pipeline.resident import Resident
 from input_pipeline.space import Space
@@ -19,7 +23,6 @@ class DataSet(abc.ABC):
     Attributes:
       class_names: one for each label.
       source, split: as in the config.
-      fingerprint: changes with the data and with how they are decoded.
       space: the space of one sample.
       streamed: whether it is read while training.
     """
@@ -27,13 +30,17 @@ class DataSet(abc.ABC):
     class_names: tuple[str, ...]
     source: str
     split: str
-    fingerprint: str
     space: Space
     streamed: ClassVar[bool]
 
     @abc.abstractmethod
     def __len__(self) -> int:
         """The number of samples."""
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """A SHA-256 of the samples and labels as they are read: the same wherever the data lie."""
 
     @property
     def num_classes(self) -> int:
@@ -83,7 +90,6 @@ class ImageSet(DataSet):
     class_names: tuple[str, ...]
     source: str
     split: str
-    fingerprint: str
     space: Space
 
     streamed = False
@@ -99,9 +105,42 @@ class ImageSet(DataSet):
     def __len__(self) -> int:
         return len(self.images)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of dtype and shape as text, then labels and values as little-endian numbers."""
+        images = self.images
+        digest = hashlib.sha256(f"{images.dtype} {list(map(int, images.shape))}\n".encode())
+        digest.update(np.ascontiguousarray(self.labels, "<i4"))
+        digest.update(np.ascontiguousarray(images, images.dtype.newbyteorder("<")))
+        return digest.hexdigest()
+
     @property
     def class_counts(self) -> tuple[int, ...]:
         return tuple(np.bincount(self.labels, minlength=self.num_classes).tolist())
+
+    def in_classes(self, names: Sequence[str]) -> "ImageSet":
+        """The same samples, each labelled by the place of its class's name in `names`.
+
+        Splits number their classes by themselves, and one may lack a class of another.
+
+        Raises:
+          DataError: a class with samples is not in `names`, or a name stands for two classes.
+        """
+        if self.class_names == tuple(names):
+            return self
+        places = {name: place for place, name in enumerate(names)}
+        present = [self.class_names[label] for label in np.unique(self.labels)]
+        where = f"{self.source}, split {self.split!r}"
+        if len(places) < len(names) or len(set(present)) < len(present):
+            raise DataError(f"{where}: two classes have the same name; rename one of them")
+        unknown = [repr(name) for name in present if name not in places]
+        if unknown:
+            raise DataError(
+                f"{where} has {len(unknown)} classes that were not trained on, {_few(unknown)}; "
+                f"name its classes as in training: {_few(map(repr, names))}"
+            )
+        labels = np.asarray([places.get(name, -1) for name in self.class_names], np.int32)
+        return dataclasses.replace(self, labels=labels[self.labels], class_names=tuple(names))
 
     def representative(self) -> "ImageSet":
         return self
@@ -122,3 +161,9 @@ class ImageSet(DataSet):
         """A copy on the device, or on all devices of a replicated `sharding`."""
         data = Resident.of(self.images, self.labels, self.num_classes, self.space)
         return jax.device_put(data, sharding)
+
+
+def _few(names: Iterable[str]) -> str:
+    """The first names, for a message."""
+    first = list(itertools.islice(names, 7))
+    return ", ".join(first[:6]) + (", ..." if len(first) > 6 else "")

@@ -6,6 +6,7 @@ step.
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Iterator
 
 import flax.struct
@@ -18,7 +19,8 @@ from input_pipeline.feed import Feed
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.space import Space
 
-HEAD = 2048  # records that represent a whole stream
+SPREAD = 2048  # records that represent a whole stream
+SAMPLED = 1024  # records in a fingerprint
 
 
 @flax.struct.dataclass
@@ -77,7 +79,6 @@ class Stream(DataSet):
     class_names: tuple[str, ...]
     source: str
     split: str
-    fingerprint: str
     space: Space
     seed: int
     threads: int
@@ -87,13 +88,27 @@ class Stream(DataSet):
     def __len__(self) -> int:
         return self.records.count
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of N and of SAMPLED evenly spaced records; all would take as long as an epoch."""
+        import grain
+
+        count = len(self)
+        rows = _spread(count, SAMPLED)
+        digest = hashlib.sha256(f"{count}\n".encode())
+        read = grain.MapDataset.range(len(rows)).map(lambda i: self.records.read(int(rows[i])))
+        for values, label in self._read_ahead(read):
+            digest.update(f"{label} {values.dtype} {values.shape}\n".encode())
+            digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")))
+        return digest.hexdigest()
+
     @property
     def class_counts(self) -> None:
         return None
 
     def representative(self) -> ImageSet:
-        """The first records in stored order."""
-        return self.head(HEAD)
+        """Evenly spread records: the first ones may all be of one class."""
+        return self.spread(SPREAD)
 
     def feed(
         self,
@@ -138,14 +153,14 @@ class Stream(DataSet):
         for images, labels in self._read_ahead(mine):
             yield Batch(images, labels, self.space)
 
-    def head(self, count: int) -> ImageSet:
-        """The first `count` records in stored order, or all if there are fewer."""
+    def spread(self, count: int) -> ImageSet:
+        """`count` evenly spread records in stored order, or all if there are fewer."""
         import grain
 
-        rows = grain.MapDataset.range(min(count, len(self))).map_with_index(self._visit)
-        images, labels = map(np.stack, zip(*self._read_ahead(rows), strict=True))
-        names, identity = self.class_names, (self.source, self.split, self.fingerprint)
-        return ImageSet(images, labels, names, *identity, self.space)
+        rows = _spread(len(self), count)
+        visits = grain.MapDataset.range(len(rows)).map(lambda i: self._visit(i, rows[i]))
+        images, labels = map(np.stack, zip(*self._read_ahead(visits), strict=True))
+        return ImageSet(images, labels, self.class_names, self.source, self.split, self.space)
 
     def _order(self, epoch: int) -> np.ndarray:
         """The rows of an epoch in their order, int64 [N]."""
@@ -179,6 +194,11 @@ class Stream(DataSet):
                 "the record, or choose a split with labels"
             )
         return values, np.int32(label)
+
+
+def _spread(total: int, count: int) -> np.ndarray:
+    """`count` evenly spread rows of `total`, each only once; all if there are fewer."""
+    return np.linspace(0, total - 1, min(total, count)).astype(int)
 
 
 def to_devices(batches: Iterator[Batch], sharding: jax.sharding.Sharding) -> Iterator[Batch]:

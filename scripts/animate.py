@@ -77,7 +77,7 @@ def animate(workdir, out=None, *, sampler, steps, num, seed, cfg_scale=None, suf
     log.info("step %d of %s", step, run.workdir)
     key = jax.random.key(seed)
     if isinstance(run.facts.space, Points):
-        images = load_images(run.config)
+        images = load_images(run.config, class_names=run.facts.class_names)
         return animate_points(run.method, images, state, out, num, key, cfg_scale, suffix)
     return animate_images(run.method, state, out, key, cfg_scale, suffix)
 

@@ -44,7 +44,7 @@ def random_images(config, per_class=256):
     else:
         images = generator.standard_normal((len(labels), *space.shape), np.float32)
     names = tuple(map(str, range(CLASSES.value)))
-    return ImageSet(images, labels, names, "random", "train", "", space)
+    return ImageSet(images, labels, names, "random", "train", space)
 
 
 def space_of(config):

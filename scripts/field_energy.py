@@ -145,8 +145,9 @@ def main(_):
     state, step = run.restore_last()
     field_step = step if FIELD_STEP.value is None else FIELD_STEP.value
     state.params["field"] = run.restore(field_step)[0].params["field"]
-    images = load_images(run.config)
-    test_images = load_images(run.config, run.config.data.test_split)
+    names = run.facts.class_names
+    images = load_images(run.config, class_names=names)
+    test_images = load_images(run.config, run.config.data.test_split, names)
     draw = make_draw(run.method, images, test_images, HELD_OUT.value)
     keys = jax.random.split(jax.random.key(SEED.value), DRAWS.value)
     values = np.stack([np.asarray(draw(state, run.frozen, key)) for key in keys])

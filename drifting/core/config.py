@@ -43,7 +43,8 @@ SECTIONS = {
 }
 # Sections that a resumed run may not change; changes in the others are said.
 FIXED = ("model", "data")
-FREE = ("data.read_threads",)  # of these sections, what changes nothing
+# Of these sections, what changes nothing: the data have a fingerprint (runs/same_data.py).
+FREE = ("data.source", "data.read_threads")
 # By method: its keys that older versions wrote to config.json under another name.
 RENAMED = {"drifting": {"normalization": "form"}}
 
@@ -240,7 +241,7 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
     """The config and the facts that `write` saved.
 
     Raises:
-      ConfigError: the file is missing or damaged.
+      ConfigError: the file is missing or damaged, or a key of `Settings` has an invalid value.
     """
     try:
         values = json.loads(pathlib.Path(path).read_bytes())
@@ -248,7 +249,11 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
         for old, new in RENAMED.get(config["method"]["name"], {}).items():
             if old in config["method"]:
                 config["method"][new] = config["method"].pop(old)
+        common = {f.name for f in dataclasses.fields(Settings)} & config.keys()
+        Settings(**{key: config[key] for key in common}).check()
         return ConfigDict(config).lock(), values
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; restore it from a copy") from error
     except FileNotFoundError as error:
         raise ConfigError(
             f"no {path}: this is not the workdir of a run; train one with "

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pathlib
+import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -43,6 +44,8 @@ KEY = (
     "step", "data_set", "split", "features", "fid_mode", "num_samples", "cfg_scale", "sampler",
     "seed", "weights",
 )  # fmt: skip
+# Two rows with equal values here are measured alike: scores of checkpoints that can be ranked.
+SETTING = tuple(column for column in KEY if column not in ("step", "seed"))
 
 
 def columns() -> tuple[str, ...]:
@@ -107,11 +110,24 @@ def is_scored(rows: Iterable[Row], row: Row) -> bool:
     missing = [column for column in KEY if column not in row]
     if missing:
         raise ValueError(f"a measurement cannot be identified without {', '.join(missing)}")
-    return any(_key(other) == _key(row) for other in rows)
+    return any(_values(other, KEY) == _values(row, KEY) for other in rows)
 
 
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple("" if row.get(column) is None else row[column] for column in KEY)
+def mean_by_step(rows: Iterable[Row], setting: Row, column: str) -> dict[int, float]:
+    """The mean of a column over the seeds of each step, in the rows of one setting.
+
+    Args:
+      setting: its values in the columns SETTING; rows that differ in one of them are left out.
+    """
+    by_step: dict[int, dict[Any, float]] = {}
+    for row in rows:
+        if row[column] is not None and _values(row, SETTING) == _values(setting, SETTING):
+            by_step.setdefault(row["step"], {})[row["seed"]] = row[column]  # the last one counts
+    return {step: statistics.mean(seeds.values()) for step, seeds in by_step.items()}
+
+
+def _values(row: Row, names: Iterable[str]) -> tuple[Any, ...]:
+    return tuple("" if row.get(column) is None else row[column] for column in names)
 
 
 # --- lines of the record ------------------------------------------------------------------------
@@ -192,7 +208,8 @@ def _draw(workdir: pathlib.Path) -> None:
         column = metric.drawn
         if column and any(None not in (row["step"], row[column]) for row in rows):
             path = workdir / TABLE.with_name(f"{metric.name}_vs_step.png")
-            pictures.plot_metric_vs_step(rows, path, column)
+            with pictures.attempt(path):
+                pictures.plot_metric_vs_step(rows, path, column)
 
 
 # --- tables of older versions, which had no record ----------------------------------------------

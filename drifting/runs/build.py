@@ -1,6 +1,7 @@
 """Builds the parts of a run from its config: data, frozen networks, method, schedule, mesh."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from drifting import methods
@@ -29,6 +30,7 @@ def build(config: Any) -> Parts:
     whole = open_stream(config) if config.data.streaming else load_images(config)
     data, held_out = _divide(config, whole)
     facts = facts_of(data)
+    _warn_of_empty_classes(facts)
     frozen = frozen_lib.load(config, facts.space.shape)
     method = methods.create(config, facts, frozen)
     return Parts(
@@ -44,10 +46,19 @@ def build(config: Any) -> Parts:
     )
 
 
-def load_images(config: Any, split: str | None = None) -> ImageSet:
-    """A split of config.data.source in the shape of the config; the training split if None."""
+def load_images(
+    config: Any, split: str | None = None, class_names: Sequence[str] | None = None
+) -> ImageSet:
+    """A split of config.data.source in the shape of the config; the training split if None.
+
+    Args:
+      class_names: the classes that a run was trained on; labels are places in them.
+
+    Raises:
+      DataError: missing or unusable data, or classes of other names.
+    """
     data = config.data
-    return sources.load(
+    found = sources.load(
         data.source,
         split or data.split,
         image_size=data.image_size,
@@ -55,6 +66,7 @@ def load_images(config: Any, split: str | None = None) -> ImageSet:
         fit=data.fit,
         on_corrupt=data.on_corrupt,
     )
+    return found if class_names is None else found.in_classes(class_names)
 
 
 def open_stream(config: Any) -> Stream:
@@ -76,7 +88,7 @@ def open_stream(config: Any) -> Stream:
 def facts_of(data: ImageSet | Stream) -> DataFacts:
     """The facts about the training data that a method needs.
 
-    The mean and the standard deviation of a stream are those of its first records in stored order.
+    The mean and the standard deviation of a stream are those of 2,048 evenly spread records.
     """
     mean, std = splits.channel_statistics(data.representative())
     return DataFacts(
@@ -89,6 +101,16 @@ def facts_of(data: ImageSet | Stream) -> DataFacts:
         source=data.source,
         streamed=data.streamed,
     )
+
+
+def _warn_of_empty_classes(facts: DataFacts) -> None:
+    counts = facts.class_counts or ()
+    empty = [name for name, count in zip(facts.class_names, counts, strict=False) if not count]
+    if empty:
+        log.warning(
+            "%s: %d of %d classes have no samples to train on, %s the first of them; are the "
+            "labels numbered from 0?", facts.source, len(empty), facts.num_classes, empty[0],
+        )  # fmt: skip
 
 
 def _divide(config: Any, whole: ImageSet | Stream) -> tuple[ImageSet | Stream, ImageSet | None]:

@@ -13,7 +13,7 @@ from drifting import pictures
 from drifting.core import config as config_lib
 from drifting.core import files
 from drifting.core.method import Scored
-from drifting.runs import evaluate
+from drifting.runs import evaluate, same_data
 from drifting.runs.build import build, load_images
 from drifting.runs.folder import owned
 from drifting.runs.workdir import Run, claim, record
@@ -26,10 +26,14 @@ from input_pipeline.image_set import ImageSet
 log = logging.getLogger(__name__)
 
 
-def train(config: Any, workdir: str | pathlib.Path) -> None:
+def train(config: Any, workdir: str | pathlib.Path, accept_new_data: bool = False) -> None:
     """Trains a config in a workdir, which may hold an earlier part of the run.
 
     A method that can be scored is tested on the test split at the end.
+
+    Args:
+      accept_new_data: whether an earlier part of the run may have been trained on other samples of
+        the same classes.
 
     Raises:
       UserError: something is invalid or missing; a run that cannot start writes nothing.
@@ -42,13 +46,15 @@ def train(config: Any, workdir: str | pathlib.Path) -> None:
         parts = build(config)
         score = evaluate.in_training(workdir, parts)
         test_images = _test_images(parts)
-        # 3. The split is written down, or compared with the one that the run began with.
+        # 3. The run continues on the data that it began with.
+        same_data.require(workdir, parts, accept_new_data)
+        # 4. The split is written down, or compared with the one that the run began with.
         if parts.held_out is not None:
             given = parts.config.data.num_val, parts.config.data.split_seed
             splits.load_or_make(workdir / "split.json", parts.whole, *given)
-        # 4. Training from the newest checkpoint; config.json is written once that is restored.
+        # 5. Training from the newest checkpoint; config.json is written once that is restored.
         loop.train(parts, workdir, score, functools.partial(record, workdir, parts))
-        # 5. The best checkpoint is tested on images that no decision was based on.
+        # 6. The best checkpoint is tested on images that no decision was based on.
         if test_images is not None:
             _test(workdir, test_images, parts.schedule.total)
 
@@ -58,10 +64,11 @@ def _test_images(parts: Parts) -> ImageSet | None:
     if not isinstance(parts.method, Scored):
         return None
     try:
-        return load_images(parts.config, parts.config.data.test_split)
+        images = load_images(parts.config, parts.config.data.test_split)
     except DataError as error:
         log.warning("there will be no test.json: %s", error)
         return None
+    return images.in_classes(parts.facts.class_names)
 
 
 def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
@@ -93,8 +100,11 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     }
     if "confusion" in sums:
         found["confusion"] = sums["confusion"]
-        pictures.plot_confusion(sums["confusion"], images.class_names, workdir / "confusion.png")
     files.write_json(path, found)
+    if "confusion" in sums:
+        picture = workdir / "confusion.png"
+        with pictures.attempt(picture):
+            pictures.plot_confusion(sums["confusion"], images.class_names, picture)
     shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)
 

@@ -25,6 +25,8 @@ from input_pipeline.space import Latents
 
 log = logging.getLogger(__name__)
 
+FINGERPRINT_DIGITS = 64  # of a SHA-256
+
 
 # --- training in it ------------------------------------------------------------------------------
 
@@ -55,7 +57,7 @@ def record(workdir: pathlib.Path, parts: Parts) -> None:
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
         "git_commit": _git_commit(),
-        "data_fingerprint": parts.data.fingerprint,
+        "data_fingerprint": parts.whole.fingerprint,
         "data": parts.facts.to_json(),
     }
     config_lib.write(workdir / "config.json", parts.config, facts)
@@ -93,8 +95,19 @@ def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
         ) from error
 
 
+def read_fingerprint(values: Mapping[str, Any]) -> str | None:
+    """The fingerprint of the training split in the contents of config.json.
+
+    None if an earlier version wrote it, with fewer digits, from names and times.
+    """
+    found = values.get("data_fingerprint")
+    return found if isinstance(found, str) and len(found) == FINGERPRINT_DIGITS else None
+
+
 class Sampled:
     """What scoring and sampling need of a run, except its states (scorer.Scorable)."""
+
+    data_fingerprint: str | None = None  # of the training split; None if it is not known
 
     def __init__(self, workdir: pathlib.Path, config: Any, method: Method):
         self.workdir, self.config, self.method = workdir, config, method
@@ -196,6 +209,8 @@ class Run(Sampled):
             config.precision = precision
         method = methods.create(config, read_facts(workdir, facts), frozen)
         super().__init__(workdir, config, method)
+        if not config.data.streaming:
+            self.data_fingerprint = read_fingerprint(facts)
         self.frozen = {name: network.parameters for name, network in (frozen or {}).items()}
         self._left_out = method.replaceable if frozen is None else ()
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -284,7 +299,12 @@ class Run(Sampled):
             )
         cfg_scale = self.config.eval.cfg_scale if cfg_scale is None else cfg_scale
         program = generation.SampleProgram(self.sampler(cfg_scale, ema), self.facts.space)
-        size = min(batch_size or self.config.eval.batch_size, len(labels))
+        size = self.config.eval.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise WorkdirError(
+                f"a batch size of {size} (config.eval.batch_size, --batch_size): must be 1 or more"
+            )
+        size = min(size, len(labels))
         state, _ = self.last
         key = jax.random.key(seed)
         return generation.generate_images(program, state, labels, key, size, progress)

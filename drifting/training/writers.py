@@ -98,12 +98,13 @@ class Writers:
         folder = self._workdir / "samples"
         folder.mkdir(exist_ok=True)
         path = folder / f"step_{step:07d}{suffix}.png"
-        if isinstance(shown, Scatter):
-            pictures.plot_points(shown.points, shown.data, path)
-            return
-        images = shown.images
-        pictures.save_grid(images, path)
-        if self._board:
+        with pictures.attempt(path):
+            if isinstance(shown, Scatter):
+                pictures.plot_points(shown.points, shown.data, path)
+            else:
+                pictures.save_grid(shown.images, path)
+        if self._board and not isinstance(shown, Scatter):
+            images = shown.images
             rows, columns, height, width, channels = images.shape
             sheet = images.transpose(0, 2, 1, 3, 4)  # [rows, H, columns, W, C]
             sheet = sheet.reshape(1, rows * height, columns * width, channels)
@@ -116,11 +117,10 @@ class Writers:
         self._event("flush")
         self._event("close")
         curves = _curves(read_metrics(self._path))
-        try:
-            if curves:
-                pictures.plot_curves(curves, self._workdir / "curves.png")
-        except OSError as error:
-            log.warning("curves.png was not drawn: %s", error)
+        if curves:
+            path = self._workdir / "curves.png"
+            with pictures.attempt(path):
+                pictures.plot_curves(curves, path)
 
 
 def _curves(rows: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:

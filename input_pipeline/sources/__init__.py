@@ -93,11 +93,16 @@ def load(
       DataError: missing or unusable data, or an unknown source.
     """
     options = Decoding(image_size, channels, fit, on_corrupt, Settings.latent_scale)
-    found, key = _find(source, split, options)
-    images, labels = cache.decoded(key, found.decode) if found.cached else found.decode()
-    labels = labels.astype(np.int32)
+    found = _find(source, split, options)
+    if found.identity is None:
+        images, labels = found.decode()
+    else:
+        key = [cache.VERSION, source.partition(":")[0], split, options.identity, found.identity]
+        images, labels = cache.decoded(cache.digest(key), found.decode)
+    _check_labels(source, split, labels, len(images), len(found.class_names))
     space = space_of(source, image_size, channels)
-    return ImageSet(images, labels, found.class_names, source, split, key, space)
+    labels = labels.astype(np.int32)
+    return ImageSet(images, labels, found.class_names, source, split, space)
 
 
 def open_stream(
@@ -128,9 +133,9 @@ def open_stream(
     """
     _check_streaming(source, on_corrupt, threads)
     options = Decoding(image_size, channels, fit, on_corrupt, latent_scale)
-    found, key = _find(source, split, options)
+    found = _find(source, split, options)
     space = space_of(source, image_size, channels)
-    return Stream(found.records, found.class_names, source, split, key, space, seed, threads)
+    return Stream(found.records, found.class_names, source, split, space, seed, threads)
 
 
 def space_of(source: str, image_size: int, channels: int) -> Space:
@@ -143,14 +148,28 @@ def space_of(source: str, image_size: int, channels: int) -> Space:
     return kind((2,) if kind is Points else (image_size, image_size, channels))
 
 
-def _find(source: str, split: str, options: Decoding) -> tuple[Found, str]:
-    """The split, not yet decoded, and its fingerprint."""
+def _find(source: str, split: str, options: Decoding) -> Found:
+    """The split, not yet decoded."""
     _check_options(source, options.fit, options.on_corrupt, options.channels)
     kind = registry.find(source)
     if kind.splits:
         require_split(source, split, kind.splits)
-    found = kind.find(source.partition(":")[2], split, options)
-    return found, cache.digest([source, split, options.identity, found.identity])
+    return kind.find(source.partition(":")[2], split, options)
+
+
+def _check_labels(source: str, split: str, labels: np.ndarray, count: int, classes: int) -> None:
+    """Raises DataError unless each of at least one sample has the label of a class."""
+    if count == 0 or labels.shape != (count,):
+        raise DataError(
+            f"{source}, split {split!r}: {count} samples and labels {labels.shape}; name a split "
+            "with at least one sample, and a label for each"
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise DataError(
+            f"{source}, split {split!r}: {len(wrong)} labels are not in 0 to {classes - 1}, the "
+            f"first is {labels[wrong[0]]} of sample {wrong[0]}; choose a split with labels"
+        )
 
 
 def _check_options(source: str, fit: str, on_corrupt: str, channels: int) -> None:

@@ -15,6 +15,7 @@ from input_pipeline.decoding import DataError, Decoding, Found, Source, numbered
 
 SHAPE = (32, 32, 3)
 PIXELS = 3072
+MAX_BYTES = 2**30  # the largest official file has 155 MB
 SPLITS = ("train", "test")
 
 
@@ -73,6 +74,11 @@ def _find(archive: Archive, rest: str, split: str, options: Decoding) -> Found:
     for file in files:
         if not file.is_file():
             raise DataError(f"{file} is missing; unpack the official archive again")
+        if (size := file.stat().st_size) > MAX_BYTES:
+            raise DataError(
+                f"{file} has {size} bytes, more than any file of {archive.source}; unpack the "
+                "official archive again"
+            )
     read = _read_binary if suffix else _read_pickle
     names = _class_names(archive, folder, binary=bool(suffix))
 
@@ -81,9 +87,8 @@ def _find(archive: Archive, rest: str, split: str, options: Decoding) -> Found:
         images, labels = (np.concatenate(x) for x in zip(*parts, strict=True))
         return options.fit_arrays(images, str(folder)), labels
 
-    identity = [names, [[file.name, *cache.stamp(file)] for file in files]]
-    cached = not options.keeps(SHAPE)
-    return Found(identity, names, decode, cached)
+    identity = None if options.keeps(SHAPE) else cache.identity(folder, files)
+    return Found(identity, names, decode)
 
 
 def _locate(archive: Archive, root: pathlib.Path) -> tuple[pathlib.Path, str]:

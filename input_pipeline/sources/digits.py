@@ -26,7 +26,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
         rows = np.sort(train if split == "train" else test)
         return options.fit_arrays(images[rows], "digits"), digits.target[rows]
 
-    return Found("scikit-learn digits", numbered_classes(10), decode, cached=False)
+    return Found(None, numbered_classes(10), decode)
 
 
 # 1,797 real 8x8 digits of scikit-learn.

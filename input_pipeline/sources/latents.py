@@ -21,10 +21,13 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     A latent drawn from moments is multiplied by options.latent_scale.
     """
     path, drawn = _locate(pathlib.Path(rest).expanduser(), split)
-    labels_path = path.with_name(f"{split}_labels.npy")
-    labels = arrays.mapped_labels(labels_path)
-    values = arrays.mapped(path)
-    _check(path, values, labels, options, drawn)
+    stored = arrays.in_npy(path)
+    _check(stored, options, drawn)
+    kind = "moments" if drawn else "latents"
+    most = arrays.most_rows(map(arrays.in_npy, path.parent.glob(f"*_{kind}.npy")))
+    stored_labels = arrays.in_npy(path.with_name(f"{split}_labels.npy"))
+    labels = arrays.check_labels(stored_labels, stored.shape[0], most)
+    values = stored.read()
     scale = options.latent_scale
 
     def read(row: int) -> tuple[np.ndarray, int]:
@@ -41,12 +44,10 @@ def find(rest: str, split: str, options: Decoding) -> Found:
             )
         return _finite(path, values, 0), labels
 
-    identity = [arrays.identity(p) for p in (path, labels_path)]
     return Found(
-        [*identity, scale] if drawn else identity,
+        None,
         arrays.classes_of(labels),
         decode,
-        cached=False,
         records=Records(len(values), read, draw if drawn else None),
     )
 
@@ -77,28 +78,23 @@ def _locate(root: pathlib.Path, split: str) -> tuple[pathlib.Path, bool]:
     return values, values == moments
 
 
-def _check(
-    path: pathlib.Path, values: np.ndarray, labels: np.ndarray, options: Decoding, drawn: bool
-) -> None:
-    if values.dtype not in (np.float16, np.float32) or values.ndim != 4:
+def _check(stored: arrays.Stored, options: Decoding, drawn: bool) -> None:
+    where, shape = stored.where, stored.shape
+    if stored.dtype not in (np.float16, np.float32) or len(shape) != 4 or 0 in shape:
         raise DataError(
-            f"{path}: values are {values.dtype} {values.shape}, expected float16 or float32 "
-            f"[N, H, W, {'2C' if drawn else 'C'}]"
+            f"{where}: values are {stored.dtype} {shape}, expected float16 or float32 "
+            f"[N, H, W, {'2C' if drawn else 'C'}], none of them 0; encode the images again"
         )
-    if len(values) != len(labels):
-        raise DataError(
-            f"{path}: {len(values)} records but {len(labels)} labels; save one label per record"
-        )
-    height, width, channels = values.shape[1:]
+    height, width, channels = shape[1:]
     if drawn and channels % 2:
         raise DataError(
-            f"{path}: {channels} channels do not divide into means and log-variances; save both, "
+            f"{where}: {channels} channels do not divide into means and log-variances; save both, "
             "the means first"
         )
     shape = height, width, channels // 2 if drawn else channels
     if not options.keeps(shape):
         raise DataError(
-            f"{path} holds latents {shape}, not {options.shape}; set config.data.image_size="
+            f"{where} holds latents {shape}, not {options.shape}; set config.data.image_size="
             f"{height} and config.data.channels={shape[2]} (they must be square)"
         )
 

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from input_pipeline import arrays
+from input_pipeline import arrays, cache
 from input_pipeline.decoding import DataError, Decoding, Found, Records, Source
 
 
@@ -18,18 +18,20 @@ def find(rest: str, split: str, options: Decoding) -> Found:
                 f"no file {path}; config.data.source = 'npy:<folder>' names a folder with "
                 "<split>_images.npy (uint8 [N, H, W, C]) and <split>_labels.npy (integers [N])"
             )
-    labels = arrays.mapped_labels(paths[1])
-    images = arrays.checked_images(paths[0], arrays.mapped(paths[0]), labels)
+    stored = arrays.in_npy(paths[0])
+    arrays.check_images(stored.where, stored.shape, stored.dtype)
+    most = arrays.most_rows(map(arrays.in_npy, root.glob("*_images.npy")))
+    labels = arrays.check_labels(arrays.in_npy(paths[1]), stored.shape[0], most)
+    images = arrays.with_channels(stored.read())
 
     def read(row: int) -> tuple[np.ndarray, int]:
         where = f"{paths[0]}, row {row}"
         return options.fit_arrays(images[row][None], where)[0], int(labels[row])
 
     return Found(
-        [arrays.identity(path) for path in paths],
+        None if options.keeps(images.shape[1:]) else cache.identity(root, paths),
         arrays.classes_of(labels),
         lambda: (options.fit_arrays(images, str(paths[0])), labels),
-        cached=not options.keeps(images.shape[1:]),
         records=Records(len(images), read),
     )
 

@@ -1,15 +1,16 @@
 """TensorFlow Datasets folders in array_record format, read without TensorFlow."""
 
+import contextlib
 import functools
-import hashlib
 import os
 import pathlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from drifting.core.errors import did_you_mean
+from input_pipeline import arrays, cache
 from input_pipeline.decoding import (
     DataError,
     Decoding,
@@ -24,19 +25,28 @@ from input_pipeline.decoding import (
 
 def find(name: str, split: str, options: Decoding) -> Found:
     """A split of the data set `name`, which is prepared first if there is a network."""
+    with _undamaged(f"tfds:{name}"):
+        return _find(name, split, options)
+
+
+def _find(name: str, split: str, options: Decoding) -> Found:
     builder = _builder(name)
     known = tuple(builder.info.splits)
     require_split(f"tfds:{name}", split, known)
+    for feature in ("image", "label"):
+        if feature not in builder.info.features:
+            raise DataError(
+                f"tfds:{name} has no feature {feature!r}, only {', '.join(builder.info.features)}; "
+                "choose a data set of labelled images"
+            )
     label = builder.info.features["label"]
     names = tuple(label.names) if label.names else numbered_classes(label.num_classes)
     folder = pathlib.Path(builder.data_dir)
-    info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
-    files = sorted((f.name, f.stat().st_size) for f in folder.iterdir() if f.is_file())
     count = builder.info.splits[split].num_examples
     records = Records(count, _reader(builder, split, options))
     decode = functools.partial(_decode, records, f"{builder.name} {split}")
-    identity = [str(builder.info.version), info, files]
-    return Found(identity, names, decode, records=records)
+    files = cache.identity(folder, sorted(f for f in folder.iterdir() if f.is_file()))
+    return Found(files, names, decode, records=records)
 
 
 def _builder(name: str):
@@ -74,8 +84,25 @@ def _prepare(builder, name: str) -> None:
     try:
         builder.download_and_prepare()
     except Exception as error:  # whatever a mirror, a disk or a builder raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{advice} (preparing failed: {reason})") from error
+        raise DataError(f"{advice} (preparing failed: {_reason(error)})") from error
+
+
+@contextlib.contextmanager
+def _undamaged(where: str) -> Iterator[None]:
+    """Files of a data set are read within; whatever TFDS raises for damaged ones is a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{where} cannot be read: {_reason(error)}. Remove the prepared folder, and prepare it "
+            "again or restore it from a copy"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.ndarray, int]]:
@@ -83,14 +110,12 @@ def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.
     rows = functools.cache(lambda: builder.as_data_source(split=split))
 
     def read(row: int) -> tuple[np.ndarray, int]:
-        record = rows()[row]
         where = f"tfds:{builder.name} {split}, row {row}"
-        if record["image"].dtype != np.uint8:
-            raise DataError(
-                f"{where}: the image is {record['image'].dtype}, expected uint8; choose a data "
-                "set of 8-bit images"
-            )
-        return options.fit_arrays(record["image"][None], where)[0], int(record["label"])
+        with _undamaged(where):
+            record = rows()[row]
+        images = record["image"][None]
+        arrays.check_images(where, images.shape, images.dtype)
+        return options.fit_arrays(images, where)[0], int(record["label"])
 
     return read
 

@@ -54,7 +54,8 @@ def test_keys_that_an_older_run_lacks_get_their_defaults(saved):
         ("seed", "x", "fit"),
         ("train", 3, "fit"),
         ("precision", "float16", "config.precision = 'float16' is not one of"),
-        ("ema_decay", float("inf"), "config.ema_decay = inf is not a finite number"),
+        ("ema_decay", 2.0, "config.ema_decay = 2.0 is not in"),
+        ("optimizer.learning_rate", float("inf"), "learning_rate = inf is not a finite number"),
     ],
 )
 def test_values_of_another_version_are_named(saved, key, value, message):

@@ -28,18 +28,12 @@ def shrunk(images):
     return dataclasses.replace(
         images,
         images=np.round(blocks).astype(np.uint8),
-        fingerprint="shrunk" + images.split,
         space=Pixels((8, 8, 3)),
     )
 
 
 def take(images, count):
-    return dataclasses.replace(
-        images,
-        images=images.images[:count],
-        labels=images.labels[:count],
-        fingerprint=f"{images.fingerprint}:{count}",
-    )
+    return dataclasses.replace(images, images=images.images[:count], labels=images.labels[:count])
 
 
 def score(reference, images, features, names):

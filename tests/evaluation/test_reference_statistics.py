@@ -21,7 +21,7 @@ def images(tmp_path, monkeypatch):
     monkeypatch.setenv("DRIFTING_CACHE", str(tmp_path / "cache"))
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), np.uint8)
     labels = np.zeros(50, np.int32)
-    return ImageSet(pixels, labels, ("all",), "made", "train", "fingerprint", SPACE)
+    return ImageSet(pixels, labels, ("all",), "made", "train", SPACE)
 
 
 def test_computed_once_and_then_read(images, monkeypatch):

@@ -27,7 +27,7 @@ def stored(space):
 
 def whole(space):
     names = tuple("abc")
-    return ImageSet(*stored(space), names, "made", "train", "0", space).to_device()
+    return ImageSet(*stored(space), names, "made", "train", space).to_device()
 
 
 def streamed(space):

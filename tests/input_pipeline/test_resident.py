@@ -18,7 +18,7 @@ def image_set():
     labels = np.repeat([0, 1, 2], [20, 40, 60]).astype(np.int32)
     labels = np.random.default_rng(0).permutation(labels)
     images = np.tile(np.arange(120, dtype=np.uint8)[:, None, None, None], (1, 2, 2, 1))
-    return ImageSet(images, labels, ("a", "b", "c"), "made", "train", "0", Pixels((2, 2, 1)))
+    return ImageSet(images, labels, ("a", "b", "c"), "made", "train", Pixels((2, 2, 1)))
 
 
 def rows_of(images):

@@ -21,7 +21,7 @@ def streamed(source, **options):
 def test_stored_latents_are_unchanged(tmp_path):
     values = np.random.default_rng(0).standard_normal((4, 2, 2, 3)).astype(np.float16)
     source = save(tmp_path, "latents", values)
-    head, loaded = streamed(source).head(4), load(source, image_size=2, channels=3)
+    head, loaded = streamed(source).spread(4), load(source, image_size=2, channels=3)
     assert head.images.dtype == loaded.images.dtype == np.float32
     np.testing.assert_array_equal(head.images, values.astype(np.float32))
     np.testing.assert_array_equal(loaded.images, head.images)
@@ -69,8 +69,8 @@ def test_a_posterior_without_variance_draws_its_mean():
         ("moments", np.zeros((3, 2, 2, 5), np.float32), "5 channels do not divide into means"),
         ("latents", np.zeros((3, 4, 4, 3), np.float32), "image_size=4 and config.data.channels=3"),
         ("moments", np.zeros((3, 2, 2, 8), np.float32), "image_size=2 and config.data.channels=4"),
-        ("latents", np.zeros((2, 2, 2, 3), np.float32), "2 records but 3 labels"),
-        ("latents", np.asarray([{}] * 3, object), "cannot be read as an npy file"),
+        ("latents", np.zeros((2, 2, 2, 3), np.float32), "2 samples but 3 labels"),
+        ("latents", np.asarray([{}] * 3, object), "values are object"),
     ],
 )
 def test_unusable_latents(tmp_path, kind, values, message):
@@ -90,7 +90,7 @@ def test_missing_or_ambiguous_latents(tmp_path):
     with pytest.raises(DataError, match="both exist; keep only the one"):
         streamed(source)
     os.remove(tmp_path / "train_latents.npy")
-    with pytest.raises(DataError, match="labels must be at least 0"):
+    with pytest.raises(DataError, match="labels are -1 to 2, but must be at least 0"):
         streamed(source)
     save(tmp_path, "moments", np.zeros((3, 2, 2, 6), np.float32))
     with pytest.raises(DataError, match="anew at each visit.*streaming=True"):

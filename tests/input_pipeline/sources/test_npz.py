@@ -22,7 +22,7 @@ def test_npz(tmp_path):
     [
         (dict(pictures=np.zeros((2, 4, 4, 3), np.uint8)), "holds \\['pictures'\\]"),
         (dict(images=np.zeros((2, 4, 4, 3))), "float64"),
-        (dict(images=np.zeros((2, 4, 4, 3), np.uint8), labels=[0]), "2 images but 1 labels"),
+        (dict(images=np.zeros((2, 4, 4, 3), np.uint8), labels=[0]), "2 samples but 1 labels"),
     ],
 )
 def test_unusable_npz(tmp_path, arrays, message):

@@ -144,4 +144,4 @@ def test_statistics_and_splits_of_points():
     assert fit.images.shape == (9000, 2) and held_out.images.shape == (1000, 2)
     bits = load("blobs", "test")
     bits.images[0, 0] = np.nextafter(bits.images[0, 0], np.float32(9))
-    assert splits.content_sha256(bits) != splits.content_sha256(points)
+    assert bits.fingerprint != points.fingerprint

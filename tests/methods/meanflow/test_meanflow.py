@@ -32,7 +32,7 @@ def data(shift=0.0):
     points = np.random.default_rng(0).normal(shift, 0.3, (64, 2)).astype(np.float32)
     labels = np.arange(64) % 3
     names, space = ("a", "b", "c"), Points((2,))
-    return ImageSet(points, labels, names, "test", "train", "0", space).to_device()
+    return ImageSet(points, labels, names, "test", "train", space).to_device()
 
 
 def random_state(method, key=0):
