@@ -35,6 +35,7 @@ def config(small_config, tmp_path):
 def workdir(config, tmp_path, monkeypatch):
     """What such a run has written, but for the contents of its checkpoint."""
     monkeypatch.setattr(checkpoints, "valid_steps", lambda folder: [4])
+    monkeypatch.setattr(checkpoints, "is_resumable", lambda folder: True)
     (tmp_path / "run").mkdir()
     record(tmp_path / "run", build(config_lib.resolve(config())))
     return tmp_path / "run"
@@ -54,7 +55,7 @@ def test_other_data_are_refused_and_nothing_is_written(config, workdir, tmp_path
     with pytest.raises(DataError, match=f"run was trained on other data than npy:.*: .*{said}"):
         drifting.train(config(), workdir)
     assert (workdir / "config.json").read_bytes() == before
-    assert [p.name for p in workdir.iterdir()] == ["config.json"]
+    assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json"]
 
 
 def test_new_data_are_accepted_by_an_explicit_flag(config, workdir, tmp_path, caplog):
@@ -81,6 +82,7 @@ def test_the_same_data_may_move(config, workdir, tmp_path):
 
 def test_a_stream_is_compared_too(config, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "valid_steps", lambda folder: [4])
+    monkeypatch.setattr(checkpoints, "is_resumable", lambda folder: True)
     streamed = config(**{"data.streaming": True, "method.queue_size": 8, "method.queue_push": 16})
     record(tmp_path, build(streamed))
     same_data.require(tmp_path, build(streamed), accept=False)
@@ -100,6 +102,7 @@ def test_a_run_of_an_earlier_version_says_that_it_cannot_be_checked(config, work
 
 def test_a_new_split_is_made_for_accepted_data(small_classifier, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "valid_steps", lambda folder: [4])
+    monkeypatch.setattr(checkpoints, "is_resumable", lambda folder: True)
     save(tmp_path / "data")
     config = small_classifier(**{"data.source": f"npy:{tmp_path / 'data'}", "data.num_val": 20})
     (tmp_path / "run").mkdir()

@@ -22,7 +22,7 @@ from drifting.runs.workdir import Run, WorkdirError
             r"config.eval.num_samples \(--num_samples\) = 1: a score needs two",
         ),
         ("eval.seed", -1, "config.eval.seed .* = -1: must be at least 0"),
-        ("eval.cfg_scale", float("nan"), "config.eval.cfg_scale .* = nan: must be a finite number"),
+        ("eval.cfg_scale", float("nan"), "config.eval.cfg_scale.* = nan.* a finite number"),
     ],
 )
 @pytest.mark.parametrize("method", ["classifier", "meanflow"])
