@@ -287,10 +287,12 @@ class Run(Sampled):
           uint8 [N, H, W, C], or float32 [N, D] of a run on points.
 
         Raises:
-          WorkdirError: the run makes no samples, or a label is out of range.
+          WorkdirError: the run makes no samples, or a label is out of range or none is given.
         """
         self.require_generator()
         labels = np.asarray(list(labels), np.int32)
+        if not len(labels):
+            raise WorkdirError("no samples are asked for; give one label or more")
         unknown = sorted({int(k) for k in labels if not 0 <= k < self.facts.num_classes})
         if unknown:
             raise WorkdirError(

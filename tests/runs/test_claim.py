@@ -1,6 +1,8 @@
 """What a resumed run says, and a run that was interrupted before its first checkpoint."""
 
 import logging
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -42,6 +44,29 @@ def test_a_run_interrupted_before_its_first_checkpoint_starts_again(
     rows = writers.read_metrics(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]
     assert np.isfinite([row["loss"] for row in rows]).all()
+
+
+def test_a_program_that_trains_saves_on_sigterm(small_config, tmp_path, monkeypatch, caplog):
+    scalars = writers.Writers.scalars
+
+    def stop(self, step, row):
+        scalars(self, step, row)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(writers.Writers, "scalars", stop)
+    config = small_config(**{"train.total_steps": 6, "train.steps_per_call": 1})
+    with pytest.raises(SystemExit) as stopped, caplog.at_level(logging.INFO, logger="drifting"):
+        drifting.train(config, tmp_path)
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert checkpoints.valid_steps(tmp_path / "checkpoints")[-1] == 2
+    assert f"SIGTERM: saved step 2 in {tmp_path}" in caplog.text
+    with caplog.at_level(logging.INFO, logger="drifting"):
+        drifting.train(config, tmp_path)
+    assert f"resumed {tmp_path} at step 2" in caplog.text
+    rows = writers.read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
 
 
 def _interrupt(*_):
