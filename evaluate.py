@@ -1,8 +1,13 @@
-"""Scores the checkpoints of a run, or one folder of images against another.
+"""Scores the checkpoints of a run, or one folder or npz file of images against another.
 
 python evaluate.py --workdir runs/digits --checkpoints all
 python evaluate.py --real photos --fake generated
 """
+
+from drifting.core import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()  # before the imports that take time
 
 import json
 
@@ -12,8 +17,8 @@ import drifting
 from drifting import cli
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run")
-REAL = flags.DEFINE_string("real", None, "Folder of real images, with --fake instead of --workdir")
-FAKE = flags.DEFINE_string("fake", None, "Folder of images to score, with --real")
+REAL = flags.DEFINE_string("real", None, "Real images, with --fake, not --workdir: a folder or npz")
+FAKE = flags.DEFINE_string("fake", None, "Images to score, with --real: a folder or npz file")
 CHECKPOINTS = flags.DEFINE_string("checkpoints", "last", "last, all, best, or steps: 500,1000")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", None, "Number of samples; default: the config's")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images per batch; default: the config's")
@@ -41,11 +46,18 @@ SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Skip scores that are 
 WATCH = flags.DEFINE_bool("watch", False, "Continue with new checkpoints of a running job")
 SAVE_SAMPLES = flags.DEFINE_bool("save_samples", False, "Keep all samples as PNG files")
 CLEANUP_SAMPLES = flags.DEFINE_bool("cleanup_samples", False, "Remove kept samples once scored")
+OF_RUNS = (
+    CHECKPOINTS, NUM_SAMPLES, CFG_SCALE, SAMPLER, SAMPLING_STEPS, SPLIT, NOEMA, SKIP_EXISTING,
+    WATCH, SAVE_SAMPLES, CLEANUP_SAMPLES,
+)  # fmt: skip
 
 
 def main(_):
     if bool(WORKDIR.value) == bool(REAL.value) or bool(REAL.value) != bool(FAKE.value):
         raise flags.ValidationError("give either --workdir, or --real and --fake")
+    if REAL.value and any(flag.present for flag in OF_RUNS):
+        given = ", ".join(f"--{flag.name}" for flag in OF_RUNS if flag.present)
+        raise flags.ValidationError(f"{given}: of --workdir only, not of --real and --fake")
     from drifting.training import backend
 
     backend.configure()
@@ -54,11 +66,13 @@ def main(_):
         features=FEATURES.value,
         fid_mode=FID_MODE.value,
         metrics=METRICS.value,
+        statistics=STATISTICS.value,
     )
     seeds = cli.numbers("seed", SEED.value, int)
     if REAL.value:
-        seed = seeds[0] if seeds else None
-        row = drifting.compare(REAL.value, FAKE.value, seed=seed, **common)
+        if seeds and len(seeds) > 1:
+            raise flags.ValidationError("--seed: give one seed with --real and --fake")
+        row = drifting.compare(REAL.value, FAKE.value, seed=seeds and seeds[0], **common)
         print(json.dumps(row))
         return
     drifting.evaluate(
@@ -73,7 +87,6 @@ def main(_):
         sampling_steps=SAMPLING_STEPS.value,
         num_samples=NUM_SAMPLES.value,
         ema=not NOEMA.value,
-        statistics=STATISTICS.value,
         save_samples=SAVE_SAMPLES.value,
         cleanup_samples=CLEANUP_SAMPLES.value,
         **common,

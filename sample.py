@@ -1,5 +1,10 @@
 """Samples from a run: python sample.py --workdir runs/digits --num 64 --out samples.png."""
 
+from drifting.core import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()  # before the imports that take time
+
 from absl import flags
 
 import drifting
@@ -18,7 +23,9 @@ SAMPLER = flags.DEFINE_string(
     "sampler", None, "For flows: meanflow, euler, heun or rk4. Default: the config's"
 )
 SAMPLING_STEPS = flags.DEFINE_integer("sampling_steps", None, "Steps of the sampler", lower_bound=1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images per batch. Default: the config's")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "Images per batch. Default: the config's", lower_bound=1
+)
 SEED = flags.DEFINE_integer("seed", 42, "Random seed")
 NOEMA = flags.DEFINE_bool("noema", False, "Use the raw weights instead of their average")
 

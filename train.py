@@ -1,5 +1,10 @@
 """Trains a config: python train.py --config configs/digits.py [--workdir runs/digits]."""
 
+from drifting.core import interrupts
+
+if __name__ == "__main__":
+    interrupts.listen()  # before the imports that take time
+
 import pathlib
 
 from absl import flags

@@ -19,7 +19,7 @@ from input_pipeline.feed import Feed
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.space import Space
 
-REPRESENTATIVE = 2048  # records that represent a whole stream
+SPREAD = 2048  # records that represent a whole stream
 SAMPLED = 1024  # records in a fingerprint
 
 
@@ -93,8 +93,9 @@ class Stream(DataSet):
         """SHA-256 of N and of SAMPLED evenly spaced records; all would take as long as an epoch."""
         import grain
 
-        rows = self._spaced_rows(SAMPLED)
-        digest = hashlib.sha256(f"{len(self)}\n".encode())
+        count = len(self)
+        rows = _spread(count, SAMPLED)
+        digest = hashlib.sha256(f"{count}\n".encode())
         read = grain.MapDataset.range(len(rows)).map(lambda i: self.records.read(int(rows[i])))
         for values, label in self._read_ahead(read):
             digest.update(f"{label} {values.dtype} {values.shape}\n".encode())
@@ -106,8 +107,8 @@ class Stream(DataSet):
         return None
 
     def representative(self) -> ImageSet:
-        """Evenly spaced records: the first ones of a folder are of its first classes only."""
-        return self.spaced(REPRESENTATIVE)
+        """Evenly spread records: the first ones may all be of one class."""
+        return self.spread(SPREAD)
 
     def feed(
         self,
@@ -152,16 +153,14 @@ class Stream(DataSet):
         for images, labels in self._read_ahead(mine):
             yield Batch(images, labels, self.space)
 
-    def spaced(self, count: int) -> ImageSet:
-        """`count` records evenly spaced over the stored order, or all if there are fewer."""
+    def spread(self, count: int) -> ImageSet:
+        """`count` evenly spread records in stored order, or all if there are fewer."""
         import grain
 
-        rows = grain.MapDataset.source(self._spaced_rows(count)).map_with_index(self._visit)
-        images, labels = map(np.stack, zip(*self._read_ahead(rows), strict=True))
+        rows = _spread(len(self), count)
+        visits = grain.MapDataset.range(len(rows)).map(lambda i: self._visit(i, rows[i]))
+        images, labels = map(np.stack, zip(*self._read_ahead(visits), strict=True))
         return ImageSet(images, labels, self.class_names, self.source, self.split, self.space)
-
-    def _spaced_rows(self, count: int) -> np.ndarray:
-        return np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)  # each only once
 
     def _order(self, epoch: int) -> np.ndarray:
         """The rows of an epoch in their order, int64 [N]."""
@@ -195,6 +194,11 @@ class Stream(DataSet):
                 "the record, or choose a split with labels"
             )
         return values, np.int32(label)
+
+
+def _spread(total: int, count: int) -> np.ndarray:
+    """`count` evenly spread rows of `total`, each only once; all if there are fewer."""
+    return np.linspace(0, total - 1, min(total, count)).astype(int)
 
 
 def to_devices(batches: Iterator[Batch], sharding: jax.sharding.Sharding) -> Iterator[Batch]:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import timing
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from drifting import methods
+from drifting import cli, methods
 from drifting.core import config as config_lib
 from drifting.core.facts import DataFacts
 from drifting.evaluation import resize
@@ -175,4 +175,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import naive_learned_field
 import timing
-from absl import app, flags
+from absl import flags
 
+from drifting import cli
 from drifting.fields import kernel, learned
 
 FORMS = flags.DEFINE_list("forms", ["sphere", "distance", "learned"], "Forms of the field to time")
@@ -160,4 +161,4 @@ flags.register_validator(
 )
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

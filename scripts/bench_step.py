@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import timing
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from drifting import methods
+from drifting import cli, methods
 from drifting.core import config as config_lib
 from drifting.runs import build
 from drifting.runs import frozen as frozen_lib
@@ -142,4 +142,4 @@ def main(_):
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main)
+    cli.run(main)

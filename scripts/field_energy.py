@@ -133,7 +133,7 @@ def open_run(workdir):
       WorkdirError: it has no learned field.
     """
     workdir = pathlib.Path(workdir).expanduser()
-    config, facts = config_lib.read(workdir / "config.json")
+    config, facts = config_lib.read_complete(workdir / "config.json")
     shape = read_facts(workdir, facts).space.shape
     run = Run(workdir, frozen_lib.load(config, shape))
     if not isinstance(run.method, Drifting) or run.method.field is None:

@@ -9,8 +9,9 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 
+from drifting import cli
 from models import registry
 from models.conditions import Condition
 
@@ -131,4 +132,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

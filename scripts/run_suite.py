@@ -35,4 +35,4 @@ def main(argv):
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("out")
-    cli.run(main)
+    cli.run(main, takes_words=True)

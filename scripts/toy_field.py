@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 
-from drifting import pictures
+from drifting import cli, pictures
 from drifting.core.files import write_atomically
 from drifting.fields import kernel, learned
 from drifting.fields.objectives import energy_distance
@@ -222,4 +222,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -15,6 +15,7 @@ change.
 import dataclasses
 import importlib
 import json
+import math
 import os
 import pathlib
 import types
@@ -40,7 +41,7 @@ SECTIONS = {
     "mesh": "drifting.training.mesh:Settings",
     "eval": "drifting.evaluation.settings:Settings",
 }
-# Sections that a resumed run may not change; changes in the others are logged.
+# Sections that a resumed run may not change; changes in the others are said.
 FIXED = ("model", "data")
 # Of these sections, what changes nothing: the data have a fingerprint (runs/same_data.py).
 FREE = ("data.source", "data.read_threads")
@@ -152,24 +153,33 @@ def resolve(config: ConfigDict) -> ConfigDict:
     new one's defaults.
 
     Raises:
-      ConfigError: the network or the optimiser is unknown (the nearest name is suggested), or a key
-        of `Settings` has an invalid value.
+      ConfigError: the network or the optimiser is unknown (the nearest name is suggested), a number
+        is not finite, or a key of `Settings` has an invalid value.
     """
+    for key, value in flatten(config).items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"config.{key} = {value} is not a finite number; set another")
     common = [field.name for field in dataclasses.fields(Settings)]
     Settings(**{key: config[key] for key in common}).check()
     config = config.copy_and_resolve_references()
     with config.unlocked():
         for key in config:
             if key == "model":
-                fresh = _network_section(config.model.name)
+                kind = registry.settings(config.model.name)
             elif key.endswith("optimizer"):
-                kinds = optimizers.OPTIMIZERS
-                fresh = _optimizer_section(kinds[one_of(f"{key}.name", config[key].name, kinds)]())
+                kind = _optimizer(key, config[key].name)
             else:
                 continue
+            fresh = section(kind(), config[key].name)
             if fresh.keys() != config[key].keys():
                 config[key] = _carried_over(config[key], fresh)
+            typed(kind, config[key], key)
     return config.lock()
+
+
+def _optimizer(key: str, name: str) -> type:
+    return optimizers.OPTIMIZERS[one_of(f"{key}.name", name, optimizers.OPTIMIZERS)]
 
 
 def _carried_over(old: ConfigDict, new: ConfigDict) -> ConfigDict:
@@ -195,7 +205,7 @@ def flatten(config: Any) -> dict[str, Any]:
 
 
 def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
-    """The allowed changes outside config.train, as lines `key: saved -> now`.
+    """The allowed changes, as `key: saved -> now`.
 
     Keys that only one of the two configs has are ignored: they were added after the run began, or
     have been removed since.
@@ -219,7 +229,7 @@ def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
             + "; ".join(refused)
             + ". Restore these values, or choose another --workdir"
         )
-    return [line for key, line in changed.items() if key.split(".")[0] != "train"]
+    return list(changed.values())
 
 
 def write(path: str | os.PathLike, config: ConfigDict, facts: dict[str, Any]) -> None:
@@ -232,19 +242,48 @@ def read(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
     """The config and the facts that `write` saved; keys of `Settings` that it lacks get defaults.
 
     Raises:
-      ConfigError: the file is missing or damaged.
+      ConfigError: the file is missing or damaged, or a key of `Settings` has an invalid value.
     """
     try:
-        values = json.loads(pathlib.Path(path).read_text())
+        values = json.loads(pathlib.Path(path).read_bytes())
         config = values.pop("config")
         for old, new in RENAMED.get(config["method"]["name"], {}).items():
             if old in config["method"]:
                 config["method"][new] = config["method"].pop(old)
-        return ConfigDict({**vars(Settings()), **config}).lock(), values
+        config = {**vars(Settings()), **config}
+        Settings(**{key: config[key] for key in vars(Settings())}).check()
+        return ConfigDict(config).lock(), values
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}; restore it from a copy") from error
     except FileNotFoundError as error:
         raise ConfigError(
             f"no {path}: this is not the workdir of a run; train one with "
             "`python train.py --config configs/digits.py`"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged ({error}); restore it from a copy") from error
+
+
+def read_complete(path: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any]]:
+    """As `read`, with the defaults of keys that an older run lacks.
+
+    Raises:
+      ConfigError: as `read`, or a value has another type than this version's, or is invalid.
+    """
+    saved, values = read(path)
+    try:
+        config = of(saved.method.name, saved.model.name)
+        with config.unlocked():
+            for key in set(config) & set(saved):
+                if key.endswith("optimizer"):
+                    config[key] = section(_optimizer(key, saved[key].name)(), saved[key].name)
+            config.update(saved)
+        return resolve(config), values
+    except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path} does not fit this version of the program ({reason}); open the run with the "
+            "version that wrote it, or restore the file from a copy"
+        ) from error

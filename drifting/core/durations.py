@@ -8,6 +8,7 @@ from drifting.core.errors import ConfigError
 
 DURATIONS = ("total", "log", "sample", "checkpoint")
 UNITS = ("steps", "epochs", "examples")
+MOST_STEPS = 2**31 - 1  # a state counts its steps in an int32
 
 
 def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:
@@ -45,14 +46,27 @@ def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int
         "epochs": steps_per_epoch(train, images_per_step, num_images),
         "examples": 1.0 / images_per_step,
     }
-    steps = round(value * per_unit[unit])
-    if steps < 1:
+    exact = value * per_unit[unit]
+    if not exact <= MOST_STEPS:  # or not a number
+        raise ConfigError(
+            f"config.train.{name}_{unit} = {value} is not at most {MOST_STEPS} steps; lower it"
+        )
+    if round(exact) < 1:
         raise ConfigError(
             f"config.train.{name}_{unit} = {value} is less than one step; increase it"
         )
-    return steps
+    return round(exact)
 
 
 def steps_per_epoch(train: ConfigDict, images_per_step: int, num_images: int) -> float:
-    """config.train.steps_per_epoch or, where that is 0, num_images / images_per_step."""
+    """config.train.steps_per_epoch or, where that is 0, num_images / images_per_step.
+
+    Raises:
+      ConfigError: it is negative.
+    """
+    if train.steps_per_epoch < 0:
+        raise ConfigError(
+            f"config.train.steps_per_epoch = {train.steps_per_epoch} is negative; set 0 for images "
+            "of the data set / real images per step"
+        )
     return float(train.steps_per_epoch or num_images / images_per_step)

@@ -41,4 +41,7 @@ class DataFacts:
     def from_json(cls, values: Mapping[str, Any]) -> "DataFacts":
         """The facts that `to_json` wrote; KeyError or TypeError if the values are not such."""
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**values | {"space": spaces.from_json(values["space"])})
+        facts = cls(**values | {"space": spaces.from_json(values["space"])})
+        if not all(isinstance(n, int) for n in (facts.num_samples, *facts.space.shape)):
+            raise TypeError("num_samples and the shape of a sample are whole numbers")
+        return facts

@@ -101,21 +101,22 @@ class CheckpointEvaluator:
         return metrics.ranking(self._scorers[0].metrics)
 
     def _best(self, steps: list[int]) -> int:
-        """The step with the lowest score in the record, among those with the same features."""
-        wanted, column = self._scorers[0].identity(steps[-1]), self._ranking.ranks_by
-        rows = [
-            row
-            for row in record.read(self._run.workdir)
-            if row[column] is not None
-            and row["step"] in steps
-            and (row["features"], row["fid_mode"]) == (wanted["features"], wanted["fid_mode"])
-        ]
-        if not rows:
+        """The step with the lowest score in the record, among scores with the settings asked for.
+
+        Of several seeds the mean counts, and of several guidance scales the best one.
+        """
+        rows, column = record.read(self._run.workdir), self._ranking.ranks_by
+        settings = [scorer.identity(steps[-1]) for scorer in self._scorers]
+        means = [record.mean_by_step(rows, setting, column) for setting in settings]
+        scored = [(score, step) for m in means for step, score in m.items() if step in steps]
+        if not scored:
+            asked = ", ".join(f"{name} {settings[0][name]}" for name in record.SETTING)
             raise ConfigError(
-                f"--checkpoints best: no checkpoint has a {column} with these features yet; "
-                f"score with --checkpoints all --metrics {self._ranking.name} first"
+                f"--checkpoints best: no checkpoint has a {column} with these settings yet "
+                f"({asked}); score with --checkpoints all --metrics {self._ranking.name} first, "
+                "and otherwise the same flags"
             )
-        return min(rows, key=lambda row: row[column])["step"]
+        return min(scored)[1]
 
     def _log_spread(self, step: int, scores: Sequence[float | None]) -> None:
         """Logs mean and standard deviation over settings that differ in the seed alone."""

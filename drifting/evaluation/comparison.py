@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from drifting.evaluation import extraction, reference_statistics
+from drifting.evaluation import extraction, ordering, reference_statistics
 from drifting.evaluation.extraction import FeatureSet
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.moments import Moments
@@ -26,6 +26,9 @@ class Reference:
       heldout_count: the number of held-out images to use.
       sharding: of a batch over devices; None for one device.
       statistics: a file to read the moments from, instead of computing them.
+
+    Raises:
+      StatisticsError: the file cannot be used.
     """
 
     def __init__(
@@ -41,14 +44,15 @@ class Reference:
     ):
         self.images = images
         self._heldout, self._features, self._batch_size = heldout, features, batch_size
-        self._heldout_count, self._statistics = heldout_count, statistics
+        self._heldout_count = heldout_count
+        self._given = reference_statistics.read(statistics, features) if statistics else None
         self._sharding = sharding
         self._kept: dict[Callable, Any] = {}
 
     @functools.cached_property
     def moments(self) -> Moments:
-        if self._statistics:
-            return reference_statistics.read(self._statistics, self._features)
+        if self._given:
+            return self._given
         return reference_statistics.moments_of(
             self.images, self._features, self._batch_size, self._sharding
         )
@@ -69,8 +73,14 @@ class Reference:
 
     @property
     def heldout(self) -> np.ndarray | None:
-        """Held-out real images as they are stored, [heldout_count, ...]; None without any."""
-        return None if self._heldout is None else self._heldout.images[: self._heldout_count]
+        """Held-out real images as they are stored, [heldout_count, ...]; None without any.
+
+        The same random part in each call, for the sake of comparisons.
+        """
+        if self._heldout is None:
+            return None
+        images = self._heldout.images
+        return images[ordering.shuffled(images, seed=0)[: self._heldout_count]]
 
     def once(self, function: Callable[["Reference"], Any]) -> Any:
         """function(self), computed at the first call and kept for all sets of samples."""

@@ -8,6 +8,8 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from drifting.core.errors import UserError
+
 if TYPE_CHECKING:
     from drifting.evaluation.comparison import Comparison
 
@@ -24,6 +26,10 @@ class Need(enum.Flag):
     HELDOUT = enum.auto()  # real images outside the reference, if the source has any
 
 
+class Undefined(UserError):
+    """A metric has no value for these features; the message says why and what to do."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Metric:
     """A metric: the value of METRIC in a file of drifting/evaluation/metrics.
@@ -32,7 +38,7 @@ class Metric:
       name: the name in config.eval.metrics and --metrics.
       columns: the columns of the table that it fills, in order.
       needs: what `measure` reads.
-      measure: returns a value, or None, for each column.
+      measure: returns a value, or None, for each column; raises Undefined.
       words: returns the text that is printed for a row with a value in one of the columns.
       least_samples: the least number of samples that it is defined for.
       least_reference: the least number of reference images that it is defined for.
@@ -80,5 +86,10 @@ def values(*columns: str) -> Callable[[Row], str]:
 
 
 def mean_and_deviation(mean: str, deviation: str) -> Callable[[Row], str]:
-    """`words` that print a mean and its standard deviation: "kid 0.25 +- 0.031"."""
-    return lambda row: f"{mean} {row[mean]:.4g} +- {row[deviation]:.2g}"
+    """`words` that print a mean and its standard deviation, if known: "kid 0.25 +- 0.031"."""
+
+    def words(row: Row) -> str:
+        known = row.get(deviation) is not None
+        return f"{mean} {row[mean]:.4g}" + (f" +- {row[deviation]:.2g}" if known else "")
+
+    return words

@@ -1,4 +1,4 @@
-"""Reductions over all pairs of two sets of vectors, a block of rows at a time on the device."""
+"""Reductions over all pairs of two sets of vectors, in float64, a block of rows at a time."""
 
 import functools
 from collections.abc import Callable
@@ -8,14 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from drifting.fields import pairs
-
-BLOCK_PAIRS = 2**25  # pairs in memory at once: 128 MiB of float32
+BLOCK_PAIRS = 2**24  # pairs in memory at once: 128 MiB of float64
+# Of the squared norms: a larger squared distance of two vectors is no rounding error of float64.
+ROUNDING = 1e-12
 
 
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Squared Euclidean distances [N, M] of x [N, D] to y [M, D], by a matrix product."""
-    return pairs.squared_distances(x, y, direct_dimensions=0)
+    """Squared Euclidean distances [N, M] of x [N, D] to y [M, D], by a matrix product.
+
+    The distance of a vector to its copy is exactly 0, without the remainder of the product.
+    """
+    # Relative to the centre of y, the terms that cancel are as small as they can be.
+    centre = jnp.mean(y, axis=0, keepdims=True)
+    x, y = x - centre, y - centre
+    squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]  # [N, M]
+    squared = squares - 2.0 * jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    return jnp.where(squared > ROUNDING * squares, squared, 0.0)
 
 
 def own_pairs(rows: jax.Array, start: jax.Array, points: jax.Array) -> jax.Array:
@@ -30,20 +38,22 @@ def map_rows(function: Callable, x: np.ndarray, *others: Any) -> Any:
       function: jittable; returns a tree of arrays [B, ...]. `start` is the index of the block's
         first row. All blocks have one shape: the last is padded with zeros, whose results are
         dropped.
-      others: its further arguments; the length of the first one sets the size of a block.
+      others: its further arguments, arrays; the length of the first one sets the size of a block.
+        Like x, they arrive as float64.
 
     Returns:
       NumPy arrays [N, ...].
     """
     rows = max(1, min(len(x), BLOCK_PAIRS // max(len(others[0]), 1)))
-    others = jax.device_put(others)
-    step = jax.jit(function)
     parts = []
-    for start in range(0, len(x), rows):
-        block = np.asarray(x[start : start + rows])
-        padded = np.pad(block, ((0, rows - len(block)), (0, 0)))
-        result = step(padded, np.int32(start), *others)
-        parts.append(jax.tree.map(functools.partial(_first, count=len(block)), result))
+    with jax.enable_x64(True):
+        others = jax.device_put([np.asarray(other, np.float64) for other in others])
+        step = jax.jit(function)
+        for start in range(0, len(x), rows):
+            block = np.asarray(x[start : start + rows], np.float64)
+            padded = np.pad(block, ((0, rows - len(block)), (0, 0)))
+            result = step(padded, np.int64(start), *others)
+            parts.append(jax.tree.map(functools.partial(_first, count=len(block)), result))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

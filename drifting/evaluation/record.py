@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import pathlib
+import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -43,6 +44,8 @@ KEY = (
     "step", "data_set", "split", "features", "fid_mode", "num_samples", "cfg_scale", "sampler",
     "seed", "weights",
 )  # fmt: skip
+# Two rows with equal values here are measured alike: scores of checkpoints that can be ranked.
+SETTING = tuple(column for column in KEY if column not in ("step", "seed"))
 
 
 def columns() -> tuple[str, ...]:
@@ -107,11 +110,24 @@ def is_scored(rows: Iterable[Row], row: Row) -> bool:
     missing = [column for column in KEY if column not in row]
     if missing:
         raise ValueError(f"a measurement cannot be identified without {', '.join(missing)}")
-    return any(_key(other) == _key(row) for other in rows)
+    return any(_values(other, KEY) == _values(row, KEY) for other in rows)
 
 
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple("" if row.get(column) is None else row[column] for column in KEY)
+def mean_by_step(rows: Iterable[Row], setting: Row, column: str) -> dict[int, float]:
+    """The mean of a column over the seeds of each step, in the rows of one setting.
+
+    Args:
+      setting: its values in the columns SETTING; rows that differ in one of them are left out.
+    """
+    by_step: dict[int, dict[Any, float]] = {}
+    for row in rows:
+        if row[column] is not None and _values(row, SETTING) == _values(setting, SETTING):
+            by_step.setdefault(row["step"], {})[row["seed"]] = row[column]  # the last one counts
+    return {step: statistics.mean(seeds.values()) for step, seeds in by_step.items()}
+
+
+def _values(row: Row, names: Iterable[str]) -> tuple[Any, ...]:
+    return tuple("" if row.get(column) is None else row[column] for column in names)
 
 
 # --- lines of the record ------------------------------------------------------------------------
@@ -149,7 +165,10 @@ def _line(row: Row) -> bytes:
 
 def _parse(line: bytes) -> dict[str, Any]:
     """The values of a line; ValueError for one that this version does not understand."""
-    values = json.loads(line.decode())
+    try:
+        values = json.loads(line.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     version = values.pop("version", None)
@@ -166,7 +185,7 @@ def _is_object(line: bytes) -> bool:
     """Whether a line without its end is complete: no beginning of a JSON object is one."""
     try:
         return isinstance(json.loads(line.decode()), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -189,7 +208,8 @@ def _draw(workdir: pathlib.Path) -> None:
         column = metric.drawn
         if column and any(None not in (row["step"], row[column]) for row in rows):
             path = workdir / TABLE.with_name(f"{metric.name}_vs_step.png")
-            pictures.plot_metric_vs_step(rows, path, column)
+            with pictures.attempt(path):
+                pictures.plot_metric_vs_step(rows, path, column)
 
 
 # --- tables of older versions, which had no record ----------------------------------------------
@@ -205,13 +225,16 @@ def _import_old_table(workdir: pathlib.Path) -> None:
         names = (table.with_name(f"fid_metrics.old{n}.csv") for n in itertools.count(1))
         kept = next(name for name in names if not name.exists())
         table.rename(kept)
-        log.warning("%s has rows that this version cannot read; it was moved to %s", table, kept)
+        log.warning(
+            "%s has rows or columns that this version cannot read; it was moved to %s", table, kept
+        )
 
 
 def _read_old_table(path: pathlib.Path) -> tuple[list[dict[str, Any]], bool]:
     """The rows of a table, and whether that is all of it, apart from an incomplete last line.
 
-    It may lack some of today's columns. A table with other columns gives no rows.
+    It may lack some of today's columns, and a column whose name was lost is left out. A table with
+    other columns gives no rows.
     """
     try:
         text = path.read_bytes().rpartition(b"\n")[0].decode()
@@ -221,12 +244,14 @@ def _read_old_table(path: pathlib.Path) -> tuple[list[dict[str, Any]], bool]:
         return [], False
     table = csv.DictReader(io.StringIO(text))
     header = table.fieldnames or ()
-    if not set(header) <= set(columns()) or len(set(header)) < len(header):
+    named = [column for column in header if column.strip()]
+    if not set(named) <= set(columns()) or len(set(named)) < len(named):
         return [], False
     lines = list(table)
     complete = [line for line in lines if None not in (*line, *line.values())]
-    rows = [{column: _value(column, cell) for column, cell in line.items()} for line in complete]
-    return [dict.fromkeys(columns()) | row for row in rows], len(complete) == len(lines)
+    rows = [{column: _value(column, line[column]) for column in named} for line in complete]
+    understood = len(complete) == len(lines) and len(named) == len(header)
+    return [dict.fromkeys(columns()) | row for row in rows], understood
 
 
 def _value(column: str, cell: str) -> str | int | float | None:

@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import pathlib
-import zipfile
 
 import jax
 import numpy as np
@@ -19,7 +18,9 @@ from drifting.core.files import cache_dir, write_atomically
 from drifting.evaluation import extraction, resize
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.moments import Moments
+from input_pipeline import arrays
 from input_pipeline.cache import digest
+from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
 
 log = logging.getLogger(__name__)
@@ -84,34 +85,78 @@ def read(path: str | os.PathLike, features: FeatureFunction) -> Moments:
     """Reads statistics from a file written by this project, pytorch-fid or clean-fid.
 
     Raises:
-      StatisticsError: the file is missing or damaged, or has other features or another resize mode.
+      StatisticsError: the file is missing or damaged, holds no statistics, or those of other
+        features or another resize mode.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     try:
-        with np.load(path) as arrays:
-            values = dict(arrays)
-        mean, covariance = (np.asarray(values[k], np.float64) for k in ("mu", "sigma"))
-    except FileNotFoundError as error:
-        raise StatisticsError(f"there is no file {path}: check --statistics") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if not path.is_file():
+            raise StatisticsError(f"there is no file {path}: check --statistics")
+        names = arrays.npz_names(path)
+        if not {"mu", "sigma"} <= set(names):
+            raise DataError(f"{path} has no arrays mu and sigma, but {names}")
+        count = int(_values(path, "n", "iu")) if "n" in names else UNKNOWN_COUNT
+        origin = {k: str(_values(path, k, "U")) for k in ("identity", "mode") if k in names}
+        mean = _values(path, "mu", "fiu", (None,))
+        if len(mean) != features.dimension:
+            raise StatisticsError(
+                f"{path} has statistics of {len(mean)} features, but features {features.name!r} "
+                f"have {features.dimension}: choose the file or --features that match"
+            )
+        covariance = _values(path, "sigma", "fiu", (len(mean), len(mean))).astype(np.float64)
+        _check_covariance(path, covariance)
+        found = Moments(count, mean.astype(np.float64), covariance)
+    except DataError as error:
         raise StatisticsError(
-            f"{path} is damaged or has no arrays mu and sigma ({error}): write it again with "
-            "pytorch-fid or clean-fid, or leave out --statistics"
+            f"{error}: write the file again with pytorch-fid or clean-fid, or leave out "
+            "--statistics"
         ) from error
-    if mean.shape != (features.dimension,):
-        raise StatisticsError(
-            f"{path} has statistics of {mean.shape[0]} features, but features {features.name!r} "
-            f"have {features.dimension}: choose the file or --features that match"
+    _check_origin(path, origin, features)
+    return found
+
+
+def _values(
+    path: pathlib.Path, name: str, kinds: str, shape: tuple[int | None, ...] = ()
+) -> np.ndarray:
+    """An array of the file, of one of these kinds of dtype; None in `shape` is any length.
+
+    Raises:
+      DataError: it is damaged, of another kind or shape, or not finite.
+    """
+    stored = arrays.in_npz(path, name)
+    fits = len(stored.shape) == len(shape) and all(
+        wanted in (None, given) for wanted, given in zip(shape, stored.shape, strict=True)
+    )
+    if not fits or stored.dtype.kind not in kinds:
+        lengths = ", ".join("D" if n is None else str(n) for n in shape)
+        raise DataError(
+            f"{stored.where} is {stored.dtype} {stored.shape}, expected "
+            f"{'text' if kinds == 'U' else 'numbers'} [{lengths}]"
         )
-    _check_origin(path, values, features)
-    return Moments(int(values.get("n", UNKNOWN_COUNT)), mean, covariance)
+    values = stored.read()
+    if kinds != "U" and not np.isfinite(values).all():
+        raise DataError(f"{stored.where} has values that are NaN or infinite")
+    return values
 
 
-def _check_origin(path: pathlib.Path, values: dict, features: FeatureFunction) -> None:
+def _check_covariance(path: pathlib.Path, matrix: np.ndarray) -> None:
+    """Raises DataError for a matrix [D, D] that cannot be a covariance."""
+    largest = np.abs(matrix).max(initial=0.0)
+    deviations = np.sqrt(np.diagonal(matrix).clip(0.0))
+    bound = np.outer(deviations, deviations) + 1e-6 * largest  # Cauchy and Schwarz
+    symmetric = np.allclose(matrix, matrix.T, rtol=0.0, atol=1e-6 * largest)
+    if not symmetric or (np.abs(matrix) > bound).any():
+        raise DataError(
+            f"{path}: sigma is no covariance matrix, which is symmetric and has no entry beyond "
+            "the product of two deviations"
+        )
+
+
+def _check_origin(path: pathlib.Path, origin: dict[str, str], features: FeatureFunction) -> None:
     """Refuses files known to be from another mode or network; warns if the origin is unknown."""
-    identity = str(values.get("identity", ""))
+    identity = origin.get("identity", "")
     modes = [m for m in resize.MODES if m in path.name]  # clean-fid names its files by mode
-    mode = str(values["mode"]) if "mode" in values else (modes[0] if len(modes) == 1 else "")
+    mode = origin["mode"] if "mode" in origin else (modes[0] if len(modes) == 1 else "")
     if mode and mode != features.mode:
         raise StatisticsError(
             f"{path} was made with --fid_mode {mode}, but the samples are scored with "

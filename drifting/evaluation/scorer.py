@@ -132,7 +132,7 @@ class Scorer:
         return record.is_scored(rows, self.identity(step))
 
     def score(self, step: int) -> dict[str, Any]:
-        """Scores one checkpoint, writes its artifacts and appends the row to the record.
+        """Scores one checkpoint, appends the row to the record and writes its artifacts.
 
         Raises:
           NonFiniteSamples: a sample has NaN or infinite values.
@@ -149,11 +149,11 @@ class Scorer:
         samples = samples_of(features, images, self._labels)
         comparison = Comparison(self._reference, samples, self._settings.seed)
         row |= metrics.measure(self._settings.metrics, comparison)
-        self._write_pictures(step, images)
         row["eval_seconds"] = round(time.perf_counter() - began, 3)
         timings = {"generation_and_features_seconds": round(generated, 3)}
         files.write_json(self._artifacts(step) / "eval_metadata.json", self._metadata(row, timings))
         record.append(self._run.workdir, row)
+        self._write_pictures(step, images)
         return row
 
     # --- generation ------------------------------------------------------------------------------
@@ -211,12 +211,13 @@ class Scorer:
 
     def _write_pictures(self, step: int, images: np.ndarray) -> None:
         folder, real = self._artifacts(step), self._reference.images
-        rows = self._preview_rows
-        if isinstance(real.space, Points):
-            pictures.plot_points(images[:PREVIEW_POINTS], real.images, folder / "preview.png")
-        elif rows.size:
-            names = real.class_names[: rows.shape[1]]
-            pictures.save_grid(images[rows], folder / "preview.png", column_headings=names)
+        rows, preview = self._preview_rows, folder / "preview.png"
+        with pictures.attempt(preview):
+            if isinstance(real.space, Points):
+                pictures.plot_points(images[:PREVIEW_POINTS], real.images, preview)
+            elif rows.size:
+                names = real.class_names[: rows.shape[1]]
+                pictures.save_grid(images[rows], preview, column_headings=names)
         samples = folder / "samples"
         if self._settings.save_samples or self._settings.cleanup_samples:
             shutil.rmtree(samples, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Settings of an evaluation: the keys of config.eval, and those of evaluate.py alone."""
 
 import dataclasses
+import math
 
 from drifting.core.errors import ConfigError
 
@@ -17,6 +18,17 @@ class Settings:
     fid_mode: str = "clean"  # how images are resized; or legacy_tensorflow, legacy_pytorch
     metrics: tuple[str, ...] = ("fid",)  # names declared in drifting/evaluation/metrics
 
+    def check(self) -> None:
+        """Raises ConfigError for values that are invalid for any data; it names the key."""
+        for key, fits, wanted in (
+            ("num_samples", self.num_samples >= 2, "a score needs two samples or more"),
+            ("batch_size", self.batch_size >= 1, "must be 1 or more"),
+            ("cfg_scale", math.isfinite(self.cfg_scale), "must be a finite number"),
+            ("seed", 0 <= self.seed < 2**32, "must be at least 0 and less than 2^32"),
+        ):
+            if not fits:
+                raise ConfigError(f"config.eval.{key} (--{key}) = {vars(self)[key]}: {wanted}")
+
 
 @dataclasses.dataclass(frozen=True)
 class ScoreSettings(Settings):
@@ -28,12 +40,8 @@ class ScoreSettings(Settings):
     statistics: str | None = None  # a file to read the moments of the reference from
 
     def check(self) -> None:
-        """Raises ConfigError for values that are invalid for any data."""
-        if self.num_samples < 2 or self.batch_size < 1:
-            raise ConfigError(
-                f"num_samples = {self.num_samples} and batch_size = {self.batch_size}: "
-                "a score needs two samples or more"
-            )
+        """Raises ConfigError for values that are invalid for any data; it names the key."""
+        super().check()
         if self.save_samples and self.cleanup_samples:
             raise ConfigError(
                 "--save_samples and --cleanup_samples exclude each other: give one of them"

@@ -8,11 +8,13 @@
     plane      points, fields and paths in the plane
     film       animations of points and of grids
     figures    what all plots share
+    attempts   pictures that may fail
     formats    PNG, JPEG and WebP, by the suffix of a path
 
 Use `pictures.plot_lines`, and `from drifting.pictures import film` for animations.
 """
 
+from drifting.pictures.attempts import attempt
 from drifting.pictures.confusion import plot_confusion
 from drifting.pictures.curves import plot_curves, plot_lines, plot_metric_vs_step
 from drifting.pictures.grids import grid_picture, save_grid
@@ -22,6 +24,7 @@ from drifting.pictures.spread import plot_spread
 
 __all__ = [
     "VectorField",
+    "attempt",
     "form_of",
     "grid_picture",
     "plot_confusion",

@@ -29,7 +29,7 @@ def read(path: str | os.PathLike, readers: Mapping[str, Reader], advice: str) ->
     Raises:
       WeightsError: the file is missing, has another suffix, or cannot be read.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     kind = path.suffix.lower()
     if kind not in readers:
         raise WeightsError(f"{path}: unknown kind of weight file; use one of {', '.join(readers)}")
@@ -65,7 +65,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def write(state: dict[str, np.ndarray], path: str | os.PathLike) -> None:
     """Writes a state as safetensors, atomically."""
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: np.ascontiguousarray(value, np.float32) for key, value in state.items()}
     write_atomically(path, safetensors.numpy.save(state))

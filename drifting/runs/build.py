@@ -7,6 +7,7 @@ from typing import Any
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.facts import DataFacts
+from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen as frozen_lib
 from drifting.training import mesh, schedule
 from drifting.training.parts import Parts
@@ -25,6 +26,7 @@ def build(config: Any) -> Parts:
     """
     config = config_lib.resolve(config)
     config_lib.typed(sources.Settings, config.data, "data").check()
+    config_lib.typed(ScoreSettings, config.eval, "eval").check()
     whole = open_stream(config) if config.data.streaming else load_images(config)
     data, held_out = _divide(config, whole)
     facts = facts_of(data)
@@ -86,7 +88,7 @@ def open_stream(config: Any) -> Stream:
 def facts_of(data: ImageSet | Stream) -> DataFacts:
     """The facts about the training data that a method needs.
 
-    The mean and the standard deviation of a stream are those of evenly spaced records.
+    The mean and the standard deviation of a stream are those of 2,048 evenly spread records.
     """
     mean, std = splits.channel_statistics(data.representative())
     return DataFacts(

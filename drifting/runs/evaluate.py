@@ -1,5 +1,7 @@
 """Evaluation of checkpoints of a run, of a run in training, or of one folder against another."""
 
+import dataclasses
+import itertools
 import logging
 import pathlib
 from typing import Any
@@ -18,7 +20,7 @@ from drifting.runs.build import load_images
 from drifting.runs.workdir import InTraining, Run, Sampled
 from drifting.training import loop, mesh
 from drifting.training.parts import Parts
-from input_pipeline import sources
+from input_pipeline import unresized
 from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Space
@@ -81,9 +83,10 @@ def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
 
 
 def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) -> dict[str, Any]:
-    """Scores the images of one folder against those of another.
+    """Scores the images of one folder or npz file against those of another.
 
     Args:
+      real, fake: a folder of images in one size, or an npz file with `images` or `points`.
       given: fields of ScoreSettings; None for the default.
 
     Raises:
@@ -92,10 +95,19 @@ def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) ->
     values = {k: v for k, v in given.items() if v is not None}
     settings = config_lib.typed(ScoreSettings, values, "eval")
     check_settings(settings)
-    real, fake = sources.load_unresized(real), sources.load_unresized(fake)
+    real, fake = _alike(settings.features, unresized.load(real), unresized.load(fake))
     function = feature_function(settings.features, real.space, settings.fid_mode)
     where = mesh.batch_sharding(settings.batch_size)
     return score_folders(real, fake, function, settings, where)
+
+
+def _alike(features: str, *sets: ImageSet) -> list[ImageSet]:
+    """The sets with the channels that an encoder takes; else with one if all images are grey."""
+    if features.startswith(ENCODER):
+        channels = frozen.channels_of(features.removeprefix(ENCODER))
+    else:
+        channels = 1 if all(map(unresized.is_grey, sets)) else 3
+    return [unresized.with_channels(images, channels) for images in sets]
 
 
 def feature_function(name: str, space: Space, mode: str) -> features.FeatureFunction:
@@ -123,16 +135,16 @@ def _scorers(
     values = {**run.config.eval, **{k: v for k, v in (given or {}).items() if v is not None}}
     settings = config_lib.typed(ScoreSettings, values, "eval")
     check_settings(settings)
+    cfg_scales, seeds = cfg_scales or [settings.cfg_scale], seeds or [settings.seed]
+    for scale, seed in itertools.product(cfg_scales, seeds):
+        dataclasses.replace(settings, cfg_scale=scale, seed=seed).check()
     images = load_images(run.config, split, run.facts.class_names)
     if run.data_fingerprint and images.split == run.config.data.split:
         _warn_of_other_data(run, images)
     needs_heldout = Need.HELDOUT in metrics.needs(settings.metrics)
     heldout = _heldout(run.config, images) if needs_heldout else None
     function = feature_function(settings.features, images.space, settings.fid_mode)
-    return scorer.make_scorers(
-        run, images, heldout, function, settings,
-        cfg_scales or [settings.cfg_scale], seeds or [settings.seed],
-    )  # fmt: skip
+    return scorer.make_scorers(run, images, heldout, function, settings, cfg_scales, seeds)
 
 
 def _warn_of_other_data(run: Sampled, images: ImageSet) -> None:

@@ -47,14 +47,8 @@ def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") 
     """
     if name.startswith(encoders.PREFIX):
         return encoders.from_torchvision(name, shape, precision)
-    workdir = pathlib.Path(name).expanduser()
-    if not (workdir / "config.json").is_file():
-        raise ConfigError(
-            f"no encoder at {workdir}: it has no config.json. Train one with `python train.py "
-            f"--config configs/classifier_cifar10.py:resnet18 --workdir {name}`, name another "
-            "workdir, or set config.method.encoder='' to work on pixels"
-        )
-    run = Run(workdir, precision=precision)
+    run = _run(name, precision)
+    workdir = run.workdir
     if run.facts.space.shape != tuple(shape):
         raise ConfigError(
             f"the encoder {workdir} was trained on images of shape {run.facts.space.shape}, but "
@@ -70,6 +64,26 @@ def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") 
     parameters = run.method.encoder(state)
     identity = f"{encoders.digest(parameters)}:{precision}:{step}"
     return Encoder(name, tuple(shape), parameters, run.method.encode, identity)
+
+
+def channels_of(name: str) -> int:
+    """The number of channels of the images that the encoder `name` takes.
+
+    Raises:
+      UserError: the workdir is not that of a run.
+    """
+    return 3 if name.startswith(encoders.PREFIX) else _run(name).facts.space.channels
+
+
+def _run(name: str, precision: str = "float32") -> Run:
+    workdir = pathlib.Path(name).expanduser()
+    if not (workdir / "config.json").is_file():
+        raise ConfigError(
+            f"no encoder at {workdir}: it has no config.json. Train one with `python train.py "
+            f"--config configs/classifier_cifar10.py:resnet18 --workdir {name}`, name another "
+            "workdir, or set config.method.encoder='' to work on pixels"
+        )
+    return Run(workdir, precision=precision)
 
 
 LOADERS = {"encoder": load_encoder}

@@ -15,6 +15,7 @@ from drifting.core import files
 from drifting.core.method import Scored
 from drifting.runs import evaluate, same_data
 from drifting.runs.build import build, load_images
+from drifting.runs.folder import owned
 from drifting.runs.workdir import Run, claim, record
 from drifting.training import loop, validation, writers
 from drifting.training.parts import Parts
@@ -38,23 +39,24 @@ def train(config: Any, workdir: str | pathlib.Path, accept_new_data: bool = Fals
       UserError: something is invalid or missing; a run that cannot start writes nothing.
     """
     workdir = pathlib.Path(workdir).expanduser()
-    # 1. The folder can be written, and any run in it has the same model and data.
-    claim(workdir, config_lib.resolve(config))
-    # 2. Everything that the config names exists and fits; building it checks that.
-    parts = build(config)
-    score = evaluate.in_training(workdir, parts)
-    test_images = _test_images(parts)
-    # 3. The run continues on the data that it began with.
-    same_data.require(workdir, parts, accept_new_data)
-    # 4. The split is written down, or compared with the one that the run began with.
-    if parts.held_out is not None:
-        given = parts.config.data.num_val, parts.config.data.split_seed
-        splits.load_or_make(workdir / "split.json", parts.whole, *given)
-    # 5. Training from the newest checkpoint; config.json is written once that is restored.
-    loop.train(parts, workdir, score, functools.partial(record, workdir, parts))
-    # 6. The best checkpoint is tested on images that no decision was based on.
-    if test_images is not None:
-        _test(workdir, test_images, parts.schedule.total)
+    with owned(workdir):
+        # 1. Any run in the folder has the same model and data.
+        claim(workdir, config_lib.resolve(config))
+        # 2. Everything that the config names exists and fits; building it checks that.
+        parts = build(config)
+        score = evaluate.in_training(workdir, parts)
+        test_images = _test_images(parts)
+        # 3. The run continues on the data that it began with.
+        same_data.require(workdir, parts, accept_new_data)
+        # 4. The split is written down, or compared with the one that the run began with.
+        if parts.held_out is not None:
+            given = parts.config.data.num_val, parts.config.data.split_seed
+            splits.load_or_make(workdir / "split.json", parts.whole, *given)
+        # 5. Training from the newest checkpoint; config.json is written once that is restored.
+        loop.train(parts, workdir, score, functools.partial(record, workdir, parts))
+        # 6. The best checkpoint is tested on images that no decision was based on.
+        if test_images is not None:
+            _test(workdir, test_images, parts.schedule.total)
 
 
 def _test_images(parts: Parts) -> ImageSet | None:
@@ -75,7 +77,7 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     Does nothing if the run was already scored at this length.
     """
     path = workdir / "test.json"
-    if path.exists() and json.loads(path.read_text())["trained_steps"] == total_steps:
+    if _tested_steps(path) == total_steps:
         log.info("already tested: %s", path)
         return
     run = Run(workdir)
@@ -98,7 +100,21 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     }
     if "confusion" in sums:
         found["confusion"] = sums["confusion"]
-        pictures.plot_confusion(sums["confusion"], images.class_names, workdir / "confusion.png")
     files.write_json(path, found)
+    if "confusion" in sums:
+        picture = workdir / "confusion.png"
+        with pictures.attempt(picture):
+            pictures.plot_confusion(sums["confusion"], images.class_names, picture)
     shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)
+
+
+def _tested_steps(path: pathlib.Path) -> int | None:
+    """The length of the run that test.json is of; None if there is none that can be read."""
+    try:
+        return json.loads(path.read_bytes())["trained_steps"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        log.warning("%s is damaged (%s); testing again", path, error)
+        return None

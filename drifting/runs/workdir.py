@@ -12,12 +12,13 @@ import numpy as np
 
 from drifting import methods
 from drifting.core import config as config_lib
-from drifting.core import files
-from drifting.core.errors import ConfigError, UserError
+from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
 from drifting.core.method import Encoder, Generator, Method
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
+from drifting.runs import folder
+from drifting.runs.folder import WorkdirError
 from drifting.training import checkpoints, mesh
 from drifting.training.parts import Parts
 from input_pipeline.space import Latents
@@ -27,36 +28,23 @@ log = logging.getLogger(__name__)
 FINGERPRINT_DIGITS = 64  # of a SHA-256
 
 
-class WorkdirError(UserError):
-    """A workdir that cannot be written or read."""
-
-
 # --- training in it ------------------------------------------------------------------------------
 
 
 def claim(workdir: pathlib.Path, config: Any) -> None:
-    """Creates the folder of a fresh run, or logs the changed config keys of a resumed one.
+    """Checks that a run can start in the folder, or logs what a resumed one changes in the config.
 
     Raises:
-      WorkdirError: the folder cannot be written, or holds files but no checkpoint.
+      WorkdirError: the folder holds files but no checkpoint, and a run has not just started in it.
       ConfigError: the run in it has another model or data set.
     """
-    try:
-        files.require_writable(workdir)
-    except OSError as error:
-        raise WorkdirError(
-            f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
-        ) from error
-    if not any(workdir.iterdir()):
-        return
     if not checkpoints.is_resumable(workdir / "checkpoints"):
-        raise WorkdirError(
-            f"{workdir} holds files but no finished checkpoint, so there is nothing to resume; "
-            "remove it or choose another --workdir"
-        )
+        folder.require_no_run(workdir)
+        return
     saved, _ = config_lib.read(workdir / "config.json")
-    for line in config_lib.check_resume(saved, config):
-        log.warning("resuming with a changed %s", line)
+    changes = config_lib.check_resume(saved, config)
+    if changes:
+        log.warning("resuming with changed %s", "; ".join(changes))
 
 
 def record(workdir: pathlib.Path, parts: Parts) -> None:
@@ -99,7 +87,7 @@ def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
     """
     try:
         return DataFacts.from_json(values["data"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{workdir}/config.json was written by an earlier version, without a description of "
             "the data; run its `python train.py` command again, which updates the file and "
@@ -209,7 +197,7 @@ class Run(Sampled):
         precision: str | None = None,
     ):
         workdir = pathlib.Path(workdir).expanduser()
-        config, facts = config_lib.read(workdir / "config.json")
+        config, facts = config_lib.read_complete(workdir / "config.json")
         for name, why in checkpoints.misnamed(workdir / "checkpoints").items():
             log.warning("checkpoint %s is ignored: %s", workdir / "checkpoints" / name, why)
         if not checkpoints.valid_steps(workdir / "checkpoints"):
@@ -299,10 +287,12 @@ class Run(Sampled):
           uint8 [N, H, W, C], or float32 [N, D] of a run on points.
 
         Raises:
-          WorkdirError: the run makes no samples, or a label is out of range.
+          WorkdirError: the run makes no samples, or a label is out of range or none is given.
         """
         self.require_generator()
         labels = np.asarray(list(labels), np.int32)
+        if not len(labels):
+            raise WorkdirError("no samples are asked for; give one label or more")
         unknown = sorted({int(k) for k in labels if not 0 <= k < self.facts.num_classes})
         if unknown:
             raise WorkdirError(
@@ -311,7 +301,12 @@ class Run(Sampled):
             )
         cfg_scale = self.config.eval.cfg_scale if cfg_scale is None else cfg_scale
         program = generation.SampleProgram(self.sampler(cfg_scale, ema), self.facts.space)
-        size = min(batch_size or self.config.eval.batch_size, len(labels))
+        size = self.config.eval.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise WorkdirError(
+                f"a batch size of {size} (config.eval.batch_size, --batch_size): must be 1 or more"
+            )
+        size = min(size, len(labels))
         state, _ = self.last
         key = jax.random.key(seed)
         return generation.generate_images(program, state, labels, key, size, progress)

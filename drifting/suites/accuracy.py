@@ -42,8 +42,10 @@ class AccuracyTable(tables.Table):
         cells = summarize(rows)
         write_atomically(self.out / "summary.csv", tables.to_csv(cells, SUMMARY_COLUMNS))
         write_atomically(self.out / self.markdown_name, _markdown(cells, rows))
+        path = self.out / "matrix.png"
         if any(cell["n"] for cell in cells):
-            pictures.plot_spread(_accuracies(rows), self.out / "matrix.png", "test accuracy, %")
+            with pictures.attempt(path):
+                pictures.plot_spread(_accuracies(rows), path, "test accuracy, %")
 
     def _read_result(self, run: RunSpec) -> Row | None:
         found = tables.read_test(self.workdir(run)) or {}

@@ -46,7 +46,7 @@ def remember_settings(runs: Sequence[RunSpec], out: pathlib.Path) -> None:
       SuiteError: the settings of a run that was already started have changed.
     """
     path = out / "settings.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = _read_settings(path)
     now = {run.name: run.settings for run in runs}
     changed = [n for n in now if (out / n).exists() and known.get(n, now[n]) != now[n]]
     if changed:
@@ -57,6 +57,18 @@ def remember_settings(runs: Sequence[RunSpec], out: pathlib.Path) -> None:
             "another --out"
         )
     files.write_json(path, known | now)
+
+
+def _read_settings(path: pathlib.Path) -> dict[str, list[str]]:
+    try:
+        known = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict) or not all(isinstance(v, list) for v in known.values()):
+        raise SuiteError(f"{path} is damaged; restore it from a copy, or choose another --out")
+    return known
 
 
 def next_action(workdir: pathlib.Path) -> str:

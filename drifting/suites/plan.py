@@ -46,7 +46,7 @@ def read_plan(
     Raises:
       SuiteError: the suite is invalid; the message names the file and the fault.
     """
-    path, out = pathlib.Path(suite), pathlib.Path(out)
+    path, out = pathlib.Path(suite).expanduser(), pathlib.Path(out).expanduser()
     try:
         loaded = _load(path, nano)
         runs = _fill_in(loaded.runs, out, encoder)
@@ -85,11 +85,12 @@ def _fill_in(runs: Sequence[RunSpec], out: pathlib.Path, encoder: str | None) ->
     if encoder:
         if not any("encoder" in run.after for run in runs):
             raise SuiteError("no run waits for an 'encoder'; leave --encoder out")
-        if not (pathlib.Path(encoder) / "config.json").is_file():
+        given = pathlib.Path(encoder).expanduser()
+        if not (given / "config.json").is_file():
             raise SuiteError(
                 f"--encoder {encoder} is not the workdir of a run: it has no config.json"
             )
-        workdirs["encoder"] = str(pathlib.Path(encoder).absolute())
+        workdirs["encoder"] = str(given.absolute())
         runs = [run for run in runs if run.name != "encoder"]
 
     def fill(value):

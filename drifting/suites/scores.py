@@ -68,7 +68,9 @@ class ScoreTable(tables.Table):
         return {
             row["step"]: row["frechet_distance"]
             for row in record.read(self.workdir(run))
-            if row["frechet_distance"] is not None and wanted.items() <= row.items()
+            if row["frechet_distance"] is not None
+            and wanted.items() <= row.items()
+            and row["fid_mode"] in (None, "", config.eval.fid_mode)  # empty: nothing is resized
         }
 
     def _read_result(self, run: RunSpec) -> Row | None:
@@ -103,7 +105,8 @@ class ScoreTable(tables.Table):
         lines = {name: (list(s), list(s.values())) for name, s in scores.items() if s}
         if lines:
             path = self.out / "ablation.png"
-            pictures.plot_lines(lines, path, "Frechet distance", log_scale=True)
+            with pictures.attempt(path):
+                pictures.plot_lines(lines, path, "Frechet distance", log_scale=True)
         for row in rows:
             if row["status"] == "finished":  # others may be in use
                 artifacts = self.out / row["name"] / "eval" / "artifacts"

@@ -65,9 +65,11 @@ class Table(abc.ABC):
         """How runs ended in earlier sessions, by name: the cells of OUTCOME."""
         try:
             text = (self.out / self.csv_name).read_text()
-        except FileNotFoundError:
-            return {}
-        ended = [row for row in csv.DictReader(io.StringIO(text)) if row["status"] != "missing"]
+            rows = list(csv.DictReader(io.StringIO(text)))
+        except (FileNotFoundError, UnicodeDecodeError, csv.Error):
+            return {}  # what is finished is read from the folders of the runs
+        known = [row for row in rows if {"name", *OUTCOME} <= row.keys()]
+        ended = [row for row in known if row["status"] != "missing"]
         return {row["name"]: {key: row[key] for key in OUTCOME} for row in ended}
 
     def outcome(self, run: RunSpec, ended: Mapping[str, Row]) -> Row:

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from drifting.core import config as config_lib
+from drifting.core import interrupts
 from drifting.core import state as state_lib
 from drifting.core.method import Scored
 from drifting.core.state import TrainState
@@ -24,7 +25,6 @@ from drifting.training.checkpoints import CheckpointError, Checkpoints
 from drifting.training.divergence import TrainingDiverged
 from drifting.training.meters import Window
 from drifting.training.parts import Parts
-from drifting.training.preemption import Preemption
 from drifting.training.program import compile_steps, make_summary
 from drifting.training.validation import Validation
 from drifting.training.writers import Writers
@@ -55,6 +55,7 @@ class Trainer:
         self.window = Window()
         self.last_row: dict[str, float] = {}
         self.saved_step = -1
+        self.deferral = interrupts.Deferral()  # of requests to stop, while there is work to save
         self.resumed_step: int | None = None
 
     # A run starts in this order, whether it is fresh or resumed:
@@ -62,7 +63,8 @@ class Trainer:
     #   2. the newest usable checkpoint, or a state made in place by the jitted init;
     #   3. the record of the run, which a refused checkpoint leaves as it was;
     #   4. the program, compiled ahead of time so that nothing can recompile in the loop;
-    #   5. a fresh run samples and saves at step 0, so that its curves begin there.
+    #   5. a fresh run samples and saves at step 0, so that its curves begin there. It goes on once
+    #      that checkpoint is sealed: files of later steps prove that there was one to resume from.
     def start(self, record: Callable[[], None] | None = None) -> None:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
@@ -118,19 +120,19 @@ class Trainer:
         return jax.device_put(np.int32(n), self.everywhere)
 
     def run(self, writers: Writers) -> None:
-        """Trains to the end.
+        """Trains to the end, or until a request to stop, after which the state is saved.
 
         Raises:
           TrainingDiverged: the loss or the state became non-finite; such a state is never saved.
-          SystemExit(143): after SIGTERM, once the state is saved.
         """
         self.writers = writers
-        with Preemption() as preemption, self._bar() as bar:
-            if self.step == 0:
+        with self._bar() as bar:
+            if self.saved_step < 0:
                 self._sample()
                 self._save()
-            elif self.score:  # the job may have been killed while scoring
-                self.score(self.state, self.step, self.last_row)
+                self.checkpoints.wait()
+            else:
+                self._score(self.last_row)  # the job may have been killed while scoring
             self.window.reset()
             while self.step < self.schedule.total:
                 self._dispatch(bar)
@@ -140,8 +142,9 @@ class Trainer:
                     self._sample()
                 if self.schedule.due(self.step, self.schedule.checkpoint):
                     self._save()
-                if preemption.asked:
-                    self._stop_early()
+                if self.deferral.asked:
+                    self._save()
+                    break
 
     def _bar(self) -> tqdm:
         return tqdm(
@@ -161,6 +164,7 @@ class Trainer:
             self.state, report = self.program(
                 self.state, data, self.key, self._count(count), self.frozen
             )
+        self.deferral.begin()
         self.step += count
         self.pending.append((count, self.step, report))
         if len(self.pending) > 1:
@@ -221,11 +225,19 @@ class Trainer:
         if self.saved_step != self.step:
             if where := divergence.find_unsound(self.state):
                 raise self._diverged(f"the state is not finite after step {self.step}: {where}")
-            self.checkpoints.save(self.state, self.step, row | self._validate())
+            row_saved = row | self._validate()
+            self.writers.flush()
+            self.checkpoints.save(self.state, self.step, row_saved)
             self.saved_step = self.step
-            if self.score:
-                self.score(self.state, self.step, row)
+            self._score(row)
         self.window.began += time.perf_counter() - began
+
+    def _score(self, row: dict[str, float]) -> None:
+        """Scores a checkpoint; a request to stop then has nothing to wait for."""
+        if self.score and not self.deferral.asked:
+            self.checkpoints.wait()
+            self.deferral.end()  # until the next call of the program
+            self.score(self.state, self.step, row)
 
     def _validate(self) -> dict[str, float]:
         """Scores on the held-out images as val_<name>, which are saved with the checkpoint."""
@@ -237,14 +249,6 @@ class Trainer:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d: %s", self.step, shown)
         return scores
-
-    def _stop_early(self) -> None:
-        self._save()
-        self.checkpoints.wait()
-        log.warning(
-            "SIGTERM: saved step %d in %s; the same command resumes there", self.step, self.workdir
-        )
-        raise SystemExit(143)
 
     def close(self) -> None:
         self.checkpoints.close()
@@ -265,21 +269,32 @@ def train(
 
     Raises:
       CheckpointError, MeshError, TrainingDiverged: one clear line each.
+      SystemExit: 128 + a signal that asked to stop, once the state is saved.
     """
     trainer = Trainer(parts, workdir, score)
+    with trainer.deferral as deferral:
+        try:
+            with jax.set_mesh(trainer.mesh):
+                trainer.start(record)
+                _train(trainer)
+        finally:
+            trainer.close()
+    if deferral.asked:
+        log.warning("%s: saved step %d in %s; the same command resumes there",
+                    deferral.asked.name, trainer.step, workdir)  # fmt: skip
+        raise SystemExit(128 + deferral.asked)
+
+
+def _train(trainer: Trainer) -> None:
+    if trainer.step >= trainer.schedule.total:
+        log.info("already at step %d of %d", trainer.step, trainer.schedule.total)
+        if trainer.score:  # the job may have been killed while scoring
+            trainer.score(trainer.state, trainer.step, trainer.last_row)
+        return
+    hparams = config_lib.flatten(trainer.config)
+    tensorboard = trainer.config.train.tensorboard
+    writers = Writers(trainer.workdir, trainer.saved_step, tensorboard, hparams)
     try:
-        with jax.set_mesh(trainer.mesh):
-            trainer.start(record)
-            if trainer.step >= parts.schedule.total:
-                log.info("already at step %d of %d", trainer.step, parts.schedule.total)
-                if score:  # the job may have been killed while scoring
-                    score(trainer.state, trainer.step, trainer.last_row)
-                return
-            tensorboard, hparams = parts.config.train.tensorboard, config_lib.flatten(parts.config)
-            writers = Writers(workdir, trainer.step, tensorboard, hparams)
-            try:
-                trainer.run(writers)
-            finally:
-                writers.close()
+        trainer.run(writers)
     finally:
-        trainer.close()
+        writers.close()

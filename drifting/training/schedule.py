@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from drifting.core import config as config_lib
 from drifting.core import durations
 from drifting.core.errors import ConfigError
 
@@ -29,6 +30,14 @@ class Settings:
     keep_every_steps: int = 0  # checkpoints at multiples of this are kept as well; 0: none
     tensorboard: bool = True  # write event files
     evaluate: bool = False  # score each checkpoint as it is saved, by config.eval
+
+    def check(self) -> None:
+        """Raises ConfigError for counts that are too small; durations are checked by `make`."""
+        for key, least in ("steps_per_call", 1), ("keep_checkpoints", 1), ("keep_every_steps", 0):
+            if vars(self)[key] < least:
+                raise ConfigError(
+                    f"config.train.{key} = {vars(self)[key]} is less than {least}; increase it"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +77,7 @@ def make(train: Any, images_per_step: int, num_images: int) -> Schedule:
     Raises:
       ConfigError: a duration does not have exactly one unit, or is shorter than one step.
     """
-    if train.steps_per_call < 1:
-        raise ConfigError(
-            f"config.train.steps_per_call = {train.steps_per_call} is less than one step; set 1 or "
-            "more"
-        )
+    config_lib.typed(Settings, train, "train").check()
     steps = {
         name: durations.to_steps(train, name, images_per_step, num_images)
         for name in durations.DURATIONS

@@ -7,26 +7,38 @@ import pathlib
 from typing import Any
 
 from drifting import pictures
-from drifting.core.files import write_atomically
+from drifting.core.files import naming, write_atomically
 from drifting.core.method import Grid, Scatter
 
 log = logging.getLogger(__name__)
 
+NO_EVENTS = "TensorBoard events are off from here on: %s"
 NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, without a last line that a killed process left incomplete."""
-    path = pathlib.Path(path)
+    """The rows of a metrics.jsonl, without lines that cannot be understood."""
+    return _read(pathlib.Path(path))[0]
+
+
+def _read(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The rows, and the lines that are none; a killed process may leave the last one incomplete."""
     if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+        return [], []
+    *lines, last = path.read_bytes().split(b"\n")
+    parsed = [_parse(line) for line in (*lines, last)]
+    others = [line for line, row in zip(lines, parsed, strict=False) if row is None and line]
+    return [row for row in parsed if row is not None], others
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """A row: numbers by name, among them the step; None if the line is none."""
+    try:
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    numbers = isinstance(row, dict) and all(isinstance(v, int | float) for v in row.values())
+    return row if numbers and isinstance(row.get("step"), int) else None
 
 
 class Writers:
@@ -37,30 +49,44 @@ class Writers:
 
     Args:
       workdir: an existing, writable folder.
-      start_step: rows of later steps are dropped, as a resumed run writes them again.
+      last_step: of the checkpoint that the run resumes from, or -1. What was written of later
+        steps is dropped, as they are written again.
       tensorboard: whether to write events.
       hparams: for TensorBoard's table of runs.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, start_step: int, tensorboard: bool, hparams: dict[str, Any]
+        self, workdir: pathlib.Path, last_step: int, tensorboard: bool, hparams: dict[str, Any]
     ):
-        self._workdir = workdir
-        path = workdir / "metrics.jsonl"
-        kept = [r for r in read_metrics(path) if r["step"] <= start_step]
-        text = "".join(json.dumps(r) + "\n" for r in kept)
-        write_atomically(path, text.encode())
-        self._file = open(path, "a", buffering=1)  # noqa: SIM115 (closed in close)
-        self._board = _summary_writer(workdir) if tensorboard else None
-        if self._board:
-            simple = {k: v for k, v in hparams.items() if isinstance(v, int | float | str | bool)}
-            self._board.write_hparams(simple)
+        self._workdir, self._path = workdir, workdir / "metrics.jsonl"
+        rows, others = _read(self._path)
+        if others:
+            _set_aside(self._path, others)
+        text = "".join(json.dumps(r) + "\n" for r in rows if r["step"] <= last_step)
+        write_atomically(self._path, text.encode())
+        self._file = open(self._path, "a", buffering=1)  # noqa: SIM115 (closed in close)
+        self._board = _summary_writer(workdir, last_step + 1) if tensorboard else None
+        simple = {k: v for k, v in hparams.items() if isinstance(v, int | float | str | bool)}
+        self._event("write_hparams", simple)
 
     def scalars(self, step: int, row: dict[str, float]) -> None:
         """Writes one row of metrics."""
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        if self._board:
-            self._board.write_scalars(step, row)
+        with naming(self._path):
+            self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._event("write_scalars", step, row)
+
+    def flush(self) -> None:
+        """Writes out all events, as a resumed run writes none of the steps before it again."""
+        self._event("flush")
+
+    def _event(self, call: str, *arguments: Any) -> None:
+        """Calls clu's writer; an error, of a full disk for one, ends the events but not the run."""
+        try:
+            if self._board:
+                getattr(self._board, call)(*arguments)
+        except Exception as error:
+            self._board = None
+            log.warning(NO_EVENTS, _first_line(error))
 
     def picture(self, step: int, name: str, shown: Grid | Scatter) -> None:
         """Writes samples/step_XXXXXXX.png, or step_XXXXXXX_<name>.png if it shows no samples.
@@ -72,26 +98,29 @@ class Writers:
         folder = self._workdir / "samples"
         folder.mkdir(exist_ok=True)
         path = folder / f"step_{step:07d}{suffix}.png"
-        if isinstance(shown, Scatter):
-            pictures.plot_points(shown.points, shown.data, path)
-            return
-        images = shown.images
-        pictures.save_grid(images, path)
-        if self._board:
+        with pictures.attempt(path):
+            if isinstance(shown, Scatter):
+                pictures.plot_points(shown.points, shown.data, path)
+            else:
+                pictures.save_grid(shown.images, path)
+        if self._board and not isinstance(shown, Scatter):
+            images = shown.images
             rows, columns, height, width, channels = images.shape
             sheet = images.transpose(0, 2, 1, 3, 4)  # [rows, H, columns, W, C]
             sheet = sheet.reshape(1, rows * height, columns * width, channels)
-            self._board.write_images(step, {name: sheet})
+            self._event("write_images", step, {name: sheet})
 
     def close(self) -> None:
         """Closes the files and draws curves.png from everything that was logged."""
-        self._file.close()
-        curves = _curves(read_metrics(self._workdir / "metrics.jsonl"))
+        with naming(self._path):
+            self._file.close()
+        self._event("flush")
+        self._event("close")
+        curves = _curves(read_metrics(self._path))
         if curves:
-            pictures.plot_curves(curves, self._workdir / "curves.png")
-        if self._board:
-            self._board.flush()
-            self._board.close()
+            path = self._workdir / "curves.png"
+            with pictures.attempt(path):
+                pictures.plot_curves(curves, path)
 
 
 def _curves(rows: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
@@ -101,11 +130,42 @@ def _curves(rows: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[flo
     return {n: ([r["step"] for r in rs], [r[n] for r in rs]) for n, rs in having.items()}
 
 
-def _summary_writer(workdir: pathlib.Path):
+def _set_aside(path: pathlib.Path, lines: list[bytes]) -> None:
+    """Moves lines to another file, as they may be of use to somebody."""
+    aside = path.with_name(f"{path.name}.damaged")
+    with naming(aside), open(aside, "ab") as file:
+        file.write(b"\n".join(lines) + b"\n")
+    log.warning("%s: %d lines are damaged; moved to %s", path, len(lines), aside.name)
+
+
+def _summary_writer(workdir: pathlib.Path, first_step: int):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         from clu.metric_writers import SummaryWriter  # imports TensorFlow
+
+        for path in workdir.glob("events.out.tfevents.*"):
+            _drop_events(path, first_step)
+        return SummaryWriter(str(workdir))
     except ImportError:
         log.warning("TensorFlow is not installed: TensorBoard events are off")
-        return None
-    return SummaryWriter(str(workdir))
+    except Exception as error:
+        log.warning(NO_EVENTS, _first_line(error))
+    return None
+
+
+def _drop_events(path: pathlib.Path, first_step: int) -> None:
+    """Truncates a file of events before the first one of `first_step` or later."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    size = 0
+    for record in RawEventFileLoader(str(path)).Load():
+        event = Event.FromString(record)
+        if event.HasField("summary") and event.step >= first_step:
+            os.truncate(path, size)
+            return
+        size += 8 + 4 + len(record) + 4  # a record is between its length and two checksums
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

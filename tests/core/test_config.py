@@ -170,14 +170,15 @@ def test_a_damaged_or_missing_config(tmp_path):
 
 def test_what_may_change_between_runs():
     saved, config = digits.get_config(), digits.get_config()
-    config.train.total_steps = 9
     assert config_lib.check_resume(saved, config) == []
+    config.train.total_steps = 9
     config.optimizer.learning_rate = 1.0
     assert config_lib.check_resume(saved, config) == [
-        "config.optimizer.learning_rate: 0.002 -> 1.0"
+        "config.optimizer.learning_rate: 0.002 -> 1.0",
+        "config.train.total_steps: 1500 -> 9",
     ]
     config.data.read_threads = 2  # changes nothing
-    assert len(config_lib.check_resume(saved, config)) == 2
+    assert len(config_lib.check_resume(saved, config)) == 3
     config.model.size, config.data.image_size = "tiny", 16
     with pytest.raises(ConfigError) as error:
         config_lib.check_resume(saved, config)

@@ -10,8 +10,11 @@ from drifting.evaluation.settings import ScoreSettings
 @pytest.mark.parametrize(
     "changed,message",
     [
-        (dict(num_samples=1), "num_samples = 1 and batch_size = 256: a score needs two samples"),
-        (dict(batch_size=0), "num_samples = 50000 and batch_size = 0"),
+        (dict(num_samples=1), r"config.eval.num_samples \(--num_samples\) = 1: a score needs two"),
+        (dict(batch_size=0), r"config.eval.batch_size \(--batch_size\) = 0: must be 1 or more"),
+        (dict(cfg_scale=float("nan")), "cfg_scale.* = nan: must be a finite number"),
+        (dict(seed=-1), "seed.* = -1: must be at least 0 and less than 2"),
+        (dict(seed=2**32), "seed.* = 4294967296: must be at least 0"),
         (dict(save_samples=True, cleanup_samples=True), "exclude each other"),
     ],
 )

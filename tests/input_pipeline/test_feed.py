@@ -65,7 +65,7 @@ def test_both_kinds_of_sets_have_the_same_calls(source, monkeypatch):
     assert (loaded.class_counts, stream.class_counts) == ((4, 4, 3), None)
     assert loaded.representative() is loaded
     np.testing.assert_array_equal(stream.representative().images, loaded.images)
-    monkeypatch.setattr(streaming, "REPRESENTATIVE", 6)
-    some = stream.representative()
-    np.testing.assert_array_equal(some.images, loaded.images[::2])
-    assert some.labels.tolist() == loaded.labels[::2].tolist() and some.space == stream.space
+    monkeypatch.setattr(streaming, "SPREAD", 5)
+    found = stream.representative()
+    np.testing.assert_array_equal(found.images, loaded.images[[0, 2, 5, 7, 10]])
+    assert found.labels.tolist() == [0, 2, 2, 1, 1] and found.space == stream.space

@@ -69,18 +69,18 @@ def test_shares_of_processes_make_up_the_batch_of_one(npy, first):
         np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
 
 
-def test_spaced_records_reach_from_the_first_to_the_last(npy):
-    some = opened(npy).spaced(6)
-    assert some.labels.tolist() == [0, 2, 4, 6, 8, 10] and some.num_classes == COUNT
-    assert opened(npy).spaced(100).labels.tolist() == list(range(COUNT))
+def test_what_represents_a_stream_is_spread_over_it(npy):
+    found = opened(npy).spread(5)
+    assert found.labels.tolist() == [0, 2, 5, 7, 10] and found.num_classes == COUNT
+    assert opened(npy).spread(100).labels.tolist() == list(range(COUNT))
 
 
 def test_streamed_images_equal_loaded_ones(folder):
     given = dict(source=f"folder:{folder}", image_size=8, channels=3)
     loaded, stream = load(**given), open_stream(**given)
-    some = stream.spaced(5)
-    np.testing.assert_array_equal(some.images, loaded.images)
-    np.testing.assert_array_equal(some.labels, loaded.labels)
+    found = stream.spread(5)
+    np.testing.assert_array_equal(found.images, loaded.images)
+    np.testing.assert_array_equal(found.labels, loaded.labels)
     assert stream.class_names == loaded.class_names == ("cat", "dog")
     (folder / "dog" / "1.png").write_bytes(b"\x89PNG not really")
     with pytest.raises(DataError, match="cannot read image .*dog/1.png.* repair or remove it"):
@@ -100,10 +100,10 @@ def test_a_record_of_another_shape_or_label_is_named(npy):
 
     object.__setattr__(stream.records, "read", broken)
     with pytest.raises(DataError, match=r"row 7: the record is uint8 \(2, 4, 3\), expected uint8"):
-        stream.spaced(8)
+        stream.spread(8)
     object.__setattr__(stream.records, "read", lambda row: (whole(0)[0], broken(row)[1]))
     with pytest.raises(DataError, match=r"npy:.* train, row 9: label 20 is not in 0 to 10"):
-        stream.spaced(COUNT)
+        stream.spread(COUNT)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_other_data_are_refused_and_nothing_is_written(config, workdir, tmp_path
     with pytest.raises(DataError, match=f"run was trained on other data than npy:.*: .*{said}"):
         drifting.train(config(), workdir)
     assert (workdir / "config.json").read_bytes() == before
-    assert [p.name for p in workdir.iterdir()] == ["config.json"]
+    assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json"]
 
 
 def test_new_data_are_accepted_by_an_explicit_flag(config, workdir, tmp_path, caplog):

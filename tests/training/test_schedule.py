@@ -40,5 +40,5 @@ def test_an_invalid_schedule_is_refused(train):
     with pytest.raises(ConfigError, match="exactly one of config.train.sample_steps"):
         schedule.make(train, 32, 1600)
     train.steps_per_call = 0
-    with pytest.raises(ConfigError, match="config.train.steps_per_call = 0 is less than one step"):
+    with pytest.raises(ConfigError, match="config.train.steps_per_call = 0 is less than 1"):
         schedule.make(train, 32, 1600)

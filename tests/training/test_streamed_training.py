@@ -125,9 +125,9 @@ def test_a_bad_record_ends_the_run_with_its_own_line(small_config, moments, tmp_
         loop.train(parts, tmp_path)
 
 
-def test_facts_of_a_stream_are_of_records_all_over_it(small_config, source, monkeypatch):
+def test_facts_of_a_stream_are_of_records_spread_over_it(small_config, source, monkeypatch):
     config = small_config(**STREAMED | {"data.source": source})
-    monkeypatch.setattr(streaming, "REPRESENTATIVE", 100)
+    monkeypatch.setattr(streaming, "SPREAD", 100)
     facts = build.facts_of(build.open_stream(config))
     rows = np.linspace(0, 299, 100).astype(int)
     images = load("digits", "train", image_size=8, channels=1).images[rows] / 127.5 - 1

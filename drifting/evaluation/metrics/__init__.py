@@ -7,14 +7,17 @@ importing this package does not import JAX.
 
 import functools
 import importlib
+import logging
 import pkgutil
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from drifting.evaluation.metric import Metric, Need
+from drifting.evaluation.metric import Metric, Need, Undefined
 
 if TYPE_CHECKING:
     from drifting.evaluation.comparison import Comparison
+
+log = logging.getLogger(__name__)
 
 
 def known() -> dict[str, Metric]:
@@ -44,10 +47,14 @@ def needs(names: Iterable[str]) -> Need:
 
 
 def measure(names: Iterable[str], comparison: "Comparison") -> dict[str, Any]:
-    """The value, or None, of each column of these metrics."""
+    """The value, or None, of each column of these metrics; a warning says why one is undefined."""
     row = {}
     for metric in chosen(names):
-        row |= metric.measure(comparison)
+        try:
+            row |= metric.measure(comparison)
+        except Undefined as error:
+            log.warning("%s is left empty: %s", metric.name, error)
+            row |= dict.fromkeys(metric.columns)
     return row
 
 

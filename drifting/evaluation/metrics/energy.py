@@ -35,8 +35,8 @@ def with_floor(real: np.ndarray, fake: np.ndarray, seed: int) -> tuple[float, fl
     """Energy distance of fake [M, D] to real [N, D], and its floor, that of a perfect generator.
 
     Both are V statistics, whose bias depends on the number of points, so both use
-    n = min(M, N // 2) points: the first n fakes against n real points drawn with `seed`, and for
-    the floor n other real points against the same.
+    n = min(M, N // 2) points: n fakes against n real points, and for the floor n other real points
+    against the same. All are drawn with `seed`.
 
     Raises:
       ValueError: fewer than two real points, or no fakes.
@@ -47,9 +47,11 @@ def with_floor(real: np.ndarray, fake: np.ndarray, seed: int) -> tuple[float, fl
             "the energy distance needs at least 1 sample and 2 real points, got "
             f"{len(fake)} and {len(real)}"
         )
-    rows = np.random.default_rng(seed).permutation(len(real))
+    generator = np.random.default_rng(seed)
+    rows = generator.permutation(len(real))
     drawn, others = real[rows[:n]], real[rows[n : 2 * n]]
-    return energy_distance(fake[:n], drawn), energy_distance(others, drawn)
+    fakes = fake[generator.permutation(len(fake))[:n]]
+    return energy_distance(fakes, drawn), energy_distance(others, drawn)
 
 
 def _sum(of_rows: Callable, x: np.ndarray, y: np.ndarray) -> float:

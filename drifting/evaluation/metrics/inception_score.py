@@ -1,11 +1,12 @@
 """Inception Score: Salimans et al., arXiv:1606.03498, section 4."""
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.special
 
-from drifting.evaluation import metric
+from drifting.evaluation import metric, ordering
 from drifting.evaluation.metric import Metric, Need
 
 if TYPE_CHECKING:
@@ -14,19 +15,25 @@ if TYPE_CHECKING:
 SPLITS = 10
 
 
-def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, float]:
+def inception_score(logits: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
     """exp E_x KL(p(y|x) || p(y)): mean and standard deviation over splits.
 
+    Split i of the shuffled N samples is i N // splits to (i + 1) N // splits, as in torch-fidelity.
+
     Args:
-      logits: [N, K], in the order in which samples were drawn; splits are consecutive.
+      logits: [N, K]; their order has no influence.
+      seed: for the shuffle.
 
     Raises:
       ValueError: fewer vectors than splits.
     """
     if len(logits) < splits:
         raise ValueError(f"the Inception Score needs at least {splits} samples, got {len(logits)}")
-    log_p = scipy.special.log_softmax(np.asarray(logits, np.float64), axis=1)
-    scores = [np.exp(_mean_divergence(part)) for part in np.array_split(log_p, splits)]
+    logits = np.asarray(logits, np.float64)
+    log_p = scipy.special.log_softmax(logits[ordering.shuffled(logits, seed)], axis=1)
+    limits = [i * len(log_p) // splits for i in range(splits + 1)]
+    parts = [log_p[start:stop] for start, stop in itertools.pairwise(limits)]
+    scores = [np.exp(_mean_divergence(part)) for part in parts]
     return float(np.mean(scores)), float(np.std(scores))
 
 
@@ -36,7 +43,7 @@ def _mean_divergence(log_p: np.ndarray) -> float:
 
 
 def _columns(comparison: "Comparison") -> dict[str, float]:
-    mean, deviation = inception_score(comparison.samples.logits)
+    mean, deviation = inception_score(comparison.samples.logits, seed=comparison.seed)
     return {"inception_score": mean, "inception_score_std": deviation}
 
 

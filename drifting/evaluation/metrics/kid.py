@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from drifting.evaluation import metric
@@ -14,28 +12,35 @@ if TYPE_CHECKING:
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
+_COLUMNS = 4096  # features that are copied to float64 at a time
 
 
-def squared_mmd(x: jax.Array, y: jax.Array, unbiased: bool = True) -> jax.Array:
-    """Squared maximum mean discrepancy of x [N, D] and y [M, D].
+def squared_mmd(x: np.ndarray, y: np.ndarray, unbiased: bool = True) -> float:
+    """Squared maximum mean discrepancy of x [N, D] and y [M, D], in float64 on the host.
 
     E k(x, x') + E k(y, y') - 2 E k(x, y), with k(a, b) = (a.b / D + 1)^3.
 
     The unbiased estimate excludes the pairs of a vector with itself (equation 4) and may be
-    negative.
+    negative. The kernel is not shift-invariant, so features far from 0 cannot be centred first;
+    their kernels are large numbers of which little is left, nothing in float32.
     """
     n, m = len(x), len(y)
     within_x, within_y, between = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     if not unbiased:
-        return jnp.mean(within_x) + jnp.mean(within_y) - 2.0 * jnp.mean(between)
-    sum_x = jnp.sum(within_x) - jnp.trace(within_x)
-    sum_y = jnp.sum(within_y) - jnp.trace(within_y)
-    return sum_x / (n * (n - 1)) + sum_y / (m * (m - 1)) - 2.0 * jnp.mean(between)
+        return float(within_x.mean() + within_y.mean() - 2.0 * between.mean())
+    sum_x = within_x.sum() - np.trace(within_x)
+    sum_y = within_y.sum() - np.trace(within_y)
+    return float(sum_x / (n * (n - 1)) + sum_y / (m * (m - 1)) - 2.0 * between.mean())
 
 
-def _kernel(x: jax.Array, y: jax.Array) -> jax.Array:
-    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)  # [N, M]
-    return (products / x.shape[1] + 1.0) ** 3
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    dimension = x.shape[1]
+    products = np.zeros((len(x), len(y)))
+    for start in range(0, dimension, _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        products += x[:, part].astype(np.float64) @ y[:, part].astype(np.float64).T
+    base = products / dimension + 1.0
+    return base * base * base
 
 
 def kernel_distance(
@@ -44,8 +49,11 @@ def kernel_distance(
     seed: int,
     subsets: int = SUBSETS,
     subset_size: int = SUBSET_SIZE,
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """Mean and standard deviation of the unbiased squared MMD over random subsets.
+
+    The deviation is None if a set is no larger than a subset: subsets that are the whole set do not
+    show how the estimate varies.
 
     Args:
       real, fake: features [N, D] and [M, D].
@@ -58,18 +66,19 @@ def kernel_distance(
     size = min(subset_size, len(real), len(fake))
     if size < 2:
         raise ValueError(f"KID needs two vectors per set, got {len(real)} and {len(fake)}")
+    if size == len(real) == len(fake):
+        return squared_mmd(real, fake), None
     generator = np.random.default_rng(seed)
-    measure = jax.jit(squared_mmd)
     values = []
     for _ in range(subsets):
         rows = generator.choice(len(real), size, replace=False)
         columns = generator.choice(len(fake), size, replace=False)
-        values.append(measure(real[rows], fake[columns]))
-    values = np.asarray(jax.device_get(values), np.float64)
-    return float(values.mean()), float(values.std())
+        values.append(squared_mmd(real[rows], fake[columns]))
+    varies = size < min(len(real), len(fake))
+    return float(np.mean(values)), float(np.std(values)) if varies else None
 
 
-def _columns(comparison: "Comparison") -> dict[str, float]:
+def _columns(comparison: "Comparison") -> dict[str, float | None]:
     real, fake = comparison.reference.vectors, comparison.samples.vectors
     mean, deviation = kernel_distance(real, fake, comparison.seed)
     return {"kid": mean, "kid_std": deviation}

@@ -1,7 +1,9 @@
 """Precision, recall, density and coverage of a generated set by balls around nearest neighbours.
 
 Improved precision and recall: Kynkaanniemi et al., arXiv:1904.06991. Density and coverage: Naeem
-et al., arXiv:2002.09797.
+et al., arXiv:2002.09797. As in the implementations of their authors, a ball of precision and
+recall includes its boundary and a ball of density and coverage does not: on the boundary are, among
+others, copies of the neighbour that sets the radius.
 """
 
 import functools
@@ -24,21 +26,23 @@ class Manifold(NamedTuple):
     """The results per point, before averaging.
 
     Attributes:
-      balls_of_fake: int [M], the number of real balls that contain the sample.
+      precise: bool [M], whether a real ball contains the sample.
       recalled: bool [N], whether a fake ball contains the real point.
-      covered: bool [N], whether the ball of the real point contains a sample.
+      balls_of_fake: int [M], the number of real balls without boundary that contain the sample.
+      covered: bool [N], whether the ball of the real point, without boundary, contains a sample.
       k: the radius of a ball is the distance to the k-th neighbour.
     """
 
-    balls_of_fake: np.ndarray
+    precise: np.ndarray
     recalled: np.ndarray
+    balls_of_fake: np.ndarray
     covered: np.ndarray
     k: int
 
     def scores(self) -> dict[str, float]:
         """precision, recall, density and coverage; only density may exceed 1."""
         return {
-            "precision": float(np.mean(self.balls_of_fake > 0)),
+            "precision": float(np.mean(self.precise)),
             "recall": float(np.mean(self.recalled)),
             "density": float(np.mean(self.balls_of_fake) / self.k),
             "coverage": float(np.mean(self.covered)),
@@ -60,25 +64,31 @@ def compare(real: np.ndarray, fake: np.ndarray, k: int = NEIGHBOURS) -> Manifold
     radius = functools.partial(_squared_radius, k=k)
     real_radius = pairwise.map_rows(radius, real, real)
     fake_radius = pairwise.map_rows(radius, fake, fake)
-    balls = pairwise.map_rows(_balls, fake, real, real_radius)
+    precise, balls = pairwise.map_rows(_held, fake, real, real_radius)
     nearest, recalled = pairwise.map_rows(_nearest_and_held, real, fake, fake_radius)
-    return Manifold(balls, recalled, nearest <= real_radius, k)
+    return Manifold(precise, recalled, balls, nearest < real_radius, k)
+
+
+def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Squared distances as float32, in which equal distances of other pairs are equal."""
+    return pairwise.squared_distances(x, y).astype(jnp.float32)
 
 
 def _squared_radius(rows: jax.Array, start: jax.Array, points: jax.Array, k: int) -> jax.Array:
     """Squared distance of each row to its k-th nearest other point; row i is point start + i."""
-    squared = pairwise.squared_distances(rows, points)
+    squared = _squared_distances(rows, points)
     own = pairwise.own_pairs(rows, start, points)
     nearest, _ = jax.lax.top_k(-jnp.where(own, jnp.inf, squared), k)
     return -nearest[:, k - 1]
 
 
-def _balls(
+def _held(
     rows: jax.Array, start: jax.Array, points: jax.Array, squared_radius: jax.Array
-) -> jax.Array:
-    """The number of balls around points that contain each row."""
+) -> tuple[jax.Array, jax.Array]:
+    """Whether a ball around any point contains the row, and how many do without their boundary."""
     del start
-    return jnp.sum(_held(rows, points, squared_radius), axis=1)
+    squared, limit = _squared_distances(rows, points), squared_radius[None, :]
+    return jnp.any(squared <= limit, axis=1), jnp.sum(squared < limit, axis=1)
 
 
 def _nearest_and_held(
@@ -86,12 +96,8 @@ def _nearest_and_held(
 ) -> tuple[jax.Array, jax.Array]:
     """Squared distance to the nearest point, and whether a ball around any point contains it."""
     del start
-    nearest = jnp.min(pairwise.squared_distances(rows, points), axis=1)
-    return nearest, jnp.any(_held(rows, points, squared_radius), axis=1)
-
-
-def _held(rows: jax.Array, points: jax.Array, squared_radius: jax.Array) -> jax.Array:
-    return pairwise.squared_distances(rows, points) <= squared_radius[None, :]
+    squared = _squared_distances(rows, points)
+    return jnp.min(squared, axis=1), jnp.any(squared <= squared_radius[None, :], axis=1)
 
 
 def _columns(comparison: "Comparison") -> dict[str, float]:

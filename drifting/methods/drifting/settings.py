@@ -13,6 +13,9 @@ from input_pipeline.space import Pixels
 FORMS = ("sphere", "distance")
 FIELDS = ("kernel", "learned")
 
+LEAST = {"num_generated": 1, "num_positives": 1, "num_unconditional": 0, "queue_size": 0,
+         "queue_push": 1}  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings(MethodSettings):
@@ -62,6 +65,9 @@ class Settings(MethodSettings):
         one_of("method.field", self.field, FIELDS)
         one_of("method.form", self.form, FORMS)
         one_of("method.encoder_features", self.encoder_features, feature_lib.KINDS)
+        for key, least in LEAST.items():
+            if vars(self)[key] < least:
+                raise ConfigError(f"config.method.{key} = {vars(self)[key]} is less than {least}")
         if not 1 <= self.classes_per_step <= facts.num_classes:
             raise ConfigError(
                 f"config.method.classes_per_step = {self.classes_per_step}, but the data set has "

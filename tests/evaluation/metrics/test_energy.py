@@ -34,8 +34,10 @@ def test_energy_distance_and_its_floor_are_of_equally_many_points():
     real = draw((60, 3)).astype(np.float32)
     for fake in (real[:20] + 1.0, draw((90, 3)).astype(np.float32)):
         n = min(len(fake), 30)
-        rows = np.random.default_rng(4).permutation(60)
-        drawn, others, fakes = real[rows[:n]], real[rows[n : 2 * n]], fake[:n]
+        generator = np.random.default_rng(4)
+        rows = generator.permutation(60)
+        drawn, others = real[rows[:n]], real[rows[n : 2 * n]]
+        fakes = fake[generator.permutation(len(fake))[:n]]
 
         def expected(x, y):
             within = direct.cdist(x, x).mean() + direct.cdist(y, y).mean()

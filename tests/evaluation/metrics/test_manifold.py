@@ -31,3 +31,32 @@ def test_manifold_of_equal_and_of_distant_sets():
     assert far == {"precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
     with pytest.raises(ValueError, match="3 neighbours need at least 4 points per set"):
         manifold.compare(X, X[:3])
+
+
+def direct_scores(real, fake, k=3):
+    """As clovaai's prdc, on distances without rounding errors."""
+    within, between = direct.cdist(real, real), direct.cdist(real, fake)
+    np.fill_diagonal(within, np.inf)
+    radius = np.sort(within, axis=1)[:, k - 1]
+    density = (between < radius[:, None]).sum(axis=0).mean() / k
+    return {"density": density, "coverage": (between.min(axis=1) < radius).mean()}
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_copies_are_not_in_the_balls_that_they_bound(offset):
+    real = np.random.default_rng(1).standard_normal((300, 32)).astype(np.float32)
+    real += np.float32(offset)
+    all_of_them = manifold.compare(real, real[::-1]).scores()
+    assert all_of_them == {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}
+    some = real[np.random.default_rng(2).choice(300, 120, replace=False)]
+    found = manifold.compare(real, some).scores()
+    for name, value in direct_scores(real, some).items():
+        assert found[name] == pytest.approx(value, abs=1e-12), name
+    assert 0.5 < found["coverage"] < 1.0 and found["precision"] == 1.0
+
+
+def test_copies_of_duplicates():
+    """Balls without radius include their centre, and have no inside."""
+    real = np.repeat(np.random.default_rng(1).standard_normal((5, 32)), 4, axis=0) + 100.0
+    found = manifold.compare(real, real).scores()
+    assert found == {"precision": 1.0, "recall": 1.0, "density": 0.0, "coverage": 0.0}

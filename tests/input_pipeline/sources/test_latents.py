@@ -21,7 +21,7 @@ def streamed(source, **options):
 def test_stored_latents_are_unchanged(tmp_path):
     values = np.random.default_rng(0).standard_normal((4, 2, 2, 3)).astype(np.float16)
     source = save(tmp_path, "latents", values)
-    head, loaded = streamed(source).spaced(4), load(source, image_size=2, channels=3)
+    head, loaded = streamed(source).spread(4), load(source, image_size=2, channels=3)
     assert head.images.dtype == loaded.images.dtype == np.float32
     np.testing.assert_array_equal(head.images, values.astype(np.float32))
     np.testing.assert_array_equal(loaded.images, head.images)
