@@ -1,5 +1,7 @@
 """Precision, recall, density and coverage where they are known, and against the direct formula."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.spatial.distance as direct
@@ -60,3 +62,12 @@ def test_copies_of_duplicates():
     real = np.repeat(np.random.default_rng(1).standard_normal((5, 32)), 4, axis=0) + 100.0
     found = manifold.compare(real, real).scores()
     assert found == {"precision": 1.0, "recall": 1.0, "density": 0.0, "coverage": 0.0}
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_neighbours_at_equal_distances_count_one_by_one(k):
+    points = np.stack(np.meshgrid(np.arange(5.0), np.arange(4.0)), axis=-1).reshape(-1, 2)
+    points = np.concatenate([points, points[:6]])  # and some at distance 0
+    found = pairwise.map_rows(functools.partial(manifold._squared_radius, k=k), points, points)
+    expected = np.sort(direct.cdist(points, points, "sqeuclidean"), axis=1)[:, k]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
