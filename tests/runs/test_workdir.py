@@ -18,14 +18,14 @@ def test_files_without_a_checkpoint_are_never_started_over(small_config, tmp_pat
     assert path.read_text() == "mine"
 
 
-def test_another_model_or_data_set_is_refused_with_its_keys(finished_run, small_config):
-    before = (finished_run / "config.json").read_bytes()
+def test_another_model_or_data_set_is_refused_with_its_keys(run_copy, small_config):
+    before = (run_copy / "config.json").read_bytes()
     changed = small_config(**{"model.num_registers": 5, "data.flip": True})
     with pytest.raises(ConfigError) as error:
-        drifting.train(changed, finished_run)
+        drifting.train(changed, run_copy)
     assert "config.model.num_registers: 4 -> 5" in str(error.value)
     assert "config.data.flip: False -> True" in str(error.value)
-    assert (finished_run / "config.json").read_bytes() == before
+    assert (run_copy / "config.json").read_bytes() == before
 
 
 def test_an_unwritable_workdir(small_config, tmp_path):
