@@ -79,10 +79,11 @@ def _message(error: BaseException) -> str:
 
 
 def _log_to_stderr() -> None:
-    """Logs the project's own messages as plain lines, and of libraries only errors.
+    """Logs the project's own messages and warnings as plain lines, and of libraries only errors.
 
     Python's own notes on failing finalizers are left out: they follow an error that is reported.
     """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     sys.unraisablehook = lambda _: None
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     absl.logging.set_verbosity(absl.logging.ERROR)
