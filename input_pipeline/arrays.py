@@ -179,7 +179,7 @@ def check_labels(labels: Stored, count: int, classes: int) -> np.ndarray:
             f"{labels.where}: {count} samples but {labels.shape[0]} labels; save one for each"
         )
     values = labels.read()
-    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    least, most = (int(values.min()), int(values.max())) if count else (0, 0)
     if least < 0 or most >= classes:
         raise DataError(
             f"{labels.where}: labels are {least} to {most}, but must be at least 0 and less than "
