@@ -59,8 +59,8 @@ class Reference:
 
     @functools.cached_property
     def vectors(self) -> np.ndarray:
-        """Features of all images, float32 [N, D]."""
-        return extraction.extract_features(
+        """Features of all images, float32 [N, D], in an order that depends on the images alone."""
+        found = extraction.extract_features(
             extraction.in_batches(self.images.images, self._batch_size),
             self.images.space,
             self._features,
@@ -70,6 +70,7 @@ class Reference:
             sharding=self._sharding,
             title=f"{self._features.name} of {self.images.source}",
         ).vectors
+        return found[ordering.shuffled(self.images.images, seed=0)]
 
     @property
     def heldout(self) -> np.ndarray | None:

@@ -43,6 +43,19 @@ def test_held_out_images_are_a_random_part():
     assert sorted(heldout(images, 999).ravel()) == sorted(images.ravel())
 
 
+def test_features_of_a_reference_come_in_one_order():
+    images = sorted_images(50)
+    function = feature_function("pixels", Pixels((2, 2, 1)), "clean")
+
+    def vectors(images):
+        given = dict(batch_size=8, heldout_count=0)
+        return Reference(set_of(images), None, function, **given).vectors
+
+    found = vectors(images)
+    np.testing.assert_array_equal(vectors(images[::-1]), found)
+    assert abs(np.corrcoef(np.arange(50), found[:, 0])[0, 1]) < 0.5  # not from dark to bright
+
+
 @dataclasses.dataclass(frozen=True)
 class Banded:
     """A classifier that is confident of the brightness band of an image."""

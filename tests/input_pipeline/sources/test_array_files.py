@@ -46,7 +46,7 @@ LABEL_ARRAYS = {
     "masks": (LABELS > 1, "labels are bool"),
     "one number": (np.int64(3), r"labels are int64 \(\)"),
     "negative": (LABELS - 1, "labels are -1 to 2, but must be at least 0"),
-    "identifiers": (LABELS + 1000, "1000 to 1003, .*less than the number of samples, 8; number the"),
+    "identifiers": (LABELS + 1000, "1000 to 1003, .*less than the number of samples, 8"),
     "huge": (np.where(LABELS == 3, 2**40, LABELS), "1099511627776"),
     "unsigned": (
         np.where(LABELS == 3, 2**64 - 1, LABELS.astype(np.uint64)),
