@@ -104,6 +104,25 @@ def locked(path: str | os.PathLike, wait: bool = True) -> Iterator[int]:
         os.close(descriptor)
 
 
+def holder(path: str | os.PathLike) -> str | None:
+    """The process that holds the lock file `path`, as text; None if none does. Nothing is written.
+
+    Raises:
+      OSError: that cannot be found out, as on a file system without locks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)  # on NFS only a writer may lock
+    except FileNotFoundError:
+        return None
+    try:
+        lock(descriptor, wait=False)
+        return None
+    except BlockingIOError:
+        return os.pread(descriptor, 32, 0).decode()
+    finally:
+        os.close(descriptor)
+
+
 def require_writable(folder: pathlib.Path) -> None:
     """Creates the folder if needed; raises OSError if files cannot be created in it."""
     folder.mkdir(parents=True, exist_ok=True)

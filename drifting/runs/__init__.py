@@ -3,6 +3,7 @@
     build      builds the parts of a run from its config
     frozen     loads the networks that a step uses but does not train
     workdir    the folder of a run: claimed, recorded, opened
+    listing, points, removal   what scripts/runs.py shows and removes
     train, evaluate, sample    the command of that name, from beginning to end
 
 The entry points and `drifting.train`, ... call these.

@@ -62,12 +62,26 @@ def best_step(folder: str | os.PathLike, score: str) -> int | None:
     """
     scored = []
     for step in valid_steps(folder):
-        path = pathlib.Path(folder) / str(step)
-        if damage := find_damage(path, only=[METRICS]):
-            log.warning("the scores of checkpoint %s do not count: %s", path, damage)
-        elif (value := _saved_metrics(path).get(score)) is not None:
+        try:
+            value = saved_metrics(folder, step).get(score)
+        except CheckpointError as error:
+            log.warning("%s; they do not count", error)
+            continue
+        if value is not None:
             scored.append((value, step))
     return max(scored)[1] if scored else None
+
+
+def saved_metrics(folder: str | os.PathLike, step: int) -> dict[str, float]:
+    """The metrics that were saved with a checkpoint; its state is not read.
+
+    Raises:
+      CheckpointError: they are damaged, or the checkpoint was removed.
+    """
+    path = pathlib.Path(folder) / str(step)
+    if damage := find_damage(path, only=[METRICS]):
+        raise CheckpointError(f"the scores of checkpoint {path} cannot be used: {damage}")
+    return _saved_metrics(path)
 
 
 def _entries(folder: str | os.PathLike) -> list[pathlib.Path]:

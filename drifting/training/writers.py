@@ -21,6 +21,11 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     return _read(pathlib.Path(path))[0]
 
 
+def count_damaged(path: str | os.PathLike) -> int:
+    """How many lines of a metrics.jsonl are no rows, without an incomplete last one."""
+    return len(_read(pathlib.Path(path))[1])
+
+
 def _read(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[bytes]]:
     """The rows, and the lines that are none; a killed process may leave the last one incomplete."""
     if not path.exists():

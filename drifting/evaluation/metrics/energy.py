@@ -88,5 +88,6 @@ METRIC = Metric(
     needs=Need.VECTORS,
     measure=_columns,
     words=_words,
+    ranks_by="energy_distance",
     place=60,
 )
