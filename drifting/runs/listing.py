@@ -195,7 +195,10 @@ def _lowest(scored: Sequence[record.Row], column: str) -> dict[str, Any]:
     means = record.mean_by_step(scored, last, column)
     value, step = min((value, step) for step, value in means.items())
     what = f"{column}, {last['features']}, {last['num_samples']} samples"
-    others = len({tuple(row[key] for key in record.SETTING) for row in scored}) - 1
+    settings = {
+        tuple(row[k] if row[k] is not None else "" for k in record.SETTING) for row in scored
+    }
+    others = len(settings) - 1
     return {
         "best": value,
         "best_step": step,

@@ -1,12 +1,14 @@
-"""Files are written atomically."""
+"""Files are written atomically; locks tell who holds them."""
 
 import json
+import os
 import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from drifting.core import files
 from drifting.core.files import write_atomically, write_json
 
 
@@ -28,3 +30,12 @@ def test_json_is_whole_or_absent(tmp_path):
         write_json(path, {"what": object()})
     assert json.loads(path.read_text())["fid"] == 2.5
     assert [file.name for file in tmp_path.iterdir()] == ["eval_metadata.json"]
+
+
+def test_who_holds_a_lock_is_found_without_writing(tmp_path):
+    path = tmp_path / ".lock"
+    assert files.holder(path) is None and not path.exists()
+    with files.locked(path):
+        assert files.holder(path) == str(os.getpid())
+    path.write_text("123")  # left by a process that has ended
+    assert files.holder(path) is None and path.read_text() == "123"

@@ -5,7 +5,7 @@ import types
 import pytest
 
 from drifting.core.errors import ConfigError
-from drifting.evaluation import record
+from drifting.evaluation import metrics, record
 from drifting.evaluation.checkpoints import CheckpointEvaluator
 
 ASKED = {
@@ -81,3 +81,12 @@ def test_of_several_guidance_scales_the_best_one_counts(best):
         (300, 1.0, {"cfg_scale": 3.0}),
     ]
     assert best(rows, {"cfg_scale": 1.0}, {"cfg_scale": 1.5}) == {100}
+
+
+@pytest.mark.parametrize(
+    "names,column",
+    [(("fid", "energy"), "frechet_distance"), (("kid", "energy"), "energy_distance"),
+     (("kid",), "frechet_distance")],
+)  # fmt: skip
+def test_the_first_metric_that_can_rank_does(names, column):
+    assert metrics.ranking(names).ranks_by == column
