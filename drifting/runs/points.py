@@ -28,6 +28,8 @@ def read_points(run: pathlib.Path, metric: str) -> dict[tuple[str, ...], Points]
     """
     scores = record.read(run)
     logged = writers.read_metrics(run / "metrics.jsonl")
+    if not scores and not logged and (run / "config.json").exists():
+        raise ComparisonError(f"{run} has no metrics and no scores yet")
     if not scores and not logged:
         raise ComparisonError(f"{run} is not the workdir of a run{_near(run)}")
     groups = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Removes runs from a folder, and never anything else: what is refused, and why."""
+"""Removes runs from a folder, and refuses everything else."""
 
 import fnmatch
 import os
@@ -51,7 +51,9 @@ def refusal(run: pathlib.Path, root: pathlib.Path) -> str | None:
 
 
 def remove(run: pathlib.Path, root: pathlib.Path) -> None:
-    """Removes a run, with its lock held. The config goes last: what is left of a run is one.
+    """Removes a run while holding its lock.
+
+    config.json goes last, so what an interrupted removal leaves is still a run and can be removed.
 
     Raises:
       RunError: it must not be removed.

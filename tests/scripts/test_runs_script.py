@@ -13,6 +13,7 @@ from drifting.core import files
 from drifting.evaluation import record
 from drifting.runs import listing, removal
 from drifting.runs.listing import RunError
+from drifting.runs.points import ComparisonError
 
 runs = script_modules.load("runs")
 
@@ -160,6 +161,12 @@ def test_a_metric_is_text_or_json(root, printed):
     assert printed(runs.show_metric, root / "a", "loss") == expected
     (line,) = printed(runs.show_metric, root / "a", "loss", True)
     assert json.loads(line) == {"a": [list(row) for row in rows]}
+
+
+def test_a_run_that_has_logged_nothing_has_no_metrics_yet(root):
+    (root / "a/metrics.jsonl").write_text("")
+    with pytest.raises(ComparisonError, match="a has no metrics and no scores yet"):
+        runs.show_metric(str(root / "a"), "loss")
 
 
 def test_scores_of_different_settings_are_apart(root, printed):
