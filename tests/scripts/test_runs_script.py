@@ -24,6 +24,7 @@ def root(finished_run, tmp_path):
     root = tmp_path / "runs"
     for name in ("a", "old/b"):
         shutil.copytree(finished_run, root / name)
+        shutil.copy(root / name / "config.json", root / name / "checkpoints/12")  # not a run
     (tmp_path / "outside.txt").write_text("kept")
     return root
 
