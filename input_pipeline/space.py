@@ -150,4 +150,7 @@ KINDS = {space.kind: space for space in (Pixels, Points, Latents)}
 
 def from_json(values: Mapping[str, Any]) -> Space:
     """The space that `to_json` wrote; KeyError or TypeError for anything else."""
-    return KINDS[values["kind"]](tuple(values["shape"]))
+    space = KINDS[values["kind"]](tuple(values["shape"]))
+    if not space.shape or any(type(n) is not int or n < 1 for n in space.shape):
+        raise TypeError(f"{space.shape} is not the shape of a sample")
+    return space

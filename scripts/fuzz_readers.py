@@ -178,7 +178,7 @@ def _write_run(folder: pathlib.Path) -> None:
 
 
 def _read_run(folder: pathlib.Path) -> None:
-    config, facts = config_lib.read(folder / "config.json")
+    config, facts = config_lib.read_complete(folder / "config.json")
     methods.create(config, workdir.read_facts(folder, facts), None)
 
 

@@ -154,12 +154,15 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
     Raises:
       ConfigError: the network or the optimiser is unknown (the nearest name is suggested), a number
-        is not finite, or a key of `Settings` has an invalid value.
+        is not finite, one of the network is negative, a key is None that must not be, or a key of
+        `Settings` has an invalid value.
     """
     for key, value in flatten(config).items():
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"config.{key} = {value} is not a finite number; set another")
+            if key.startswith("model.") and isinstance(number, int | float) and number < 0:
+                raise ConfigError(f"config.{key} = {value} is negative; set 0 or more")
     common = [field.name for field in dataclasses.fields(Settings)]
     Settings(**{key: config[key] for key in common}).check()
     config = config.copy_and_resolve_references()
@@ -170,6 +173,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
             elif key.endswith("optimizer"):
                 kind = _optimizer(key, config[key].name)
             else:
+                if key in SECTIONS:
+                    typed(find(SECTIONS[key]), config[key], key)
                 continue
             fresh = section(kind(), config[key].name)
             if fresh.keys() != config[key].keys():

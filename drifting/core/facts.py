@@ -42,6 +42,13 @@ class DataFacts:
         """The facts that `to_json` wrote; KeyError or TypeError if the values are not such."""
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         facts = cls(**values | {"space": spaces.from_json(values["space"])})
-        if not all(isinstance(n, int) for n in (facts.num_samples, *facts.space.shape)):
-            raise TypeError("num_samples and the shape of a sample are whole numbers")
+        counts = facts.class_counts or ()
+        if any(type(n) is not int or n < 0 for n in (facts.num_samples, *counts)):
+            raise TypeError("numbers of samples are integers")
+        if not all(isinstance(x, float) for x in (*facts.mean, *facts.std)):
+            raise TypeError("mean and std are numbers")
+        if not all(isinstance(name, str) for name in (facts.source, *facts.class_names)):
+            raise TypeError("the source and the classes have names")
+        if counts and len(counts) != len(facts.class_names):
+            raise TypeError("there is one count per class")
         return facts

@@ -89,9 +89,9 @@ def read_facts(workdir: pathlib.Path, values: Mapping[str, Any]) -> DataFacts:
         return DataFacts.from_json(values["data"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"{workdir}/config.json was written by an earlier version, without a description of "
-            "the data; run its `python train.py` command again, which updates the file and "
-            "continues from the checkpoints if they still fit"
+            f"{workdir}/config.json has no valid description of the data: an earlier version wrote "
+            "it, or it is damaged; run its `python train.py` command again, which updates the file "
+            "and continues from the checkpoints if they still fit"
         ) from error
 
 

@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+MAX_SIZE = 8192  # of an image: one of this size already takes 200 MB
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The keys of config.data."""
@@ -57,6 +60,10 @@ class Settings:
         Raises:
           DataError, ConfigError: one line that names the key.
         """
+        if not 1 <= self.image_size <= MAX_SIZE:
+            raise ConfigError(
+                f"config.data.image_size = {self.image_size} is not in 1 to {MAX_SIZE}"
+            )
         if self.streaming and self.num_val:
             raise ConfigError(
                 f"config.data.num_val = {self.num_val}, but no part of a stream is kept out of "

@@ -51,6 +51,9 @@ def test_keys_that_an_older_run_lacks_get_their_defaults(saved):
         ("optimizer.name", "lion", "config.optimizer.name = 'lion' is not one of"),
         ("optimizer.learning_rate", "fast", "fit"),
         ("optimizer.clip_norm", None, "config.optimizer.clip_norm cannot be None"),
+        ("train.steps_per_epoch", None, "config.train.steps_per_epoch cannot be None"),
+        ("data.image_skze", 8, "unknown key config.data.image_skze; did you mean 'image_size'"),
+        ("model.num_registers", -1, "config.model.num_registers = -1 is negative"),
         ("seed", "x", "fit"),
         ("train", 3, "fit"),
         ("precision", "float16", "config.precision = 'float16' is not one of"),
@@ -90,11 +93,24 @@ def test_an_unreadable_file_is_named(tmp_path):
         config_lib.read(tmp_path / "config.json")
 
 
-@pytest.mark.parametrize("key", ["num_samples", "space.shape"])
-def test_facts_of_other_types_are_refused(key):
+@pytest.mark.parametrize(
+    "key,value",
+    [
+        ("num_samples", "x"),
+        ("space.shape", "x"),
+        ("space.shape", [8, 0, 1]),
+        ("space.shape", []),
+        ("class_counts", [180] * 9),
+        ("class_counts", ["180"] * 10),
+        ("mean", [None]),
+        ("class_names", [1] * 10),
+    ],
+)
+def test_facts_of_other_types_are_refused(key, value):
     values = json.loads(json.dumps(_facts(), default=list))
+    DataFacts.from_json(values)
     section = values["space"] if key.startswith("space") else values
-    section[key.rpartition(".")[2]] = "x"
+    section[key.rpartition(".")[2]] = value
     with pytest.raises((KeyError, TypeError, ValueError)):
         DataFacts.from_json(values)
 
