@@ -22,6 +22,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _listening = False
 _noted: list[int] = []  # by the handler in Python
 _deferral: "Deferral | None" = None  # the one that has begun
+_deferred = 0  # requests that the handler in Python left to a `Deferral`
 _ending = threading.Lock()
 
 
@@ -95,7 +96,9 @@ def exit_now(code: int) -> NoReturn:
 
 def _handle(number: int, frame: Any) -> None:
     del frame
+    global _deferred
     _noted.append(number)
+    _deferred += _deferral is not None
     _act(_noted)
 
 
@@ -104,8 +107,10 @@ def _watch(pipe: int) -> None:
     received = []
     while numbers := os.read(pipe, 64):
         for number in numbers:
-            if signal.getsignal(number) == _handle:
-                received.append(number)
+            if signal.getsignal(number) != _handle:
+                continue
+            received.append(number)
+            if len(received) > _deferred:  # else this thread is late: it is being dealt with
                 _act(received)
 
 

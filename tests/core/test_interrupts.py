@@ -12,13 +12,12 @@ import pytest
 COMPILE = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)"
 
 
-def start(body):
+def start(body, before_listening=""):
     """A process that listens, says so, and runs `body`."""
     program = (  # pytest may have been started with Ctrl-C ignored
         "import hashlib, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from drifting.core import interrupts\n"
-        "interrupts.listen()\n"
+        f"from drifting.core import interrupts\n{before_listening}interrupts.listen()\n"
     )
     return subprocess.Popen(
         [sys.executable, "-c", program + textwrap.dedent(body)],
@@ -60,6 +59,22 @@ SAVING = """
 def test_a_request_waits_for_what_is_to_be_saved():
     work = "while not deferral.asked: time.sleep(0.01)"
     process = start(SAVING.format(work=work))
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    out, errors, _ = ended(process)
+    assert (process.returncode, out, errors) == (143, ["saved", "SIGTERM"], [])
+
+
+def test_a_late_thread_does_not_end_a_process_that_has_saved():
+    late = (
+        "read = interrupts.os.read\n"
+        "interrupts.os.read = lambda *a: (read(*a), time.sleep(1), b'\\x0f')[2]\n"
+    )
+    work = "while not deferral.asked: time.sleep(0.01)"
+    body = SAVING.format(work=work).replace(
+        "    interrupts.exit_now", "    time.sleep(2)\n    interrupts.exit_now"
+    )
+    process = start(body, before_listening=late)
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     out, errors, _ = ended(process)
