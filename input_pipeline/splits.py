@@ -139,7 +139,7 @@ def limit(image_set: ImageSet, num: int) -> ImageSet:
     where = f"config.data.limit = {num}: {image_set.source}, split {image_set.split!r},"
     if num > len(image_set):
         raise DataError(
-            f"{where} has only {len(image_set)} samples; set at most as many, or 0 for all"
+            f"{where} has only {len(image_set)} samples; set at most {len(image_set)}, or 0 for all"
         )
     counts = image_set.class_counts
     shares = apportion(num, counts)
