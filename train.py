@@ -20,20 +20,26 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs
 ACCEPT_NEW_DATA = flags.DEFINE_bool(
     "accept_new_data", False, "Continue a run on other samples of the same classes"
 )
+DEBUG = flags.DEFINE_bool(
+    "debug", False, "A run of 200 steps with frequent logs and samples, in runs/<config name>_debug"
+)
 
 
 def main(_):
     from drifting.core import durations
-    from drifting.training import backend
+    from drifting.training import backend, debug
 
     holder = flags.FLAGS["config"]
     cli.require_file(holder.config_filename)
     config = CONFIG.value
-    durations.choose_units(config, config_flags.get_override_values(holder))
+    overrides = config_flags.get_override_values(holder)
+    durations.choose_units(config, overrides)
     backend.configure(config.deterministic)
     path, _, argument = holder.config_filename.partition(":")
-    name = "_".join(filter(None, (pathlib.Path(path).stem, argument)))
-    workdir = WORKDIR.value or pathlib.Path("runs") / name
+    name = "_".join(filter(None, (pathlib.Path(path).stem, argument, DEBUG.value and "debug")))
+    workdir = pathlib.Path(WORKDIR.value or pathlib.Path("runs") / name).expanduser()
+    if DEBUG.value:
+        debug.shorten(config, overrides, workdir)
     drifting.train(config, workdir, accept_new_data=ACCEPT_NEW_DATA.value)
 
 

@@ -18,6 +18,7 @@ from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Pixels
 
+LIMIT_SEED = 7  # of the samples that `limit` chooses; another one is another data set
 HISTOGRAM_CHUNK = 1024  # images counted at a time: np.bincount casts each pixel to 8 bytes
 
 
@@ -117,19 +118,52 @@ def make(image_set: ImageSet, num_val: int, seed: int = 42) -> Split:
             f"{image_set.source} has classes with fewer than the 2 images that a split needs: "
             f"{', '.join(few)}. Add images, or remove the class"
         )
-    order = np.asarray(sorted(range(len(image_set)), key=lambda row: _place(seed, row)))
-    labels = image_set.labels[order]
-    held_out = [
-        order[labels == label][:share] for label, share in enumerate(apportion(num_val, counts))
-    ]
     return Split(
         source=image_set.source,
         split=image_set.split,
         content_sha256=image_set.fingerprint,
         seed=int(seed),
         num_images=len(image_set),
-        val_indices=np.sort(np.concatenate(held_out)),
+        val_indices=_choose(image_set.labels, apportion(num_val, counts), seed),
     )
+
+
+def limit(image_set: ImageSet, num: int) -> ImageSet:
+    """A set of `num` of the images, from each class its share to within one image (`apportion`).
+
+    They are the same everywhere and chosen as by `make`, with a seed of their own.
+
+    Raises:
+      DataError: the set has fewer images, or one of its classes would be left without any.
+    """
+    where = f"config.data.limit = {num}: {image_set.source}, split {image_set.split!r},"
+    if num > len(image_set):
+        raise DataError(
+            f"{where} has only {len(image_set)} samples; set at most {len(image_set)}, or 0 for all"
+        )
+    counts = image_set.class_counts
+    shares = apportion(num, counts)
+    lost = [k for k, (share, count) in enumerate(zip(shares, counts, strict=True))
+            if count and not share]  # fmt: skip
+    if lost:
+        least = min(count for count in counts if count)
+        raise DataError(
+            f"{where} has {image_set.num_classes} classes, of which {len(lost)} would be left "
+            f"without a sample, {image_set.class_names[lost[0]]!r} the first of them; set "
+            f"{-(-len(image_set) // least)} or more"
+        )
+    rows = _choose(image_set.labels, shares, LIMIT_SEED)
+    return dataclasses.replace(
+        image_set, images=image_set.images[rows], labels=image_set.labels[rows]
+    )
+
+
+def _choose(labels: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+    """Sorted rows, int64: of each class its share, the first in the order of `_place`."""
+    order = np.asarray(sorted(range(len(labels)), key=lambda row: _place(seed, row)))
+    ordered = labels[order]
+    chosen = [order[ordered == label][:share] for label, share in enumerate(shares)]
+    return np.sort(np.concatenate(chosen))
 
 
 def _place(seed: int, row: int) -> bytes:

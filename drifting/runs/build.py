@@ -51,6 +51,8 @@ def load_images(
 ) -> ImageSet:
     """A split of config.data.source in the shape of the config; the training split if None.
 
+    Of the training split only config.data.limit samples, if that is set.
+
     Args:
       class_names: the classes that a run was trained on; labels are places in them.
 
@@ -66,6 +68,8 @@ def load_images(
         fit=data.fit,
         on_corrupt=data.on_corrupt,
     )
+    if data.limit and found.split == data.split:
+        found = splits.limit(found, data.limit)
     return found if class_names is None else found.in_classes(class_names)
 
 

@@ -42,6 +42,7 @@ class Settings:
     source: str = "digits"  # a usage of SOURCES; the source's file says what it holds
     split: str = "train"  # the split of the source to train on
     test_split: str = "test"  # samples never trained on, for evaluation
+    limit: int = 0  # so many samples of `split`, for a try: fixed, stratified (splits.py); 0: all
     num_val: int = 0  # samples of `split` kept out of training: fixed, stratified (splits.py)
     split_seed: int = 42  # which samples these are
     image_size: int = 8  # height and width of an image, in pixels; of latents, in positions
@@ -63,6 +64,13 @@ class Settings:
         if not 1 <= self.image_size <= MAX_SIZE:
             raise ConfigError(
                 f"config.data.image_size = {self.image_size} is not in 1 to {MAX_SIZE}"
+            )
+        if self.limit < 0:
+            raise ConfigError(f"config.data.limit = {self.limit} is negative; set 0 for all")
+        if self.streaming and self.limit:
+            raise ConfigError(
+                f"config.data.limit = {self.limit}, but the classes of a stream are not known "
+                "before it is read: set config.data.limit=0, or config.data.streaming=False"
             )
         if self.streaming and self.num_val:
             raise ConfigError(

@@ -103,6 +103,16 @@ def test_values_of_the_meanflow_releases():
         assert method.parts == (64, 192)
 
 
+def test_the_faces_are_streamed_at_64_pixels():
+    config, method = build("meanflow_celeba")
+    assert config.data.source.startswith("folder:") and config.data.streaming
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    labels = jax.ShapeDtypeStruct((2,), "int32")
+    samples = jax.eval_shape(method.sample, state, jax.random.key(1), labels)
+    assert samples.shape == (2, 64, 64, 3)
+    assert method.parts == (192, 64)
+
+
 def _parameters(method):
     params = jax.eval_shape(method.init, jax.random.key(0)).params
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -9,7 +9,7 @@ import small_runs
 import workdirs
 
 import drifting
-from configs import base
+from configs import base, meanflow_overfit
 from drifting.core.errors import ConfigError
 from drifting.evaluation import record
 from drifting.runs import build
@@ -105,6 +105,28 @@ def test_flow_matching_trains_and_samples_with_steps(tmp_path):
     assert not any("one_step_error" in row or "error_r_neq_t" in row for row in rows)
     with pytest.raises(ConfigError, match="only instantaneous ones are learned"):
         drifting.evaluate(tmp_path / "flow", sampler="meanflow", sampling_steps=1)
+
+
+@pytest.mark.slow
+def test_images_are_memorised(tmp_path):
+    config = meanflow_overfit.get_config()
+    values = {
+        "data.source": "overfit:4",
+        "method.batch_size": 4,
+        "mesh.data": 1,
+        "model.depth": 2,
+        "train.total_steps": 1000,
+        "train.tensorboard": False,
+    }
+    config.update_from_flattened_dict(values)
+    drifting.train(config, tmp_path / "run")
+    labels = np.arange(40) % 4
+    samples = Run(tmp_path / "run").sample(labels, seed=1).astype(np.float32)
+    real = build.load_images(config).images.astype(np.float32)
+    errors = np.abs(samples[:, None] - real).mean(axis=(2, 3, 4))  # [samples, images], of 255
+    np.testing.assert_array_equal(errors.argmin(axis=1), labels)
+    # Different images are 37 or more apart.
+    assert errors.min(axis=1).mean() < 20
 
 
 @pytest.mark.slow

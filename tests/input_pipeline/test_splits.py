@@ -15,6 +15,8 @@ from input_pipeline.space import Pixels
 # The SHA-256 of the split file of `made(30, 3, 1)` with 7 held out by seed 42. It must be the same
 # on all machines and with all versions of Python and NumPy: a change is a leak between runs.
 FILE_SHA256 = "df05f1cfcb78d28210ad569cf0e7d3a5194c1de06f094303997f6c1f36eee598"
+# The fingerprint of 100 of the training digits: likewise the same everywhere.
+LIMITED_SHA256 = "fec6ceb41022fd2fc7b9e5b17d6f6b3e7231f7dae3aba11419d839e64e9aa37d"
 
 
 def made(count, classes, seed, least=2):
@@ -179,6 +181,43 @@ def test_classes_too_small_to_split_are_named():
     )
     with pytest.raises(DataError, match=r"the 2 images .*: b \(1\), c \(0\), d \(1\)\. Add"):
         splits.make(image_set, 1)
+
+
+@pytest.mark.parametrize("count,classes,num", [(300, 7, 31), (999, 3, 500), (20, 1, 1)])
+def test_each_class_has_its_share_and_rows_stay_in_order(count, classes, num):
+    whole = made(count, classes, 0)
+    part = splits.limit(whole, num)
+    rows = reference_rows(whole.labels, num, splits.LIMIT_SEED)
+    np.testing.assert_array_equal(part.images, whole.images[rows])
+    np.testing.assert_array_equal(part.labels, whole.labels[rows])
+    assert part.class_counts == tuple(splits.apportion(num, whole.class_counts))
+    assert (part.class_names, part.split, part.source) == (whole.class_names, "train", "made")
+
+
+def test_the_samples_of_digits_are_fixed():
+    """They must be the same on all machines and with all versions of Python and NumPy."""
+    whole = load("digits", image_size=8, channels=1)
+    part = splits.limit(whole, 100)
+    assert len(part) == 100 and set(part.class_counts) == {10}
+    assert part.fingerprint == LIMITED_SHA256
+    assert splits.limit(whole, len(whole)).fingerprint == whole.fingerprint
+
+
+def test_a_limit_that_the_data_do_not_allow_is_refused():
+    whole = made(300, 7, 0)
+    with pytest.raises(DataError, match="limit = 301: made, split 'train', has only 300 samples"):
+        splits.limit(whole, 301)
+    with pytest.raises(DataError, match="limit = 6: made, .* 7 classes, .* 1 would be left"):
+        splits.limit(whole, 6)
+
+
+def test_the_number_named_in_the_message_leaves_no_class_empty():
+    rare = made(300, 2, 0)
+    rare.labels[:] = 0
+    rare.labels[[5, 9, 200]] = 1
+    with pytest.raises(DataError, match="'class 1' the first of them; set 100 or more"):
+        splits.limit(rare, 30)
+    assert splits.limit(rare, 100).class_counts == (99, 1)
 
 
 def test_channel_statistics_against_numpy(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 import drifting
 from drifting.core import config as config_lib
+from drifting.core.errors import ConfigError
 from drifting.runs import evaluate, same_data
 from drifting.runs.build import build
 from drifting.runs.workdir import InTraining, record
@@ -56,6 +57,16 @@ def test_other_data_are_refused_and_nothing_is_written(config, workdir, tmp_path
         drifting.train(config(), workdir)
     assert (workdir / "config.json").read_bytes() == before
     assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json"]
+
+
+def test_another_limit_is_other_data(config, workdir, monkeypatch):
+    before = (workdir / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match="another model, data .*: config.data.limit: 0 -> 40"):
+        drifting.train(config(**{"data.limit": 40}), workdir)
+    monkeypatch.setattr(config_lib, "FIXED", ())  # as for a run from before the key was added
+    with pytest.raises(DataError, match="trained on other data than .*: 80 -> 40 samples"):
+        drifting.train(config(**{"data.limit": 40}), workdir)
+    assert (workdir / "config.json").read_bytes() == before
 
 
 def test_new_data_are_accepted_by_an_explicit_flag(config, workdir, tmp_path, caplog):

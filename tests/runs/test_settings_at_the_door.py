@@ -23,6 +23,7 @@ from drifting.runs.workdir import Run, WorkdirError
         ),
         ("eval.seed", -1, "config.eval.seed .* = -1: must be at least 0"),
         ("eval.cfg_scale", float("nan"), "config.eval.cfg_scale.* = nan.* a finite number"),
+        ("data.limit", -1, "config.data.limit = -1 is negative; set 0 for all"),
     ],
 )
 @pytest.mark.parametrize("method", ["classifier", "meanflow"])
@@ -31,6 +32,13 @@ def test_a_config_is_refused(method, key, value, message):
     config.data.source = "npz:nowhere.npz"
     config.update_from_flattened_dict({key: value})
     with pytest.raises(ConfigError, match=message):
+        drifting.build(config)
+
+
+def test_a_limit_of_a_stream_is_refused():
+    config = drifting.of("meanflow")
+    config.data.update(source="npy:nowhere", streaming=True, limit=9)
+    with pytest.raises(ConfigError, match="limit = 9, but the classes of a stream .*streaming=F"):
         drifting.build(config)
 
 
