@@ -307,8 +307,9 @@ def test_a_real_run(write, tmp_path):
     Most of the time is compilation, so the network has one block and the field is frozen.
     """
     values = small_runs.DRIFTING | {
-        "train.total_steps": 2, "train.checkpoint_steps": 2, "train.sample_steps": 2,
-        "train.steps_per_call": 1, "eval.num_samples": 20, "eval.metrics": ("fid",),
+        "train.total_steps": 2, "train.checkpoint_steps": 2, "train.keep_every_steps": 2,
+        "train.sample_steps": 2, "train.steps_per_call": 1, "eval.num_samples": 20,
+        "eval.metrics": ("fid",),
         "method.temperatures": (0.1,), "field.hidden": 8, "field.projection": 4,
         "field.score_hidden": 8,
     }  # fmt: skip
