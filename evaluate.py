@@ -45,7 +45,9 @@ NOEMA = flags.DEFINE_bool("noema", False, "Raw weights instead of their average"
 SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Skip scores that are recorded already")
 WATCH = flags.DEFINE_bool("watch", False, "Continue with new checkpoints of a running job")
 SAVE_SAMPLES = flags.DEFINE_bool("save_samples", False, "Keep all samples as PNG files")
-CLEANUP_SAMPLES = flags.DEFINE_bool("cleanup_samples", False, "Remove kept samples once scored")
+CLEANUP_SAMPLES = flags.DEFINE_bool(
+    "cleanup_samples", False, "Keep only the scores: no preview, no metadata, no samples"
+)
 OF_RUNS = (
     CHECKPOINTS, NUM_SAMPLES, CFG_SCALE, SAMPLER, SAMPLING_STEPS, SPLIT, NOEMA, SKIP_EXISTING,
     WATCH, SAVE_SAMPLES, CLEANUP_SAMPLES,

@@ -19,7 +19,8 @@ def get_config(network="resnet18"):
     config = base.of("classifier")
     base.cifar10(config)
     config.model.name = "resnet18" if network == NANO else network
-    config.optimizer.warmup_steps = 1758  # 5 epochs of 45,000 images
+    config.method.batch_size = 256
+    config.optimizer.warmup_steps = 879  # 5 epochs of 45,000 images
     base.in_epochs(config, total=100.0, sample=10.0, checkpoint=1.0)
     config.train.keep_checkpoints = 1
     if network == NANO:

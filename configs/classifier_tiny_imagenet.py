@@ -1,4 +1,4 @@
-"""A classifier of Tiny-ImageNet, 64x64, 200 classes, from the official folder.
+"""A classifier of Tiny-ImageNet, 64x64, 200 classes, from the official folder or from arrays.
 
     python train.py --config configs/classifier_tiny_imagenet.py:resnet50 \\
         --config.data.source=tiny_imagenet:tiny-imagenet-200
@@ -16,5 +16,7 @@ def get_config(network="resnet18"):
     config.data.source = "tiny_imagenet:tiny-imagenet-200"
     config.data.image_size = 64
     config.data.num_val = 10_000
+    if network != classifier_cifar10.NANO:
+        config.method.batch_size = 128
     config.optimizer.warmup_steps = 3516  # 5 epochs of 90,000 images
     return config

@@ -21,6 +21,14 @@ ENCODER = flags.DEFINE_string(
 JOBS = flags.DEFINE_integer(
     "jobs", None, "Concurrent runs; by default one per visible GPU, or one on CPUs", lower_bound=1
 )
+FEATURES = flags.DEFINE_enum(
+    "features", None, ["inception", "pixels"], "Features of the scores; default: the configs'"
+)
+REMOVE_CHECKPOINTS = flags.DEFINE_bool(
+    "remove_checkpoints",
+    False,
+    "Remove the checkpoints of each run once all its scores are recorded",
+)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only print what would be done")
 
 
@@ -28,7 +36,14 @@ def main(argv):
     if len(argv) != 2:
         raise flags.ValidationError("name one suite file, such as configs/suites/stage1.py")
     code = suites.run(
-        argv[1], OUT.value, NANO.value, ENCODER.value, JOBS.value, dry_run=DRY_RUN.value
+        argv[1],
+        OUT.value,
+        NANO.value,
+        ENCODER.value,
+        JOBS.value,
+        dry_run=DRY_RUN.value,
+        features=FEATURES.value,
+        remove_checkpoints=REMOVE_CHECKPOINTS.value,
     )
     sys.exit(code)
 

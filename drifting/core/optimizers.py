@@ -74,6 +74,11 @@ def learning_rates(optimizer: Any, total_steps: int, section: str = "optimizer")
     return schedule
 
 
+def clip_together(grads: Any, clip_norm: float) -> Any:
+    """The gradients of several networks, scaled so that the norm of all is at most clip_norm."""
+    return optax.clip_by_global_norm(clip_norm).update(grads, optax.EmptyState())[0]
+
+
 def make_optimizer(
     optimizer: Any, total_steps: int, section: str = "optimizer"
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:

@@ -3,7 +3,9 @@
 import dataclasses
 import datetime
 import functools
+import hashlib
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -134,6 +136,8 @@ class Scorer:
     def score(self, step: int) -> dict[str, Any]:
         """Scores one checkpoint, appends the row to the record and writes its artifacts.
 
+        With `cleanup_samples` only the row stays.
+
         Raises:
           NonFiniteSamples: a sample has NaN or infinite values.
         """
@@ -151,9 +155,15 @@ class Scorer:
         row |= metrics.measure(self._settings.metrics, comparison)
         row["eval_seconds"] = round(time.perf_counter() - began, 3)
         timings = {"generation_and_features_seconds": round(generated, 3)}
-        files.write_json(self._artifacts(step) / "eval_metadata.json", self._metadata(row, timings))
+        folder = self._artifacts(step)
+        if self._settings.cleanup_samples:
+            record.append(self._run.workdir, row)
+            shutil.rmtree(folder, ignore_errors=True)  # an earlier call may have kept it
+            return row
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(folder / "eval_metadata.json", self._metadata(row, timings))
         record.append(self._run.workdir, row)
-        self._write_pictures(step, images)
+        self._write_pictures(folder, images)
         return row
 
     # --- generation ------------------------------------------------------------------------------
@@ -201,16 +211,20 @@ class Scorer:
     # --- artifacts -------------------------------------------------------------------------------
 
     def _artifacts(self, step: int) -> pathlib.Path:
-        s = self._settings
-        sampler = f"{self._run.sampler_name}_" if self._run.sampler_name else ""
-        weights = "ema" if s.ema else "raw"
-        name = f"{weights}_{sampler}cfg{s.cfg_scale:g}_seed{s.seed}_step{step}"
-        folder = self._run.workdir / "eval" / "artifacts" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """The folder of one measurement, whose name differs from that of any other measurement."""
+        found = self.identity(step)
+        parts = [
+            found["weights"], found["sampler"], f"cfg{found['cfg_scale']:g}",
+            f"seed{found['seed']}", f"step{step}", found["features"].partition(":")[0],
+            found["split"], found["num_samples"],
+        ]  # fmt: skip
+        # Data set, resize mode and the encoder's folder are too long to be read in a name.
+        digest = hashlib.sha256(files.to_json({column: found[column] for column in record.KEY}))
+        name = "_".join(str(part) for part in parts if part) + f"_{digest.hexdigest()[:8]}"
+        return self._run.workdir / "eval" / "artifacts" / re.sub(r"[^\w.+-]", "-", name)
 
-    def _write_pictures(self, step: int, images: np.ndarray) -> None:
-        folder, real = self._artifacts(step), self._reference.images
+    def _write_pictures(self, folder: pathlib.Path, images: np.ndarray) -> None:
+        real = self._reference.images
         rows, preview = self._preview_rows, folder / "preview.png"
         with pictures.attempt(preview):
             if isinstance(real.space, Points):
@@ -219,9 +233,8 @@ class Scorer:
                 names = real.class_names[: rows.shape[1]]
                 pictures.save_grid(images[rows], preview, column_headings=names)
         samples = folder / "samples"
-        if self._settings.save_samples or self._settings.cleanup_samples:
-            shutil.rmtree(samples, ignore_errors=True)
         if self._settings.save_samples:
+            shutil.rmtree(samples, ignore_errors=True)
             pictures.save_samples(images, self._labels, real.space, samples)
 
     def _metadata(self, row: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:

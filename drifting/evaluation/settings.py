@@ -36,7 +36,7 @@ class ScoreSettings(Settings):
 
     ema: bool = True  # score the averaged weights, or else the raw ones
     save_samples: bool = False  # keep all samples as PNG files next to the preview
-    cleanup_samples: bool = False  # remove the samples that an earlier call kept
+    cleanup_samples: bool = False  # keep nothing of a score but its line in the record
     statistics: str | None = None  # a file to read the moments of the reference from
 
     def check(self) -> None:

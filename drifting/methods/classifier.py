@@ -11,7 +11,7 @@ import optax
 
 from drifting.core import optimizers
 from drifting.core import state as state_lib
-from drifting.core.errors import ConfigError
+from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
 from drifting.core.method import Encoder, FeatureEncoder, Grid, Scored
 from drifting.core.state import TrainState
@@ -30,10 +30,15 @@ class Settings(BatchSettings):
     batch_size: int = 128  # images per step
     crop_padding: int = 4  # black pixels on each side before a random crop; 0: no crop
     label_smoothing: float = 0.0
+    # Batch normalisation in micro-batches. exact: refused, as no part knows the whole batch.
+    # per_part: each part is normalised by its own statistics, and moves the running averages in
+    # turn, as a PyTorch loop with accumulated gradients does. Another training than in one part.
+    micro_batches_norm: str = "exact"
 
     def check(self, facts: DataFacts) -> None:
         """Raises ConfigError, naming the key, for a value out of range."""
         super().check(facts)
+        one_of("method.micro_batches_norm", self.micro_batches_norm, ("exact", "per_part"))
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ConfigError(
                 f"config.method.label_smoothing = {self.label_smoothing} is not in [0, 1)"
@@ -69,14 +74,16 @@ class Classifier(Scored, FeatureEncoder):
     def from_config(
         cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
     ) -> "Classifier":
-        """See `Method.from_config`; refuses micro-batches together with batch normalisation."""
+        """See `Method.from_config`; batch normalisation in parts has to be asked for by name."""
         method = super().from_config(config, facts, frozen)
-        if method.settings.micro_batches > 1 and _has_statistics(method):
+        settings = method.settings
+        exact = settings.micro_batches_norm == "exact"
+        if settings.micro_batches > 1 and exact and _has_statistics(method):
             raise ConfigError(
-                f"config.method.micro_batches = {method.settings.micro_batches} would "
-                "change training: batch normalisation would see each part by itself. Set it to 1 "
-                "and use a smaller config.method.batch_size or more devices, or set "
-                "config.model.norm='group'"
+                f"config.method.micro_batches = {settings.micro_batches} would change training: "
+                "batch normalisation would see each part by itself. Set it to 1 and use a smaller "
+                "config.method.batch_size or more devices, set config.model.norm='group', or set "
+                "config.method.micro_batches_norm='per_part' to accept that"
             )
         return method
 
@@ -115,11 +122,14 @@ class Classifier(Scored, FeatureEncoder):
         images = standardized(images, state.extra["channels"])
         params, statistics = state.params["classifier"], state.extra["batch_stats"]
         gradient = jax.grad(self._loss, has_aux=True)
-        # With micro-batches there are no batch statistics to carry over (see `from_config`).
-        grads, (metrics, statistics) = gradients.mean_over_chunks(
-            lambda rows, key: gradient(params, statistics, *rows, key),
-            (images, labels), key_dropout, self.settings.micro_batches,
-        )  # fmt: skip
+
+        def part(statistics, rows, key):
+            grads, (metrics, statistics) = gradient(params, statistics, *rows, key)
+            return (grads, metrics), statistics
+
+        (grads, metrics), statistics = gradients.carried_over_chunks(
+            part, statistics, (images, labels), key_dropout, self.settings.micro_batches
+        )
         metrics |= {"grad_norm": optax.tree.norm(grads), "lr": self.schedule(state.step)}
         state = state_lib.optimize(state, {"classifier": grads}, self.optimizers)
         state = self._average_statistics(state_lib.average(state, self.decays), statistics)

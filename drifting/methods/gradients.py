@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from drifting.core.errors import ConfigError
 
-T = TypeVar("T")
+T, C = TypeVar("T"), TypeVar("C")
 
 
 def require_division(micro_batches: int, rows: int, what: str) -> None:
@@ -45,6 +45,35 @@ def sum_over_chunks(function: Callable[[Any], T], chunks: Any) -> T:
     return jax.lax.scan(add, zero, chunks)[0]
 
 
+def carried_over_chunks(
+    function: Callable[[C, Any, jax.Array], tuple[T, C]],
+    carry: C,
+    rows: Any,
+    key: jax.Array,
+    count: int,
+) -> tuple[T, C]:
+    """The mean of a function over `count` equal parts, and what each part hands on to the next.
+
+    Args:
+      function: (carry, rows, key) of a part -> (a pytree of arrays to be averaged, the new carry).
+      carry: of the first part.
+      rows: a pytree of arrays [B, ...]; B may differ between arrays.
+      key: for random draws; each part gets its own.
+    """
+    if count == 1:
+        return function(carry, rows, key)
+
+    def add(state: tuple[T, C], chunk: tuple[Any, jax.Array]) -> tuple[tuple[T, C], None]:
+        total, carry = state
+        found, carry = function(carry, *chunk)
+        return (jax.tree.map(lambda t, x: t + x / count, total, found), carry), None
+
+    chunks = in_chunks(rows, count), jax.random.split(key, count)
+    shapes, _ = jax.eval_shape(function, carry, *jax.tree.map(lambda x: x[0], chunks))
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.scan(add, (zero, carry), chunks)[0]
+
+
 def mean_over_chunks(
     function: Callable[[Any, jax.Array], T], rows: Any, key: jax.Array, count: int
 ) -> T:
@@ -56,10 +85,6 @@ def mean_over_chunks(
       rows: a pytree of arrays [B, ...]; B may differ between arrays.
       key: for random draws; each part gets its own.
     """
-    if count == 1:
-        return function(rows, key)
-
-    def part(chunk: tuple[Any, jax.Array]) -> T:
-        return jax.tree.map(lambda x: x / count, function(*chunk))
-
-    return sum_over_chunks(part, (in_chunks(rows, count), jax.random.split(key, count)))
+    return carried_over_chunks(
+        lambda carry, rows, key: (function(rows, key), carry), (), rows, key, count
+    )[0]

@@ -5,12 +5,16 @@ import itertools
 import json
 import logging
 import pathlib
+import shutil
 from collections.abc import Iterator, Sequence
 
 from drifting.core import files
 from drifting.suites.suite import LOGS, RunSpec, SuiteError
 
 log = logging.getLogger(__name__)
+
+# In the workdir of a run whose checkpoints the suite removed, so that it is not trained again.
+REMOVED = "checkpoints_removed"
 
 
 @contextlib.contextmanager
@@ -85,3 +89,22 @@ def set_aside(workdir: pathlib.Path) -> None:
     aside = next(name for name in names if not name.exists())
     workdir.rename(aside)
     log.warning("%s holds no finished checkpoint; moved to %s", workdir, aside)
+
+
+def remove_checkpoints(workdir: pathlib.Path) -> None:
+    """Removes the checkpoints of a run that is finished; its scores, logs and pictures stay."""
+    checkpoints = workdir / "checkpoints"
+    if checkpoints.is_symlink():
+        log.warning("%s is a link; what it leads to is not removed", checkpoints)
+    elif checkpoints.is_dir():
+        (workdir / REMOVED).touch()
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def require_not_removed(workdir: pathlib.Path) -> None:
+    """Raises SuiteError if the checkpoints that an unfinished run needs were removed."""
+    if (workdir / REMOVED).exists():
+        raise SuiteError(
+            f"{workdir} lacks scores, and --remove_checkpoints has removed its checkpoints; ask "
+            "for the scores that it has, or move this folder away to train it again"
+        )

@@ -35,6 +35,7 @@ def read_plan(
     out: str | os.PathLike,
     nano: bool = False,
     encoder: str | None = None,
+    features: str | None = None,
 ) -> Plan:
     """The plan of the suite file `suite` in the folder `out`; writes nothing.
 
@@ -42,6 +43,7 @@ def read_plan(
       suite: a Python file with `get_suite()`, which returns a Suite.
       nano: call get_suite(budget="nano").
       encoder: workdir of a trained encoder, to use in place of the run "encoder".
+      features: those of the scores, in place of config.eval.features; "inception" or "pixels".
 
     Raises:
       SuiteError: the suite is invalid; the message names the file and the fault.
@@ -50,9 +52,12 @@ def read_plan(
     try:
         loaded = _load(path, nano)
         runs = _fill_in(loaded.runs, out, encoder)
+        if features and loaded.table != "scores":
+            raise SuiteError(f"its table is {loaded.table!r}, not 'scores'; leave --features out")
         module, _, name = TABLES[loaded.table].partition(":")
         kind = vars(importlib.import_module(module))[name]
-        return Plan(out, runs, kind(runs, out))
+        table = kind(runs, out, features) if features else kind(runs, out)
+        return Plan(out, runs, table)
     except SuiteError as error:
         raise SuiteError(f"{path}: {error}") from error
 

@@ -27,6 +27,8 @@ def run(
     encoder: str | None = None,
     jobs: int | None = None,
     dry_run: bool = False,
+    features: str | None = None,
+    remove_checkpoints: bool = False,
     programs: Programs = Programs(),  # noqa: B008 (immutable)
 ) -> int:
     """Runs what is missing of a suite in the folder `out`; writes its tables after each run.
@@ -37,6 +39,9 @@ def run(
       encoder: workdir of a trained encoder; if None, the suite trains its own in <out>/encoder.
       jobs: concurrent runs; if None, one per visible GPU, or one on CPUs.
       dry_run: only print what would be done, with the commands.
+      features: those of the scores, see plan.read_plan.
+      remove_checkpoints: remove the checkpoints of each run of the table once it is finished,
+        unless another run needs them.
 
     Returns:
       The exit code: 0 if all runs are finished, 1 if not, 128 + its number after a signal.
@@ -44,13 +49,17 @@ def run(
     Raises:
       SuiteError: the suite is invalid, or `out` is in use or was started with other settings.
     """
-    plan, slots = read_plan(suite, out, nano, encoder), processes.choose_slots(jobs)
+    plan = read_plan(suite, out, nano, encoder, features)
+    slots = processes.choose_slots(jobs)
+    for run in plan.runs:
+        if not plan.table.result(run):
+            folder.require_not_removed(plan.table.workdir(run))
     if dry_run:
         _describe(plan, slots)
         return 0
     with folder.locked(plan.out) as lock, _recorded_signals() as signals:
         folder.remember_settings(plan.runs, plan.out)
-        session = Session(plan, slots, lock, programs)
+        session = Session(plan, slots, lock, programs, remove_checkpoints)
         session.work(signals)
         if signals:
             return 128 + signals[0]
@@ -95,9 +104,18 @@ class Session:
     Args:
       slots: a GPU, or None for the CPU, for each concurrent run.
       lock: file descriptor that the processes inherit.
+      removes: whether to remove the checkpoints of finished runs that no other run needs.
     """
 
-    def __init__(self, plan: Plan, slots: Sequence[str | None], lock: int, programs: Programs):
+    def __init__(
+        self,
+        plan: Plan,
+        slots: Sequence[str | None],
+        lock: int,
+        programs: Programs,
+        removes: bool = False,
+    ):
+        self.removes = removes
         self.plan, self.table, self.lock, self.programs = plan, plan.table, lock, programs
         self.unfinished = {run.name for run in plan.runs if not plan.table.result(run)}
         # Seed by seed, so that even an unfinished table compares equal numbers of runs.
@@ -113,6 +131,7 @@ class Session:
         count = len(self.plan.runs)
         log.info("%d of %d runs are finished", count - len(self.waiting), count)
         self.table.write(self.ended)
+        self._remove_checkpoints()
         try:
             while not signals:
                 self._launch_ready()
@@ -167,7 +186,15 @@ class Session:
         else:
             detail = f"exit code {outcome['exit_code']}; {outcome['error']}".rstrip("; ")
         self.table.write(self.ended)
+        self._remove_checkpoints()
         log.info("%s %s (%s); %s", run.name, outcome["status"], detail, self._progress())
+
+    def _remove_checkpoints(self) -> None:
+        """Removes those of finished runs of the table that no other run needs, if asked to."""
+        kept = self.unfinished.union(*(run.after for run in self.plan.runs))
+        for run in self.table.runs:
+            if self.removes and run.name not in kept:
+                folder.remove_checkpoints(self.table.workdir(run))
 
     def _progress(self) -> str:
         """The number of ended runs, their mean duration, and an estimate of the time left."""

@@ -36,6 +36,9 @@ LAST_COLUMNS = (
 class ScoreTable(tables.Table):
     """ablation.csv, ablation.md and ablation.png.
 
+    Args:
+      features: of the scores, in place of those in the configs (config.eval.features).
+
     Attributes:
       configs: the config of each run with its overrides, by name.
       steps: the steps of the checkpoints, all of which are scored.
@@ -43,8 +46,9 @@ class ScoreTable(tables.Table):
 
     csv_name, markdown_name = "ablation.csv", "ablation.md"
 
-    def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
+    def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path, features: str | None = None):
         super().__init__(runs, out)
+        self._features = features
         self.configs = {run.name: resolve(run) for run in runs}
         self.steps = _scored_steps({run.name: self.configs[run.name] for run in self.runs})
         self.columns = (*FIRST_COLUMNS, *map(_column, self.steps), *LAST_COLUMNS)
@@ -56,14 +60,16 @@ class ScoreTable(tables.Table):
             return training
         workdir = self.workdir(run).absolute()
         scoring = ["--workdir", str(workdir), "--checkpoints", "all", "--skip_existing"]
+        if self._features:
+            scoring += ["--features", self._features]
         last = workdir / "checkpoints" / str(self.steps[-1]) / "manifest.json"
         return [*([] if last.is_file() else training), [*programs.evaluate, *scoring]]
 
     def read_scores(self, run: RunSpec) -> dict[int, float]:
         """The Frechet distance by step; ignores scores with other settings than the suite's."""
         config = self.configs[run.name]
-        keys = ("features", "num_samples", "cfg_scale", "seed")
-        wanted = {key: config.eval[key] for key in keys}
+        wanted = {key: config.eval[key] for key in ("num_samples", "cfg_scale", "seed")}
+        wanted["features"] = self._features or config.eval.features
         wanted |= {"data_set": config.data.source, "split": config.data.split, "weights": "ema"}
         return {
             row["step"]: row["frechet_distance"]
@@ -126,7 +132,7 @@ class ScoreTable(tables.Table):
 
     def _caption(self) -> str:
         config = self.configs[self.runs[0].name]
-        features = config.eval.features
+        features = self._features or config.eval.features
         kind, _, workdir = features.partition(":")
         if kind == "encoder":
             path = pathlib.Path(workdir)

@@ -10,17 +10,22 @@ from input_pipeline.decoding import DataError, Decoding, Found, Records, Source
 
 def find(rest: str, split: str, options: Decoding) -> Found:
     """`<split>_images.npy` and `<split>_labels.npy`; the images stay on disk, memory-mapped."""
-    root = pathlib.Path(rest).expanduser()
-    paths = [root / f"{split}_images.npy", root / f"{split}_labels.npy"]
+    return in_folder(pathlib.Path(rest).expanduser(), "npy", "", split, options)
+
+
+def in_folder(root: pathlib.Path, scheme: str, prefix: str, split: str, options: Decoding) -> Found:
+    """The two files of a split, whose names begin with `prefix`; for the source `scheme`."""
+    paths = [root / f"{prefix}{split}_{what}.npy" for what in ("images", "labels")]
     for path in paths:
         if not path.is_file():
             raise DataError(
-                f"no file {path}; config.data.source = 'npy:<folder>' names a folder with "
-                "<split>_images.npy (uint8 [N, H, W, C]) and <split>_labels.npy (integers [N])"
+                f"no file {path}; config.data.source = '{scheme}:<folder>' names a folder with "
+                f"{prefix}<split>_images.npy (uint8 [N, H, W, C]) and {prefix}<split>_labels.npy "
+                "(integers [N])"
             )
     stored = arrays.in_npy(paths[0])
     arrays.check_images(stored.where, stored.shape, stored.dtype)
-    most = arrays.most_rows(map(arrays.in_npy, root.glob("*_images.npy")))
+    most = arrays.most_rows(map(arrays.in_npy, root.glob(f"{prefix}*_images.npy")))
     labels = arrays.check_labels(arrays.in_npy(paths[1]), stored.shape[0], most)
     images = arrays.with_channels(stored.read())
 

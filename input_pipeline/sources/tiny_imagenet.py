@@ -1,20 +1,23 @@
-"""The official Tiny-ImageNet folder: 200 classes of 64x64 images (Stanford CS231n)."""
+"""Tiny-ImageNet, 200 classes of 64x64 images (Stanford CS231n): the official folder, or arrays."""
 
 import pathlib
 
 from input_pipeline import image_files
 from input_pipeline.decoding import DataError, Decoding, Found, Source
 from input_pipeline.listing import Listing
+from input_pipeline.sources import npy
 
 FOLDER = "tiny-imagenet-200"
+PREFIX = "tiny_imagenet_"  # of <split>_images.npy and <split>_labels.npy
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
-    """tiny-imagenet-200, or the folder that holds it.
+    """tiny-imagenet-200, the folder that holds it, or one with tiny_imagenet_<split>_*.npy.
 
     `train` is the official train folder, 500 images per class. `test` is the official val folder,
     50 images per class: the official test folder has no labels. Classes are in the order of their
-    WordNet identifiers; each is named by its first synonym in words.txt.
+    WordNet identifiers; each is named by its first synonym in words.txt. Of arrays, the labels say
+    which class is which, and a class is named by its number.
     """
     root = pathlib.Path(rest).expanduser()
     root = root / FOLDER if (root / FOLDER).is_dir() else root
@@ -23,6 +26,8 @@ def find(rest: str, split: str, options: Decoding) -> Found:
             f"tiny_imagenet has no split {split!r}; it has train and test; test is the official "
             "val folder (the official test folder has no labels)"
         )
+    if not (root / "wnids.txt").is_file() and any(root.glob(f"{PREFIX}*.npy")):
+        return npy.in_folder(root, "tiny_imagenet", PREFIX, split, options)
     wnids = sorted(_lines(root / "wnids.txt"))
     files = _train(root, wnids) if split == "train" else _val(root, wnids)
     return image_files.of_files(root, files, _names(root, wnids), options)
@@ -33,7 +38,8 @@ def _lines(path: pathlib.Path) -> list[str]:
     if not path.is_file():
         raise DataError(
             f"{path} is missing: config.data.source = 'tiny_imagenet:<folder>' names the unpacked "
-            f"{FOLDER}, or the folder that holds it"
+            f"{FOLDER}, the folder that holds it, or one with {PREFIX}<split>_images.npy and "
+            f"{PREFIX}<split>_labels.npy"
         )
     return [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
 
@@ -86,5 +92,6 @@ def _annotation(path: pathlib.Path, line: str, wnids: list[str]) -> tuple[str, i
     return fields[0], wnids.index(fields[1].strip())
 
 
-# The official folder; its validation images are the split `test`.
+# The official folder, whose validation images are the split `test`; or
+# `tiny_imagenet_<split>_images.npy` and `tiny_imagenet_<split>_labels.npy`, memory-mapped.
 SOURCES = (Source("tiny_imagenet:<folder>", find, streams=True),)

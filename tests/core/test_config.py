@@ -113,6 +113,19 @@ def test_the_faces_are_streamed_at_64_pixels():
     assert method.parts == (192, 64)
 
 
+def test_classifiers_warm_up_for_whole_epochs_of_their_batches():
+    for name, batch, images, epochs in (
+        ("classifier_cifar10", 256, 45_000, 5),
+        ("classifier_cifar100:resnet50", 256, 45_000, 5),
+        ("classifier_cifar10:resnet18_nano", 64, 45_000, 1),
+        ("classifier_tiny_imagenet", 128, 90_000, 5),
+    ):
+        module, *variant = name.split(":")
+        config = importlib.import_module(f"configs.{module}").get_config(*variant)
+        assert config.method.batch_size == batch
+        assert config.optimizer.warmup_steps == round(epochs * images / batch)
+
+
 def _parameters(method):
     params = jax.eval_shape(method.init, jax.random.key(0)).params
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

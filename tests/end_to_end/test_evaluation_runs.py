@@ -27,13 +27,18 @@ def evaluate(workdir, which="all", skip_existing=False, **changed):
         return list(csv.DictReader(file))
 
 
+def artifacts_of(workdir):
+    pattern = "ema_cfg1_seed42_step12_pixels_train_80_*"
+    return list((workdir / "eval" / "artifacts").glob(pattern))
+
+
 def test_one_row_per_checkpoint(run_copy):
     rows = evaluate(run_copy)
     assert [int(r["step"]) for r in rows] == [0, 4, 8, 12]
     assert all(float(r["frechet_distance"]) > 0 for r in rows)
     assert float(rows[-1]["loss"]) == workdirs.losses(run_copy)[-1]
     assert Image.open(run_copy / "eval" / "fid_vs_step.png").size[0] > 300
-    artifacts = run_copy / "eval" / "artifacts" / "ema_cfg1_seed42_step12"
+    (artifacts,) = artifacts_of(run_copy)
     metadata = json.loads((artifacts / "eval_metadata.json").read_text())
     assert metadata["row"]["frechet_distance"] == float(rows[-1]["frechet_distance"])
     assert metadata["feature_dimension"] == 64
@@ -106,11 +111,11 @@ def test_best_of_nothing(finished_run):
 
 @pytest.mark.slow
 def test_samples_are_kept_and_removed(run_copy):
-    samples = run_copy / "eval" / "artifacts" / "ema_cfg1_seed42_step12" / "samples"
     evaluate(run_copy, "last", save_samples=True)
-    assert len(list(samples.iterdir())) == 80
+    (artifacts,) = artifacts_of(run_copy)
+    assert len(list((artifacts / "samples").iterdir())) == 80
     evaluate(run_copy, "last", cleanup_samples=True)
-    assert not samples.exists()
+    assert not artifacts.exists()
     with pytest.raises(ConfigError, match="exclude each other"):
         evaluate(run_copy, "last", save_samples=True, cleanup_samples=True)
 

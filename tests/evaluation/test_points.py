@@ -15,7 +15,8 @@ def test_true_points_score_as_real_ones_and_moved_ones_do_not(score, tmp_path):
     assert moved["energy_distance"] > 0.5
     assert moved["frechet_distance"] == pytest.approx(2.0, rel=0.2)  # |(1, 1)|^2
     assert (true["sampler"], true["nfe"], true["num_samples"]) == ("euler-3", 3, 600)
-    artifacts = tmp_path / "eval" / "artifacts" / "ema_euler-3_cfg1_seed0_step0"
+    name = "ema_euler-3_cfg1_seed0_step0_pixels_test_600_*"
+    (artifacts,) = (tmp_path / "eval" / "artifacts").glob(name)
     assert (artifacts / "preview.png").stat().st_size > 10_000
     with np.load(artifacts / "samples" / "points.npz") as arrays:
         away = toy2d.mixture("gaussians").deviations_away(arrays["points"])

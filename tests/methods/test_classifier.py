@@ -5,7 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 from sklearn.metrics import f1_score, log_loss
 
 from drifting import methods
@@ -13,6 +15,8 @@ from drifting.core.errors import ConfigError
 from drifting.methods import batches, classifier
 from drifting.runs import build
 from input_pipeline import sources
+from models.activations import Activations
+from models.layers import norms
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +72,61 @@ def test_a_batch_in_parts_is_the_whole_batch(make, images):
 
 
 def test_parts_and_batch_statistics_exclude_each_other(make):
-    with pytest.raises(ConfigError, match="norm='group'"):
+    with pytest.raises(ConfigError, match="norm='group', or set .*micro_batches_norm='per_part'"):
         make(**{"method.micro_batches": 4})
+
+
+class Tiny(nn.Module):
+    """Dense, batch normalisation, Dense."""
+
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = nn.Dense(6, name="first")(images.reshape(len(images), -1))
+        x = jnp.tanh(norms.norm("batch", 6, train, jnp.float32, "norm")(x))
+        return Activations(nn.Dense(self.num_classes, name="last")(x), x, {})
+
+
+def test_batch_statistics_by_parts_are_those_of_a_loop_over_the_parts(make, images):
+    """The gradient is the mean over parts, and each part moves the running averages in turn."""
+    data, parts, size = images.to_device(), 4, 8
+    method = make(**{
+        "method.batch_size": parts * size, "method.crop_padding": 0, "method.micro_batches": parts,
+        "method.micro_batches_norm": "per_part", "optimizer.weight_decay": 0.0,
+    })  # fmt: skip
+    method = dataclasses.replace(method, network=Tiny())
+    before = jax.jit(method.init)(jax.random.key(0))
+    after, metrics = step(method, data, before)
+
+    def loss_and_statistics(p, x, labels):
+        x = x.reshape(size, -1) @ p["first"]["kernel"] + p["first"]["bias"][None]
+        mean = jnp.sum(x, axis=0, keepdims=True) / size
+        variance = jnp.sum((x - mean) ** 2, axis=0, keepdims=True) / size
+        x = (x - mean) / jnp.sqrt(variance + 1e-5)
+        x = jnp.tanh(x * p["norm"]["scale"][None] + p["norm"]["bias"][None])
+        logits = x @ p["last"]["kernel"] + p["last"]["bias"][None]
+        right = jnp.sum(logits * jax.nn.one_hot(labels, 10), axis=1)
+        return jnp.mean(jax.nn.logsumexp(logits, axis=1) - right), (mean[0], variance[0])
+
+    x, labels = data.next_batch(jax.random.key(method.seed), jnp.int32(0), parts * size)
+    x = classifier.standardized(x, before.extra["channels"])
+    by_hand = jax.jit(jax.value_and_grad(loss_and_statistics, has_aux=True))
+    mean, variance, gradients, losses = np.zeros(6), np.ones(6), [], []
+    for i in range(parts):
+        rows = slice(i * size, (i + 1) * size)
+        (loss, found), gradient = by_hand(before.params["classifier"], x[rows], labels[rows])
+        mean, variance = (0.9 * a + 0.1 * b for a, b in zip((mean, variance), found, strict=True))
+        gradients.append(gradient)
+        losses.append(loss)
+    statistics = after.extra["batch_stats"]["norm"]
+    np.testing.assert_allclose(statistics["mean"], mean, atol=1e-5)
+    np.testing.assert_allclose(statistics["var"], variance, rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-5)
+    momentum = optax.tree_utils.tree_get(after.opt_state["classifier"], "trace")
+    expected = jax.tree.map(lambda *g: sum(g) / parts, *gradients)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), momentum, expected)
+    assert np.abs(expected["first"]["kernel"]).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -77,6 +134,7 @@ def test_parts_and_batch_statistics_exclude_each_other(make):
     [
         ({"method.micro_batches": 5, "model.norm": "group"}, "5 does not divide"),
         ({"method.label_smoothing": 1.0}, "label_smoothing"),
+        ({"method.micro_batches_norm": "per_parts"}, "did you mean 'per_part'"),
         ({"model.name": "resnet19"}, "did you mean 'resnet18'"),
         ({"model.norm": "layer"}, "model.norm = .layer. is not one of"),
         ({"model.stem": "tiny"}, "model.stem"),

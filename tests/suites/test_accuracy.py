@@ -128,6 +128,15 @@ def accuracy_of(config, model, seed):
     return 0.5 + 0.01 * seed**2 + 0.02 * len(model) + 0.001 * len(config)
 
 
+def test_checkpoints_of_finished_classifiers_are_removed_if_asked(toy, write):
+    path = write(models=["small"], seeds=[0])
+    programs = Programs(train=[sys.executable, str(toy / "train.py")])
+    for remove, left in ((False, 2), (True, 0), (False, 0)):
+        assert suites.run(path, toy / "out", programs=programs, remove_checkpoints=remove) == 0
+        assert len(list((toy / "out").glob("*/checkpoints"))) == left
+    assert len((toy / "starts").read_text().splitlines()) == 2
+
+
 def test_a_second_call_does_only_what_is_missing(toy, call):
     killed, failing, finished = NAMES[1], NAMES[6], NAMES[0]
     (toy / f"{killed}.kill").touch()

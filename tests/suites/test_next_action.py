@@ -2,7 +2,7 @@
 
 import pytest
 
-from drifting.suites import folder
+from drifting.suites import SuiteError, folder
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,16 @@ def test_only_a_finished_checkpoint_is_resumed(tmp_path, files, action):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert folder.next_action(tmp_path) == action
+
+
+def test_removed_checkpoints_are_remembered_and_links_are_left(tmp_path):
+    run, linked, target = (tmp_path / name for name in ("run", "linked", "target"))
+    for path in (run / "checkpoints/20", target / "20", linked):
+        path.mkdir(parents=True)
+    (linked / "checkpoints").symlink_to(target)
+    for workdir in (run, linked):
+        folder.remove_checkpoints(workdir)
+    assert not (run / "checkpoints").exists() and (target / "20").is_dir()
+    folder.require_not_removed(linked)
+    with pytest.raises(SuiteError, match="run lacks scores, and .* move this folder away to train"):
+        folder.require_not_removed(run)

@@ -67,6 +67,8 @@ def test_options_that_a_suite_cannot_meet_are_refused(write, tmp_path):
         read_plan(write(), tmp_path, nano=True)
     with pytest.raises(SuiteError, match="no run waits for an 'encoder'; leave --encoder out"):
         read_plan(write(), tmp_path, encoder="runs/encoder")
+    with pytest.raises(SuiteError, match="is 'accuracy', not 'scores'; leave --features out"):
+        read_plan(ROOT / "configs/suites/stage1.py", tmp_path, features="inception")
 
 
 @pytest.mark.parametrize("nano", [False, True])

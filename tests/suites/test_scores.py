@@ -49,15 +49,17 @@ rows = [{"step": 4, "step_ms": 30.0}, {"step": 8, "loss": 1.0}, {"step": 20, "st
 (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
 """
 EVALUATE = """
-assert sys.argv[3:] == ["--checkpoints", "all", "--skip_existing"]
+assert sys.argv[3:6] == ["--checkpoints", "all", "--skip_existing"]
 given = json.loads((workdir / "config.json").read_text())
+features = sys.argv[7] if sys.argv[6:7] == ["--features"] else given["config.eval.features"]
+assert (workdir / "checkpoints/20").is_dir()
 (workdir / "eval/artifacts/ema_step0").mkdir(parents=True, exist_ok=True)
 meet()
-with open(workdir / "eval/scores.jsonl", "w") as file:
+with open(workdir / "eval/scores.jsonl", "a") as file:
     for step in (0, 10, 20):
-        row = {"version": 1, "step": step, "features": given["config.eval.features"],
+        row = {"version": 1, "step": step, "features": features,
                "num_samples": 1000, "cfg_scale": 1.0, "seed": 42, "data_set": "digits",
-               "split": "train", "weights": "ema", "frechet_distance": 12 - step / 2}
+               "split": "train", "weights": "ema", "frechet_distance": len(features) + 6 - step / 2}
         file.write(json.dumps(row) + "\\n")
 """
 
@@ -80,15 +82,17 @@ def programs(toy):
 
 @pytest.fixture
 def call(toy, write):
-    """call(jobs, given, **changed) -> (exit code, [(run, program)] in the order of starts).
+    """call(jobs, given, options, **changed) -> (exit code, [(run, program)] in order of starts).
 
-    `given` is a trained encoder.
+    `given` is a trained encoder, and `options` are further ones of suites.run.
     """
 
-    def run(jobs=1, given=None, **changed):
+    def run(jobs=1, given=None, options=None, **changed):
         (toy / "starts").write_text("")
         path = write(**changed)
-        code = suites.run(path, toy / "out", False, given, jobs, programs=programs(toy))
+        code = suites.run(
+            path, toy / "out", False, given, jobs, programs=programs(toy), **options or {}
+        )
         return code, [tuple(line.split()) for line in (toy / "starts").read_text().splitlines()]
 
     return run
@@ -125,6 +129,41 @@ def test_a_second_call_does_only_what_is_missing(toy, call):
     assert {row["status"] for row in table(toy).values()} == {"finished"}
     (toy / "out" / "ldf" / "eval" / "scores.jsonl").unlink()
     assert call() == (0, [("ldf", "evaluate")])
+
+
+def test_a_trained_suite_is_scored_in_other_features(toy, call):
+    assert call()[0] == 0
+    assert [row["frechet_10"] for row in table(toy).values()] == ["7.0"] * 3
+    inception = {"features": "inception"}
+    assert call(options=inception) == (0, [(name, "evaluate") for name in RUNS])
+    assert [row["frechet_10"] for row in table(toy).values()] == ["10.0"] * 3
+    assert "features: inception;" in (toy / "out" / "ablation.md").read_text()
+    assert call() == call(options=inception) == (0, [])
+
+
+def checkpoints(toy):
+    return {path.parent.name for path in (toy / "out").glob("*/checkpoints")}
+
+
+def test_checkpoints_of_finished_runs_are_removed_if_asked(toy, call):
+    remove = {"remove_checkpoints": True}
+    (toy / "ldf.evaluate.fail").touch()
+    assert call(options=remove)[0] == 1
+    assert checkpoints(toy) == {"ldf"}
+    before = table(toy)
+    (toy / "ldf.evaluate.fail").unlink()
+    assert call() == (0, [("ldf", "evaluate")]) and checkpoints(toy) == {"ldf"}
+    assert call(options=remove) == (0, []) and checkpoints(toy) == set()
+    assert call() == (0, [])
+    assert table(toy)["kernel"] == before["kernel"]
+    with pytest.raises(SuiteError, match="out/kernel lacks scores, and --remove_checkpoints has"):
+        call(options={"features": "inception"})
+    assert call() == (0, [])
+
+
+def test_checkpoints_that_another_run_needs_are_kept(toy, call):
+    assert call(options={"remove_checkpoints": True}, runs=ENCODED, encoder=ENCODER)[0] == 0
+    assert checkpoints(toy) == {"encoder"}
 
 
 def test_what_holds_no_checkpoint_is_set_aside(toy, call):
@@ -268,8 +307,9 @@ def test_a_real_run(write, tmp_path):
     Most of the time is compilation, so the network has one block and the field is frozen.
     """
     values = small_runs.DRIFTING | {
-        "train.total_steps": 2, "train.checkpoint_steps": 2, "train.sample_steps": 2,
-        "train.steps_per_call": 1, "eval.num_samples": 20, "eval.metrics": ("fid",),
+        "train.total_steps": 2, "train.checkpoint_steps": 2, "train.keep_every_steps": 2,
+        "train.sample_steps": 2, "train.steps_per_call": 1, "eval.num_samples": 20,
+        "eval.metrics": ("fid",),
         "method.temperatures": (0.1,), "field.hidden": 8, "field.projection": 4,
         "field.score_hidden": 8,
     }  # fmt: skip

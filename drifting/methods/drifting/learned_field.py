@@ -9,6 +9,9 @@ the generator, which are detached too. With a feature's mean distance u = E|x - 
 
 where D is the energy distance, y' a second, disjoint draw of positives, and K the kernel field of
 all temperatures.
+
+The generator follows the field after its step. With clip_jointly it follows the field before its
+step, because both gradients are needed before either network can take one.
 """
 
 import dataclasses
@@ -49,10 +52,15 @@ class FeatureSets(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The parameters of all features' fields, and their optimiser's state."""
+    """The parameters of all features' fields, and their optimiser's state.
+
+    Attributes:
+      grads: with `clip_jointly`, the gradient of a step still to be taken.
+    """
 
     params: Any
     opt_state: Any
+    grads: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +78,9 @@ class FieldSettings:
     hidden: int = 256  # units between the two layers of the representation
     projection: int = 256  # dimension of a representation; 0: the features themselves
     score_hidden: int = 128  # hidden units of the network that scores pairs
+    # Clip the gradients of field and generator by the norm of both together, as in
+    # jaysarva/drifting-model, instead of each by its own.
+    clip_jointly: bool = False
 
     def check(self) -> None:
         """Raises ConfigError, naming the key, for a value out of range."""
@@ -81,6 +92,22 @@ class FieldSettings:
         for key in ("projection", "norm_penalty"):
             if values[key] < 0:
                 raise ConfigError(f"config.field.{key} = {values[key]} must not be negative")
+
+    def check_clipping(self, norms: tuple[float, float]) -> None:
+        """Raises ConfigError if these clip_norms of generator and field cannot be a joint one."""
+        if not self.clip_jointly:
+            return
+        if self.steps > 1:
+            raise ConfigError(
+                f"config.field.clip_jointly = True needs config.field.steps = 1, not {self.steps}: "
+                "one step of the generator has one gradient"
+            )
+        if norms[0] != norms[1] or norms[0] <= 0:
+            raise ConfigError(
+                "config.field.clip_jointly = True needs one clip_norm above 0, but "
+                f"config.optimizer.clip_norm = {norms[0]:g} and config.field_optimizer.clip_norm = "
+                f"{norms[1]:g}; set both to the same"
+            )
 
     def check_sets(self, *sizes: int) -> None:
         """Raises ConfigError if sets of these sizes (0: no such set) have no energy distance."""
@@ -98,27 +125,31 @@ class LearnedField:
     Attributes:
       settings: config.field.
       dimensions: the number of values of each feature.
+      clip_norm: of its gradient and the generator's together; 0: each is clipped by itself.
     """
 
     settings: FieldSettings
     dimensions: tuple[int, ...]
     optimizer: optax.GradientTransformation
+    clip_norm: float = 0.0
 
     @classmethod
     def from_config(
         cls, config: Any, dimensions: tuple[int, ...], total_steps: int
     ) -> "LearnedField":
-        """Builds it from config.field and config.field_optimizer.
+        """Builds it from config.field, config.field_optimizer and the generator's clip_norm.
 
         Raises:
           ConfigError: a value is out of range; the message names the key.
         """
         settings = config_lib.typed(FieldSettings, config.field, "field")
         settings.check()
+        clip_norm = config.optimizer.clip_norm
+        settings.check_clipping((clip_norm, config.field_optimizer.clip_norm))
         optimizer, _ = optimizers.make_optimizer(
             config.field_optimizer, total_steps * settings.steps, "field_optimizer"
         )
-        return cls(settings, dimensions, optimizer)
+        return cls(settings, dimensions, optimizer, clip_norm if settings.clip_jointly else 0.0)
 
     @property
     def draws(self) -> int:
@@ -147,23 +178,33 @@ class LearnedField:
     def train(
         self, networks: Networks, features: list[FeatureSets]
     ) -> tuple[Networks, dict[str, jax.Array]]:
-        """Takes `steps` steps, the i-th on draw i of positives; returns the last one's metrics."""
+        """Takes `steps` steps, the i-th on draw i of positives; returns the last one's metrics.
+
+        With `clip_jointly` it only adds the gradient to `networks`: the step is up to the caller.
+        """
         if self.settings.objective == "frozen":
             return networks, {}
         features = jax.lax.stop_gradient(features)
+        if self.clip_norm:
+            grads, metrics = self._gradient(networks.params, features, 0)
+            return networks._replace(grads=grads), metrics
 
         def step(networks: Networks, draw: jax.Array) -> tuple[Networks, dict[str, jax.Array]]:
             draw = jnp.minimum(draw, self.draws - 1)
-            gradient = jax.value_and_grad(self._loss, has_aux=True)
-            (loss, metrics), grads = gradient(networks.params, features, draw)
+            grads, metrics = self._gradient(networks.params, features, draw)
             updates, opt_state = self.optimizer.update(grads, networks.opt_state, networks.params)
-            params = optax.apply_updates(networks.params, updates)
-            norm = optax.tree.norm(grads)
-            metrics = {"field_loss": loss, "field_grad_norm": norm, **metrics}
-            return Networks(params, opt_state), metrics
+            return Networks(optax.apply_updates(networks.params, updates), opt_state), metrics
 
         networks, metrics = jax.lax.scan(step, networks, jnp.arange(self.settings.steps))
         return networks, jax.tree.map(lambda m: m[-1], metrics)
+
+    def _gradient(
+        self, params: dict[str, learned.Params], features: list[FeatureSets], draw: int | jax.Array
+    ) -> tuple[Any, dict[str, jax.Array]]:
+        """The gradient of the loss and its metrics, among them its norm."""
+        gradient = jax.value_and_grad(self._loss, has_aux=True)
+        (loss, metrics), grads = gradient(params, features, draw)
+        return grads, {"field_loss": loss, "field_grad_norm": optax.tree.norm(grads), **metrics}
 
     def _sets(self, feature: FeatureSets, draw: int | jax.Array) -> learned.Sets:
         negatives, weight = feature.x, None
@@ -188,7 +229,7 @@ class LearnedField:
         return learned.drifts(each, sets, "masked" if self.settings.mask_self else "kept")
 
     def _loss(
-        self, params: dict[str, learned.Params], features: list[FeatureSets], draw: jax.Array
+        self, params: dict[str, learned.Params], features: list[FeatureSets], draw: int | jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The mean of the objective over features, and its metrics."""
         drifts = self._drifts(params, [self._sets(f, draw) for f in features])
@@ -198,7 +239,7 @@ class LearnedField:
         return mean.pop("loss"), mean
 
     def _lookahead(
-        self, drift: jax.Array, feature: FeatureSets, draw: jax.Array
+        self, drift: jax.Array, feature: FeatureSets, draw: int | jax.Array
     ) -> dict[str, jax.Array]:
         """D({x + V}, {y'}) / u + norm_penalty E|V|^2 / u^2 with u = E|x - y'|."""
         heldout = self._draw(feature, draw + 1)  # y'
@@ -220,7 +261,7 @@ class LearnedField:
         return {"loss": loss, "energy_before": energy(feature.x), "energy_after": after}
 
     def _distill(
-        self, drift: jax.Array, feature: FeatureSets, draw: jax.Array
+        self, drift: jax.Array, feature: FeatureSets, draw: int | jax.Array
     ) -> dict[str, jax.Array]:
         """E|V - K|^2 / E|K|^2 for the kernel field K."""
         del draw

@@ -160,12 +160,17 @@ class Drifting(Generator):
             "grad_norm": optax.tree.norm(grads),
             "lr": self.schedule(state.step),
         }
+        grads = {"generator": grads}
         if field:
             state = state.replace(
                 params={**state.params, "field": field.params},
                 opt_state={**state.opt_state, "field": field.opt_state},
             )
-        state = state_lib.optimize(state, {"generator": grads}, self.optimizers)
+            if field.grads is not None:
+                grads = optimizers.clip_together(
+                    grads | {"field": field.grads}, self.field.clip_norm
+                )
+        state = state_lib.optimize(state, grads, self.optimizers)
         state = state_lib.average(state, self.decays).replace(extra=extra)
         return state_lib.count(state), metrics
 

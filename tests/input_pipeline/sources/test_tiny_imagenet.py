@@ -1,7 +1,8 @@
-"""A small folder in the layout of the official Tiny-ImageNet, whole and damaged."""
+"""A small folder in the layout of the official Tiny-ImageNet, and arrays; whole and damaged."""
 
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -103,3 +104,38 @@ def test_left_overs_of_an_unpacking_system_are_no_data(tiny):
     (tiny / "val" / "images" / "notes.txt").write_text("no image")
     with pytest.warns(UserWarning, match=r"image: 1 \(such as val/images/notes.txt\)$"):
         assert len(load(f"tiny_imagenet:{tiny}", "test", image_size=64, channels=3)) == 4
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Tiny-ImageNet as arrays, next to those of another data set."""
+    for split, labels in (("train", [1, 0, 2, 1]), ("test", [2, 1])):
+        shape = (len(labels), 64, 64, 3)
+        images = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape).astype(np.uint8)
+        np.save(tmp_path / f"tiny_imagenet_{split}_images.npy", images + np.uint8(len(split)))
+        np.save(tmp_path / f"tiny_imagenet_{split}_labels.npy", np.asarray(labels))
+    np.save(tmp_path / "cifar_train_images.npy", np.zeros((9, 2, 2, 3), np.uint8))
+    return tmp_path
+
+
+def test_tiny_imagenet_as_arrays(stored):
+    for split, labels in (("train", [1, 0, 2, 1]), ("test", [2, 1])):
+        found = load(f"tiny_imagenet:{stored}", split, image_size=64, channels=3)
+        expected = np.load(stored / f"tiny_imagenet_{split}_images.npy")
+        np.testing.assert_array_equal(found.images, expected)
+        assert found.labels.tolist() == labels and found.class_names == ("0", "1", "2")
+
+
+def test_damaged_arrays_of_tiny_imagenet(stored):
+    def read():
+        load(f"tiny_imagenet:{stored}", "train", image_size=64, channels=3)
+
+    labels = stored / "tiny_imagenet_train_labels.npy"
+    np.save(labels, np.asarray([1, 0, 2, 4]))  # as many classes as the other data set has images
+    with pytest.raises(DataError, match="labels are 0 to 4, but must be .* of samples, 4"):
+        read()
+    labels.unlink()
+    with pytest.raises(DataError, match="no file .*/tiny_imagenet_train_labels.npy; .*'tiny_image"):
+        read()
+    with pytest.raises(DataError, match="no split 'val'"):
+        load(f"tiny_imagenet:{stored}", "val", image_size=64, channels=3)

@@ -6,26 +6,32 @@ import facts
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import base
 from drifting import methods
 from drifting.core.errors import ConfigError
+from drifting.core.state import TrainState
 from drifting.fields import kernel
 from drifting.methods import features as feature_lib
 from drifting.methods.drifting import draws
+from drifting.methods.drifting.learned_field import Networks
+from drifting.methods.drifting.method import Drifting
 from input_pipeline import sources
 from input_pipeline.streaming import Batch
 
 FACTS = facts.make()
+NORMS = ("grad_norm", "field_grad_norm")
 
 
-def make(features=feature_lib.pixels, learned=None, **changed):
+def make(features=feature_lib.pixels, learned=None, clip_norm=2.0, **changed):
     """A one-block method on 8x8 digits, 4 images per class and step; `learned`: config.field."""
     config = base.of("drifting")
     if learned is not None:
         config.method.field = "learned"
         config.field.update(dict(hidden=8, projection=6, score_hidden=5) | learned)
+    config.optimizer.clip_norm = config.field_optimizer.clip_norm = clip_norm
     config.model.size = "nano"
     config.model.num_registers = 2
     config.method.update(dict(num_generated=4, num_positives=6, num_unconditional=3) | changed)
@@ -86,6 +92,55 @@ def test_micro_batches_are_exact(digits, form, field, chunks):
     scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(grads))
     for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_parts), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5 * scale)
+
+
+def moments(state):
+    """The first moments of both networks, by network: a tenth of a first step's gradients."""
+    return {name: optax.tree_utils.tree_get(s, "mu") for name, s in state.opt_state.items()}
+
+
+@pytest.mark.parametrize("clip_norm", [0.5, 4.9, 5.1])
+def test_a_joint_clip_scales_both_gradients_by_one_factor(digits, monkeypatch, clip_norm):
+    """The factor is min(1, c / sqrt(|g|^2 + |f|^2)), where |g| = 3 and |f| = 4 are known."""
+    small = dict(form="sphere", num_generated=2, num_positives=2)
+    method = make(learned={"clip_jointly": True}, clip_norm=clip_norm, **small)
+    params = {"generator": {"a": jnp.ones(2), "b": jnp.ones(1)}, "field": {"w": jnp.ones((2, 2))}}
+    grads = {
+        "generator": {"a": jnp.asarray([1.0, -2.0]), "b": jnp.asarray([2.0])},
+        "field": {"w": jnp.full((2, 2), 2.0)},
+    }
+    state = TrainState.create(params, method.optimizers, {})
+    networks = Networks(params["field"], state.opt_state["field"], grads["field"])
+    given = jnp.zeros(()), grads["generator"], networks, {}
+    monkeypatch.setattr(Drifting, "_loss_and_grads", lambda *_: given)
+    state, _ = jax.jit(method.train_step)(state, digits, jax.random.key(0), {})
+    factor = min(1.0, clip_norm / 5.0)
+    for name, found in moments(state).items():
+        jax.tree.map(
+            lambda m, g: np.testing.assert_allclose(m, 0.1 * factor * g, rtol=1e-5),
+            found,
+            grads[name],
+        )
+        assert all(jnp.all(w != 1.0) for w in jax.tree.leaves(state.params[name]))
+
+
+@pytest.mark.slow
+def test_a_joint_clip_in_a_real_step(digits):
+    joint = {"clip_jointly": True}
+    state, (metrics,) = steps(make(learned=joint, clip_norm=1e9), digits)
+    free = moments(state)
+    leaves = [np.asarray(x, np.float64) for x in jax.tree.leaves(free)]
+    norm = 10.0 * np.sqrt(sum(np.sum(x**2) for x in leaves))
+    np.testing.assert_allclose(norm, np.hypot(*(metrics[k] for k in NORMS)), rtol=1e-4)
+    state, (metrics,) = steps(make(learned=joint, clip_norm=float(0.25 * norm)), digits)
+    for name, clipped in moments(state).items():
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, 0.25 * b, rtol=1e-3, atol=1e-6),
+            clipped,
+            free[name],
+        )
+        assert max(np.abs(x).max() for x in jax.tree.leaves(clipped)) > 1e-5
+    np.testing.assert_allclose(norm, np.hypot(*(metrics[k] for k in NORMS)), rtol=1e-4)
 
 
 def test_logged_metrics(digits):

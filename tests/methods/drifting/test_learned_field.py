@@ -149,6 +149,7 @@ def test_the_norm_penalty_is_the_mean_square_in_units_of_the_mean_distance():
         (dict(objective="look_ahead"), "did you mean 'lookahead'"),
         (dict(steps=0), "config.field.steps = 0"),
         (dict(projection=-1), "config.field.projection = -1"),
+        (dict(clip_jointly=True, steps=2), "needs config.field.steps = 1, not 2"),
     ],
 )
 def test_values_out_of_range_name_their_key(changed, message):
@@ -160,6 +161,35 @@ def test_its_optimiser_is_its_own_and_names_its_section():
     config = base.of("drifting")
     config.field_optimizer.name = "adam"
     with pytest.raises(ConfigError, match="config.field_optimizer.name = 'adam'"):
+        LearnedField.from_config(config, (3,), 100)
+
+
+def test_with_a_joint_clip_the_step_is_left_to_the_caller():
+    field = make(dimensions=(3,), objective="distill", clip_jointly=True)
+    before, features = networks(field), around(field)
+
+    def loss(params):
+        return field._loss(params, features, 0)[0]
+
+    @jax.jit
+    def both(networks):
+        return field.train(networks, features), jax.grad(loss)(networks.params)
+
+    (after, metrics), expected = both(before)
+    assert field.clip_norm == 2.0 and make().clip_norm == 0.0
+    for part in ("params", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, *(getattr(n, part) for n in (before, after)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.grads, expected)
+    squares = [np.sum(np.square(g)) for g in jax.tree.leaves(expected)]
+    np.testing.assert_allclose(metrics["field_grad_norm"], np.sqrt(sum(squares)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("norms", [(2.0, 1.0), (0.0, 0.0)])
+def test_a_joint_clip_needs_one_norm(norms):
+    config = base.of("drifting")
+    config.field.clip_jointly = True
+    config.optimizer.clip_norm, config.field_optimizer.clip_norm = norms
+    with pytest.raises(ConfigError, match="config.optimizer.clip_norm = .* set both to the same"):
         LearnedField.from_config(config, (3,), 100)
 
 
