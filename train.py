@@ -20,6 +20,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs
 ACCEPT_NEW_DATA = flags.DEFINE_bool(
     "accept_new_data", False, "Continue a run on other samples of the same classes"
 )
+NOTE = flags.DEFINE_string("note", None, "A note on this start, for <workdir>/history.jsonl")
 
 
 def main(_):
@@ -34,7 +35,7 @@ def main(_):
     path, _, argument = holder.config_filename.partition(":")
     name = "_".join(filter(None, (pathlib.Path(path).stem, argument)))
     workdir = WORKDIR.value or pathlib.Path("runs") / name
-    drifting.train(config, workdir, accept_new_data=ACCEPT_NEW_DATA.value)
+    drifting.train(config, workdir, accept_new_data=ACCEPT_NEW_DATA.value, note=NOTE.value)
 
 
 if __name__ == "__main__":

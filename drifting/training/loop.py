@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # (state, step, metrics) -> None, called with every checkpoint.
 Score = Callable[[TrainState, int, dict[str, float]], None]
+# (step that is resumed, None for a fresh run) -> config.json, which goes into every checkpoint.
+Record = Callable[[int | None], bytes]
 
 
 class Trainer:
@@ -65,7 +67,7 @@ class Trainer:
     #   4. the program, compiled ahead of time so that nothing can recompile in the loop;
     #   5. a fresh run samples and saves at step 0, so that its curves begin there. It goes on once
     #      that checkpoint is sealed: files of later steps prove that there was one to resume from.
-    def start(self, record: Callable[[], None] | None = None) -> None:
+    def start(self, record: Record | None = None) -> None:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
         shapes = jax.eval_shape(self.method.init, init_key)
@@ -77,8 +79,7 @@ class Trainer:
         )
         self._restore_or_init(placed, jax.jit(self.method.init, out_shardings=self.shardings),
                               init_key)  # fmt: skip
-        if record:
-            record()
+        self.config_file = record(self.resumed_step) if record else None
         self.feed = self.parts.data.feed(
             self.everywhere,
             lambda rows: mesh_lib.batch_over(self.mesh, rows),
@@ -227,7 +228,7 @@ class Trainer:
                 raise self._diverged(f"the state is not finite after step {self.step}: {where}")
             row_saved = row | self._validate()
             self.writers.flush()
-            self.checkpoints.save(self.state, self.step, row_saved)
+            self.checkpoints.save(self.state, self.step, row_saved, self.config_file)
             self.saved_step = self.step
             self._score(row)
         self.window.began += time.perf_counter() - began
@@ -258,7 +259,7 @@ def train(
     parts: Parts,
     workdir: pathlib.Path,
     score: Score | None = None,
-    record: Callable[[], None] | None = None,
+    record: Record | None = None,
 ) -> None:
     """Trains to parts.schedule.total steps, from the workdir's newest checkpoint if it has one.
 

@@ -54,6 +54,7 @@ STARTED = {
     "config.json": '{"config": {}}',
     ".config.json.123.tmp": "{",
     "split.json": "{}",
+    "history.jsonl": '{"time": "2026-01-01T00:00:00+00:00", "step": 0}\n',
     "metrics.jsonl": '{"step": 0, "spread": 1.0}\n{"st',
     "events.out.tfevents.1700000000.host.1.0.v2": "x",
     "samples/step_0000000.png": "x",

@@ -11,7 +11,8 @@ import drifting
 from drifting.core import config as config_lib
 from drifting.runs import evaluate, same_data
 from drifting.runs.build import build
-from drifting.runs.workdir import InTraining, record
+from drifting.runs.records import record
+from drifting.runs.workdir import InTraining
 from drifting.training import checkpoints
 from input_pipeline.sources import DataError
 
@@ -55,7 +56,7 @@ def test_other_data_are_refused_and_nothing_is_written(config, workdir, tmp_path
     with pytest.raises(DataError, match=f"run was trained on other data than npy:.*: .*{said}"):
         drifting.train(config(), workdir)
     assert (workdir / "config.json").read_bytes() == before
-    assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json"]
+    assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json", "history.jsonl"]
 
 
 def test_new_data_are_accepted_by_an_explicit_flag(config, workdir, tmp_path, caplog):
