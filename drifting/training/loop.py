@@ -23,6 +23,7 @@ from drifting.training import checkpoints, divergence
 from drifting.training import mesh as mesh_lib
 from drifting.training.checkpoints import CheckpointError, Checkpoints
 from drifting.training.divergence import TrainingDiverged
+from drifting.training.epochs import Epoch
 from drifting.training.meters import Window
 from drifting.training.parts import Parts
 from drifting.training.program import compile_steps, make_summary
@@ -52,8 +53,8 @@ class Trainer:
             best_score=self.method.best_score,
         )
         self.frozen = jax.device_put(parts.parameters, self.everywhere)
-        # Reports in flight: (steps of the call, step after it, report on the device).
-        self.pending: list[tuple[int, int, dict]] = []
+        # Reports in flight: (steps of the call, step after it, seconds, report on the device).
+        self.pending: list[tuple[int, int, float, dict]] = []
         self.window = Window()
         self.last_row: dict[str, float] = {}
         self.saved_step = -1
@@ -128,6 +129,8 @@ class Trainer:
         """
         self.writers = writers
         with self._bar() as bar:
+            self.epoch = Epoch(self.schedule, self.step, self.last_row)
+            self.clock = time.perf_counter()  # until when the time of calls has been counted
             if self.saved_step < 0:
                 self._sample()
                 self._save()
@@ -135,6 +138,7 @@ class Trainer:
             else:
                 self._score(self.last_row)  # the job may have been killed while scoring
             self.window.reset()
+            self._lap()
             while self.step < self.schedule.total:
                 self._dispatch(bar)
                 if self.schedule.due(self.step, self.schedule.log):
@@ -167,15 +171,22 @@ class Trainer:
             )
         self.deferral.begin()
         self.step += count
-        self.pending.append((count, self.step, report))
-        if len(self.pending) > 1:
-            jax.block_until_ready(self.pending[-2][2])
+        if self.pending:
+            jax.block_until_ready(self.pending[-1][3])
+        self.pending.append((count, self.step, self._lap(), report))
         bar.update(count)
+
+    def _lap(self) -> float:
+        """The seconds since the last lap."""
+        last, self.clock = self.clock, time.perf_counter()
+        return self.clock - last
 
     def _collect(self) -> None:
         """Fetches the reports in flight; raises TrainingDiverged if one is not finite."""
-        for count, after, report in self.pending:
-            report = jax.device_get(report)
+        reports = jax.device_get([report for *_, report in self.pending])
+        for (count, after, seconds, _), report in zip(self.pending, reports, strict=True):
+            if after == self.step:
+                seconds += self._lap()  # it has ended only now
             if report["bad_step"] > 0:
                 shown = ", ".join(f"{k} {float(v):.4g}" for k, v in report["last"].items())
                 raise self._diverged(
@@ -183,6 +194,8 @@ class Trainer:
                     f"steps {after - count} to {after}; metrics at its end: {shown})"
                 )
             self.window.add(report, count)
+            if self.epoch.add(report["sum"], count, seconds, after):
+                self.writers.epoch(after, self.epoch.row(after))
         self.pending = []
 
     def _diverged(self, what: str) -> TrainingDiverged:
@@ -215,7 +228,9 @@ class Trainer:
         if numbers:
             row = {"epoch": self.step / self.schedule.per_epoch}
             self.writers.scalars(self.step, row | {k: float(v) for k, v in numbers.items()})
-        self.window.began += time.perf_counter() - began  # rates are those of train steps alone
+        paused = time.perf_counter() - began
+        self.window.began += paused  # rates are those of train steps alone
+        self.clock += paused
 
     def _save(self) -> None:
         began = time.perf_counter()
@@ -226,12 +241,14 @@ class Trainer:
         if self.saved_step != self.step:
             if where := divergence.find_unsound(self.state):
                 raise self._diverged(f"the state is not finite after step {self.step}: {where}")
+            row = row | self.epoch.means()
             row_saved = row | self._validate()
             self.writers.flush()
             self.checkpoints.save(self.state, self.step, row_saved, self.config_file)
             self.saved_step = self.step
             self._score(row)
         self.window.began += time.perf_counter() - began
+        self.clock = time.perf_counter()
 
     def _score(self, row: dict[str, float]) -> None:
         """Scores a checkpoint; a request to stop then has nothing to wait for."""

@@ -1,10 +1,10 @@
-"""The metrics.jsonl, TensorBoard events, curves and sample grids of a run."""
+"""The metrics.jsonl, epochs.jsonl, TensorBoard events, curves and sample grids of a run."""
 
 import json
 import logging
 import os
 import pathlib
-from typing import Any
+from typing import IO, Any
 
 from drifting import pictures
 from drifting.core import json_lines
@@ -18,7 +18,7 @@ NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, without lines that cannot be understood."""
+    """The rows of a metrics.jsonl or an epochs.jsonl, without lines that cannot be understood."""
     return json_lines.read(path, _is_row)[0]
 
 
@@ -29,11 +29,18 @@ def _is_row(row: dict[str, Any]) -> bool:
     )
 
 
+def _continued(path: pathlib.Path, last_step: int) -> IO[str]:
+    """A file of rows, open to write those of steps after `last_step`; others of these are lost."""
+    rows, others = json_lines.read(path, _is_row)
+    json_lines.write(path, (r for r in rows if r["step"] <= last_step), others)
+    return open(path, "a", buffering=1)
+
+
 class Writers:
     """Writes everything in a workdir that a run produces, except its checkpoints and config.json.
 
-    metrics.jsonl is the durable record and is always written. TensorBoard events need TensorFlow;
-    without it, one warning is logged.
+    metrics.jsonl and epochs.jsonl are the durable record and are always written. TensorBoard events
+    need TensorFlow; without it, one warning is logged.
 
     Args:
       workdir: an existing, writable folder.
@@ -47,9 +54,9 @@ class Writers:
         self, workdir: pathlib.Path, last_step: int, tensorboard: bool, hparams: dict[str, Any]
     ):
         self._workdir, self._path = workdir, workdir / "metrics.jsonl"
-        rows, others = json_lines.read(self._path, _is_row)
-        json_lines.write(self._path, (r for r in rows if r["step"] <= last_step), others)
-        self._file = open(self._path, "a", buffering=1)  # noqa: SIM115 (closed in close)
+        self._file = _continued(self._path, last_step)
+        self._epochs_path = workdir / "epochs.jsonl"
+        self._epochs = _continued(self._epochs_path, last_step)
         self._board = _summary_writer(workdir, last_step + 1) if tensorboard else None
         simple = {k: v for k, v in hparams.items() if isinstance(v, int | float | str | bool)}
         self._event("write_hparams", simple)
@@ -59,6 +66,11 @@ class Writers:
         with naming(self._path):
             self._file.write(json.dumps({"step": step, **row}) + "\n")
         self._event("write_scalars", step, row)
+
+    def epoch(self, step: int, row: dict[str, float]) -> None:
+        """Writes one row of epochs.jsonl, of the epoch that ended at a step."""
+        with naming(self._epochs_path):
+            self._epochs.write(json.dumps({"step": step, **row}) + "\n")
 
     def flush(self) -> None:
         """Writes out all events, as a resumed run writes none of the steps before it again."""
@@ -99,6 +111,8 @@ class Writers:
         """Closes the files and draws curves.png from everything that was logged."""
         with naming(self._path):
             self._file.close()
+        with naming(self._epochs_path):
+            self._epochs.close()
         self._event("flush")
         self._event("close")
         curves = _curves(read_metrics(self._path))

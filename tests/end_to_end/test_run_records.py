@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import small_runs
+import workdirs
 
 import drifting
 from drifting.core import json_lines
@@ -76,6 +77,10 @@ def test_each_checkpoint_scores_by_its_own_config(copied):
         4: ("meanflow-1", 1, 200),
         8: ("euler-3", 3, 300),
     }
+    batches = {row["step"]: row["num_batches"] for row in record.read(copied)}
+    assert batches == {0: None, 4: 4, 8: 8}, "the epoch went on"
+    losses = workdirs.losses(copied)
+    assert record.read(copied)[-1]["avg_loss"] == pytest.approx(np.mean(losses), rel=1e-6)
     drifting.evaluate(copied, "4", sampler="heun", sampling_steps=2, num_samples=100)
     assert (record.read(copied)[-1]["sampler"], record.read(copied)[-1]["num_samples"]) == (
         "heun-2", 100,
