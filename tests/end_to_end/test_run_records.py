@@ -127,11 +127,8 @@ def test_a_changed_config_is_damage(copied):
 
 
 def test_a_checkpoint_of_an_older_version_has_the_config_of_the_run(copied):
-    folder = copied / "checkpoints" / "4"
-    (folder / "config.json").unlink()
-    (folder / "manifest.json").unlink()
-    checkpoints.write_manifest(folder, 4)
-    assert checkpoints.config_of(folder.parent, 4) is None
+    workdirs.remove_own_configs(copied)
+    assert checkpoints.config_of(copied / "checkpoints", 4) is None
     assert Run(copied).at(4).sampler_name == "euler-3"
 
 
