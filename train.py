@@ -23,6 +23,7 @@ ACCEPT_NEW_DATA = flags.DEFINE_bool(
 DEBUG = flags.DEFINE_bool(
     "debug", False, "A run of 200 steps with frequent logs and samples, in runs/<config name>_debug"
 )
+NOTE = flags.DEFINE_string("note", None, "A note on this start, for <workdir>/history.jsonl")
 
 
 def main(_):
@@ -40,7 +41,7 @@ def main(_):
     workdir = pathlib.Path(WORKDIR.value or pathlib.Path("runs") / name).expanduser()
     if DEBUG.value:
         debug.shorten(config, overrides, workdir)
-    drifting.train(config, workdir, accept_new_data=ACCEPT_NEW_DATA.value)
+    drifting.train(config, workdir, accept_new_data=ACCEPT_NEW_DATA.value, note=NOTE.value)
 
 
 if __name__ == "__main__":

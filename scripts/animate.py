@@ -73,6 +73,7 @@ def animate(workdir, out=None, *, sampler, steps, num, seed, cfg_scale=None, suf
     run.use_sampler(sampler, steps)
     out = _make_folder(pathlib.Path(out) if out else run.workdir / "animations")
     state, step = run.restore_last()
+    run = run.at(step)
     cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
     log.info("step %d of %s", step, run.workdir)
     key = jax.random.key(seed)

@@ -147,6 +147,7 @@ def main(_):
     backend.configure()
     run = open_run(WORKDIR.value)
     state, step = run.restore_last()
+    run = run.at(step)
     field_step = step if FIELD_STEP.value is None else FIELD_STEP.value
     state.params["field"] = run.restore(field_step)[0].params["field"]
     names = run.facts.class_names

@@ -3,7 +3,7 @@
 import jax
 
 from drifting.runs.workdir import Run
-from drifting.training import checkpoints, writers
+from drifting.training import checkpoints, integrity, writers
 
 
 def rows(workdir):
@@ -19,6 +19,15 @@ def losses(workdir):
 def state_of(workdir, step):
     """The saved state at a step, as NumPy arrays."""
     return jax.device_get(Run(workdir).restore(step)[0])
+
+
+def remove_own_configs(workdir):
+    """Makes all checkpoints those of an older version, which have the config of the workdir."""
+    for step in checkpoints.valid_steps(workdir / "checkpoints"):
+        folder = workdir / "checkpoints" / str(step)
+        for name in (checkpoints.CONFIG, integrity.MANIFEST):
+            (folder / name).unlink(missing_ok=True)
+        integrity.write_manifest(folder, step)
 
 
 def truncate_newest_checkpoint(workdir):

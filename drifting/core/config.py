@@ -209,23 +209,27 @@ def flatten(config: Any) -> dict[str, Any]:
     return flat
 
 
-def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
-    """The allowed changes, as `key: saved -> now`.
+def changes(saved: ConfigDict, config: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """The values of each key that changed: the saved one, and that of `config`.
 
     Keys that only one of the two configs has are ignored: they were added after the run began, or
     have been removed since.
+    """
+    old, new = flatten(saved), flatten(config)
+    common = sorted(old.keys() & new.keys())
+    return {key: (old[key], new[key]) for key in common if old[key] != new[key]}
+
+
+def check_resume(saved: ConfigDict, config: ConfigDict) -> list[str]:
+    """The allowed changes, as `key: saved -> now`.
 
     Raises:
       ConfigError: keys that a checkpoint depends on have changed; they are listed.
     """
-    old, new = flatten(saved), flatten(config)
-    changed = {
-        key: f"config.{key}: {old[key]!r} -> {new[key]!r}"
-        for key in sorted(old.keys() & new.keys())
-        if old[key] != new[key]
-    }
+    values = changes(saved, config)
+    changed = {key: f"config.{key}: {old!r} -> {new!r}" for key, (old, new) in values.items()}
     fixed = [key for key in changed if key.split(".")[0] in FIXED and key not in FREE]
-    if "ema_decay" in changed and not (old["ema_decay"] and new["ema_decay"]):
+    if not all(values.get("ema_decay", (True,))):
         fixed.append("ema_decay")  # a state either has averages or does not
     refused = [changed[key] for key in fixed]
     if refused:

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from drifting.core.errors import ConfigError, UserError
 from drifting.evaluation import metrics, record, summary
-from drifting.evaluation.metric import Metric
+from drifting.evaluation.metric import Metric, Row
 from drifting.evaluation.scorer import Scorable, Scorer
 
 log = logging.getLogger(__name__)
@@ -19,11 +19,13 @@ class CheckpointEvaluator:
 
     Args:
       run: the run.
-      scorers: one for each setting (guidance scale, seed).
+      scorers: of a step: one for each setting (guidance scale, seed).
       skip_existing: whether to skip measurements that the record already has.
     """
 
-    def __init__(self, run: Scorable, scorers: Sequence[Scorer], skip_existing: bool):
+    def __init__(
+        self, run: Scorable, scorers: Callable[[int], Sequence[Scorer]], skip_existing: bool
+    ):
         self._run, self._scorers, self._skip = run, scorers, skip_existing
         self._seen = set(run.steps())  # those that `watch` need not score
 
@@ -43,14 +45,14 @@ class CheckpointEvaluator:
 
     def score_step(self, step: int) -> None:
         """Scores the checkpoint of one step with each setting."""
-        rows = []
-        for scorer in self._scorers:
+        rows, scorers = [], self._scorers(step)
+        for scorer in scorers:
             if self._skip and scorer.is_scored(record.read(self._run.workdir), step):
                 log.info("step %d is scored already", step)
                 continue
             rows.append(scorer.score(step))
             log.info(summary.one_line(rows[-1]))
-        self._log_spread(step, [row.get(self._ranking.ranks_by) for row in rows])
+        self._log_spread(step, scorers, rows)
 
     def watch(self, total_steps: int, poll_seconds: float = 10.0) -> None:
         """Scores new checkpoints as they appear, until that of total_steps is scored."""
@@ -96,33 +98,37 @@ class CheckpointEvaluator:
             )
         return asked
 
-    @property
-    def _ranking(self) -> Metric:
-        return metrics.ranking(self._scorers[0].metrics)
-
     def _best(self, steps: list[int]) -> int:
         """The step with the lowest score in the record, among scores with the settings asked for.
 
-        Of several seeds the mean counts, and of several guidance scales the best one.
+        What is not asked for is as in the config of the newest checkpoint. Of several seeds the
+        mean counts, and of several guidance scales the best one.
         """
-        rows, column = record.read(self._run.workdir), self._ranking.ranks_by
-        settings = [scorer.identity(steps[-1]) for scorer in self._scorers]
+        scorers = self._scorers(steps[-1])
+        ranking = _ranking(scorers)
+        rows, column = record.read(self._run.workdir), ranking.ranks_by
+        settings = [scorer.identity(steps[-1]) for scorer in scorers]
         means = [record.mean_by_step(rows, setting, column) for setting in settings]
         scored = [(score, step) for m in means for step, score in m.items() if step in steps]
         if not scored:
             asked = ", ".join(f"{name} {settings[0][name]}" for name in record.SETTING)
             raise ConfigError(
                 f"--checkpoints best: no checkpoint has a {column} with these settings yet "
-                f"({asked}); score with --checkpoints all --metrics {self._ranking.name} first, "
+                f"({asked}); score with --checkpoints all --metrics {ranking.name} first, "
                 "and otherwise the same flags"
             )
         return min(scored)[1]
 
-    def _log_spread(self, step: int, scores: Sequence[float | None]) -> None:
+    def _log_spread(self, step: int, scorers: Sequence[Scorer], rows: Sequence[Row]) -> None:
         """Logs mean and standard deviation over settings that differ in the seed alone."""
-        values = [score for score in scores if score is not None]
-        if len(values) > 1 and len({s.cfg_scale for s in self._scorers}) == 1:
+        column = _ranking(scorers).ranks_by
+        values = [row[column] for row in rows if row.get(column) is not None]
+        if len(values) > 1 and len({s.cfg_scale for s in scorers}) == 1:
             log.info(
                 "step %d over %d seeds: %s %.4g +- %.2g",
-                step, len(values), self._ranking.ranks_by, np.mean(values), np.std(values, ddof=1),
+                step, len(values), column, np.mean(values), np.std(values, ddof=1),
             )  # fmt: skip
+
+
+def _ranking(scorers: Sequence[Scorer]) -> Metric:
+    return metrics.ranking(scorers[0].metrics)

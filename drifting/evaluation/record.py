@@ -35,7 +35,8 @@ _BEFORE_METRICS = (
 )  # fmt: skip
 _AFTER_METRICS = (
     "num_samples", "batch_size", "cfg_scale", "sampler", "nfe", "seed", "weights",
-    "loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var", "eval_seconds",
+    "loss", "drift_norm", "grad_norm", "feature_dist_mean", "feature_dist_var",
+    "avg_loss", "avg_drift_norm", "num_batches", "eval_seconds",
 )  # fmt: skip
 _TEXT = (*_BEFORE_METRICS[:6], "sampler", "weights")  # all others are numbers
 

@@ -1,6 +1,7 @@
 """Evaluation of checkpoints of a run, of a run in training, or of one folder against another."""
 
 import dataclasses
+import functools
 import itertools
 import logging
 import pathlib
@@ -18,7 +19,7 @@ from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen
 from drifting.runs.build import load_images
 from drifting.runs.workdir import InTraining, Run, Sampled
-from drifting.training import loop, mesh
+from drifting.training import checkpoints, loop, mesh
 from drifting.training.parts import Parts
 from input_pipeline import unresized
 from input_pipeline.decoding import DataError
@@ -28,6 +29,7 @@ from input_pipeline.space import Space
 log = logging.getLogger(__name__)
 
 ENCODER = "encoder:"
+OF_SCORES = ("eval", "method", "precision")  # the parts of a config that scores depend on
 
 
 def evaluate(
@@ -43,7 +45,9 @@ def evaluate(
     sampling_steps: int | None = None,
     **given: Any,
 ) -> None:
-    """Scores checkpoints of a run; settings that are not given come from its config.
+    """Scores checkpoints of a run, each with the config that it was made with.
+
+    Settings that are given replace those of the config.
 
     Args:
       which: `last`, `all`, `best`, or steps separated by commas.
@@ -57,11 +61,12 @@ def evaluate(
     run = Run(workdir)
     run.require_generator()
     run.use_sampler(sampler, sampling_steps)
-    scorers = _scorers(run, split, cfg_scales, seeds, given)
-    evaluator = CheckpointEvaluator(run, scorers, skip_existing or watch)
+    made = functools.cache(lambda opened: _scorers(opened, split, cfg_scales, seeds, given))
+    evaluator = CheckpointEvaluator(run, lambda step: made(run.at(step)), skip_existing or watch)
     evaluator.score(which)
     if watch:
-        evaluator.watch(_total_steps(run.config, run.facts, run.method.images_per_step))
+        config, _ = config_lib.read_complete(run.workdir / "config.json")  # of the last start
+        evaluator.watch(_total_steps(config, run.facts, run.method.images_per_step))
 
 
 def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
@@ -73,13 +78,29 @@ def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
         return None
     run = InTraining(workdir, parts)
     run.require_generator()
-    evaluator = CheckpointEvaluator(run, _scorers(run), skip_existing=True)
+    scorers = _scorers(run)
+    evaluator = CheckpointEvaluator(run, lambda step: scorers, skip_existing=True)
 
     def score(state: Any, step: int, metrics: dict[str, float]) -> None:
+        if changed := _changed_scoring(workdir, step, parts.config):
+            log.warning(
+                "step %d was made with another %s; `python evaluate.py --workdir %s --checkpoints "
+                "%d` scores it as it was made", step, ", ".join(changed), workdir, step,
+            )  # fmt: skip
+            return
         run.hold(state, metrics)
         evaluator.score_step(step)
 
     return score
+
+
+def _changed_scoring(workdir: pathlib.Path, step: int, config: Any) -> list[str]:
+    """The keys by which scores of a checkpoint would not be those of the config it has."""
+    path = checkpoints.config_of(workdir / "checkpoints", step)
+    if path is None:
+        return []
+    changed = config_lib.changes(config_lib.read(path)[0], config)
+    return [f"config.{key}" for key in changed if key.split(".")[0] in OF_SCORES]
 
 
 def compare(real: str | pathlib.Path, fake: str | pathlib.Path, **given: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LOCK = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of a file system without locks
 # What a run writes before its first checkpoint is finished, and may write again.
 _OF_A_START = re.compile(
-    r"\.lock|config\.json|split\.json|metrics\.jsonl(\.damaged)?|curves\.png"
+    r"\.lock|config\.json|split\.json|(metrics|epochs|history)\.jsonl(\.damaged)?|curves\.png"
     r"|events\.out\.tfevents\..*|samples/step_0000000(_\w+)?\.png"
     r"|checkpoints/(0|[^/]*\.tmp[^/]*|[^/]*\.orbax-checkpoint-tmp[^/]*)/.*|damaged_checkpoints/.*"
     r"|(.*/)?\..*\.\d+(\.tmp)?"  # a file of these while it is written
@@ -80,8 +80,8 @@ def require_no_run(workdir: pathlib.Path) -> None:
 
 
 def _is_of_more(workdir: pathlib.Path, name: str) -> bool:
-    """Whether metrics.jsonl has rows of later steps, or config.json is that of something else."""
-    if name == "metrics.jsonl":
+    """Whether it is a log with rows of later steps, or a config.json of something else."""
+    if name in ("metrics.jsonl", "epochs.jsonl"):
         return any(row["step"] > 0 for row in writers.read_metrics(workdir / name))
     if name != "config.json":
         return False

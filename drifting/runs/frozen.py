@@ -61,9 +61,10 @@ def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") 
             "name the workdir of a classifier or a masked autoencoder"
         )
     state, _, step = run.restore_best()
-    parameters = run.method.encoder(state)
+    method = run.at(step).method
+    parameters = method.encoder(state)
     identity = f"{encoders.digest(parameters)}:{precision}:{step}"
-    return Encoder(name, tuple(shape), parameters, run.method.encode, identity)
+    return Encoder(name, tuple(shape), parameters, method.encode, identity)
 
 
 def channels_of(name: str) -> int:

@@ -16,7 +16,8 @@ from drifting.core.method import Scored
 from drifting.runs import evaluate, same_data
 from drifting.runs.build import build, load_images
 from drifting.runs.folder import owned
-from drifting.runs.workdir import Run, claim, record
+from drifting.runs.records import record
+from drifting.runs.workdir import Run, claim
 from drifting.training import loop, validation, writers
 from drifting.training.parts import Parts
 from input_pipeline import splits
@@ -26,7 +27,12 @@ from input_pipeline.image_set import ImageSet
 log = logging.getLogger(__name__)
 
 
-def train(config: Any, workdir: str | pathlib.Path, accept_new_data: bool = False) -> None:
+def train(
+    config: Any,
+    workdir: str | pathlib.Path,
+    accept_new_data: bool = False,
+    note: str | None = None,
+) -> None:
     """Trains a config in a workdir, which may hold an earlier part of the run.
 
     A method that can be scored is tested on the test split at the end.
@@ -34,6 +40,7 @@ def train(config: Any, workdir: str | pathlib.Path, accept_new_data: bool = Fals
     Args:
       accept_new_data: whether an earlier part of the run may have been trained on other samples of
         the same classes.
+      note: about this start, for history.jsonl.
 
     Raises:
       UserError: something is invalid or missing; a run that cannot start writes nothing.
@@ -52,8 +59,8 @@ def train(config: Any, workdir: str | pathlib.Path, accept_new_data: bool = Fals
         if parts.held_out is not None:
             given = parts.config.data.num_val, parts.config.data.split_seed
             splits.load_or_make(workdir / "split.json", parts.whole, *given)
-        # 5. Training from the newest checkpoint; config.json is written once that is restored.
-        loop.train(parts, workdir, score, functools.partial(record, workdir, parts))
+        # 5. Training from the newest checkpoint; the start is recorded once that is restored.
+        loop.train(parts, workdir, score, functools.partial(record, workdir, parts, note))
         # 6. The best checkpoint is tested on images that no decision was based on.
         if test_images is not None:
             _test(workdir, test_images, parts.schedule.total)
@@ -82,6 +89,7 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
         return
     run = Run(workdir)
     state, metrics, step = run.restore_best()
+    run = run.at(step)
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     held_out = validation.Validation(run.method, images, run.config.eval.batch_size, where)
     sums = held_out.sums(state)

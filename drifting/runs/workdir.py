@@ -1,9 +1,10 @@
-"""The folder of a run: claimed and recorded by training, opened read-only by everything else."""
+"""The folder of a run: claimed by training, opened read-only by everything else."""
 
+import copy
 import functools
+import json
 import logging
 import pathlib
-import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,32 +46,6 @@ def claim(workdir: pathlib.Path, config: Any) -> None:
     changes = config_lib.check_resume(saved, config)
     if changes:
         log.warning("resuming with changed %s", "; ".join(changes))
-
-
-def record(workdir: pathlib.Path, parts: Parts) -> None:
-    """Writes config.json: all that is needed to repeat the run, or to open it without its data."""
-    import importlib.metadata
-
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    facts = {
-        "versions": {p: importlib.metadata.version(p) for p in packages},
-        "device_kind": jax.devices()[0].device_kind,
-        "device_count": jax.device_count(),
-        "git_commit": _git_commit(),
-        "data_fingerprint": parts.whole.fingerprint,
-        "data": parts.facts.to_json(),
-    }
-    config_lib.write(workdir / "config.json", parts.config, facts)
-
-
-def _git_commit() -> str | None:
-    command = ["git", "rev-parse", "HEAD"]
-    root = pathlib.Path(__file__).parent
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 # --- what is in it -------------------------------------------------------------------------------
@@ -178,8 +153,16 @@ class InTraining(Sampled):
         return self._held
 
 
+def _identity(config: Any, facts: Mapping[str, Any]) -> str:
+    """Equal for what opens as the same run."""
+    data = facts.get("data"), facts.get("data_fingerprint")
+    return json.dumps((config.to_dict(), data), sort_keys=True)
+
+
 class Run(Sampled):
     """A trained run, opened read-only and without its data.
+
+    Its config and method are those that the newest checkpoint was made with; see `at`.
 
     Args:
       frozen: the frozen networks, for use as in training; without them the networks of
@@ -197,27 +180,87 @@ class Run(Sampled):
         precision: str | None = None,
     ):
         workdir = pathlib.Path(workdir).expanduser()
-        config, facts = config_lib.read_complete(workdir / "config.json")
+        self._now = config_lib.read_complete(workdir / "config.json")
+        read_facts(workdir, self._now[1])
         for name, why in checkpoints.misnamed(workdir / "checkpoints").items():
             log.warning("checkpoint %s is ignored: %s", workdir / "checkpoints" / name, why)
-        if not checkpoints.valid_steps(workdir / "checkpoints"):
+        self.workdir, self._networks, self._precision = workdir, frozen, precision
+        self.frozen = {name: network.parameters for name, network in (frozen or {}).items()}
+        steps = self.steps()
+        if not steps:
             raise WorkdirError(
                 f"{workdir} has no finished checkpoint yet; train it further with `python train.py`"
             )
-        if precision:
+        try:
+            self._open(*self._made_with(steps[-1]))
+        except checkpoints.CheckpointError:  # `restore` says how it is damaged
+            self._open(*self._now)
+
+    def _open(self, config: Any, facts: dict[str, Any]) -> None:
+        """Makes this the run of a config and of what is known about its data."""
+        # What `at` returns, by config and by step.
+        self._opened: dict[str | int, Run] = {_identity(config, facts): self}
+        self._sampler: tuple[str | None, int | None] = (None, None)
+        if self._precision:
             config = config.copy_and_resolve_references()
-            config.precision = precision
-        method = methods.create(config, read_facts(workdir, facts), frozen)
-        super().__init__(workdir, config, method)
-        if not config.data.streaming:
-            self.data_fingerprint = read_fingerprint(facts)
-        self.frozen = {name: network.parameters for name, network in (frozen or {}).items()}
-        self._left_out = method.replaceable if frozen is None else ()
+            config.precision = self._precision
+        method = methods.create(config, read_facts(self.workdir, facts), self._networks)
+        super().__init__(self.workdir, config, method)
+        self.data_fingerprint = None if config.data.streaming else read_fingerprint(facts)
+        self._left_out = method.replaceable if self._networks is None else ()
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         self._shapes = jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
             jax.eval_shape(self.method.init, jax.random.key(0)),
         )
+
+    def _made_with(self, step: int) -> tuple[Any, dict[str, Any]]:
+        """The contents of the config.json that a checkpoint was saved with.
+
+        Those of the workdir's for one of an older version. Data that were moved are where the
+        workdir's says.
+
+        Raises:
+          CheckpointError: the checkpoint has a damaged one, or was removed.
+        """
+        path = checkpoints.config_of(self.workdir / "checkpoints", step)
+        if path is None:
+            return self._now
+        try:
+            config, facts = config_lib.read_complete(path)
+        except ConfigError:
+            if path.exists():
+                raise
+            raise checkpoints.CheckpointError(f"checkpoint {path.parent} was removed") from None
+        now = config_lib.flatten(self._now[0])
+        config.update_from_flattened_dict({key: now[key] for key in config_lib.FREE})
+        return config, facts
+
+    def at(self, step: int) -> "Run":
+        """This run with the config that the checkpoint of `step` was made with.
+
+        The same object for the same config, so that what was compiled can be used again.
+
+        Raises:
+          CheckpointError: the checkpoint is damaged or was removed.
+        """
+        if step in self._opened:
+            return self._opened[step]
+        config, facts = self._made_with(step)
+        identity = _identity(config, facts)
+        if identity not in self._opened:
+            self._opened[identity] = other = copy.copy(self)
+            other.__dict__.pop("last", None)
+            other._open(config, facts)
+            other.use_sampler(*self._sampler)
+            other._opened = self._opened
+        self._opened[step] = self._opened[identity]  # also once a running job has removed it
+        return self._opened[step]
+
+    def use_sampler(self, name: str | None, steps: int | None) -> None:
+        super().use_sampler(name, steps)
+        self._sampler = name, steps
+        self._opened = {key: run for key, run in self._opened.items() if run is self}
 
     def best_step(self) -> int:
         """The step with the best validation score; the last step if none was validated."""
@@ -238,9 +281,12 @@ class Run(Sampled):
                 # A running job removed it, because it has a better or newer one.
 
     def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
-        """The state at `step`, on one device, and the metrics saved with it."""
-        folder = self.workdir / "checkpoints"
-        return checkpoints.restore(folder, step, self._shapes, self._left_out)
+        """The state at `step`, on one device, and the metrics saved with it.
+
+        The method that it fits is that of `at(step)`.
+        """
+        folder, run = self.workdir / "checkpoints", self.at(step)
+        return checkpoints.restore(folder, step, run._shapes, run._left_out)
 
     def restore_last(self) -> tuple[TrainState, int]:
         """The newest usable state and its step; damaged newer ones are logged and skipped.
@@ -299,14 +345,15 @@ class Run(Sampled):
                 f"labels {unknown}: the run has {self.facts.num_classes} classes; use 0 to "
                 f"{self.facts.num_classes - 1}"
             )
-        cfg_scale = self.config.eval.cfg_scale if cfg_scale is None else cfg_scale
-        program = generation.SampleProgram(self.sampler(cfg_scale, ema), self.facts.space)
-        size = self.config.eval.batch_size if batch_size is None else batch_size
+        state, step = self.last
+        run = self.at(step)
+        cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
+        program = generation.SampleProgram(run.sampler(cfg_scale, ema), run.facts.space)
+        size = run.config.eval.batch_size if batch_size is None else batch_size
         if size < 1:
             raise WorkdirError(
                 f"a batch size of {size} (config.eval.batch_size, --batch_size): must be 1 or more"
             )
         size = min(size, len(labels))
-        state, _ = self.last
         key = jax.random.key(seed)
         return generation.generate_images(program, state, labels, key, size, progress)

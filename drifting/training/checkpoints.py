@@ -1,8 +1,8 @@
 """Checkpoints of a run: sealed with content hashes, kept by policy, with fallback to older ones.
 
-A checkpoint is made in a temporary folder: Orbax writes the state, then come the metrics and the
-manifest of hashes (integrity.py), and only then is the folder renamed to its step. So every folder
-that is named as a step is whole, and older ones are removed after that.
+A checkpoint is made in a temporary folder: Orbax writes the state, then come the metrics, the
+config and the manifest of hashes (integrity.py), and only then is the folder renamed to its step.
+So every folder that is named as a step is whole, and older ones are removed after that.
 """
 
 import contextlib
@@ -20,12 +20,19 @@ import jax
 
 from drifting.core import files
 from drifting.training import state_files
-from drifting.training.integrity import find_damage, is_sealed, sealed_step, write_manifest
+from drifting.training.integrity import (
+    find_damage,
+    is_listed,
+    is_sealed,
+    sealed_step,
+    write_manifest,
+)
 from drifting.training.state_files import CheckpointError, reason
 
 log = logging.getLogger(__name__)
 
 METRICS = "metrics/metrics"  # in the folder of a step
+CONFIG = "config.json"  # also there
 UNFINISHED = ".tmp"  # the suffix of a checkpoint that is being made or removed
 OLD_UNFINISHED = ".orbax-checkpoint-tmp"  # that of older versions
 
@@ -167,6 +174,22 @@ def _open(
     return (state, metrics), None
 
 
+def config_of(folder: str | os.PathLike, step: int) -> pathlib.Path | None:
+    """The config.json that a checkpoint was saved with; None if an older version saved it.
+
+    Raises:
+      CheckpointError: the file differs from the manifest, or the checkpoint was removed.
+    """
+    path = pathlib.Path(folder).absolute() / str(step)
+    if not path.is_dir():
+        raise CheckpointError(f"checkpoint {path} cannot be used: it was removed")
+    if not is_listed(path, CONFIG):
+        return None
+    if damage := find_damage(path, only=[CONFIG]):
+        raise CheckpointError(f"checkpoint {path} cannot be used: {damage}")
+    return path / CONFIG
+
+
 def _saved_metrics(step_folder: pathlib.Path) -> dict[str, float]:
     try:
         metrics = json.loads((step_folder / METRICS).read_bytes())
@@ -208,8 +231,13 @@ class Checkpoints:
             for path in filter(_is_unfinished, self.folder.iterdir()):
                 _remove(path)  # left by a job that was killed
 
-    def save(self, state: Any, step: int, metrics: dict[str, float]) -> None:
+    def save(
+        self, state: Any, step: int, metrics: dict[str, float], config: bytes | None = None
+    ) -> None:
         """Starts saving; returns once the state has been copied from the device.
+
+        Args:
+          config: the contents of the run's config.json, to be saved with it.
 
         Raises:
           CheckpointError: this checkpoint, or the one before, cannot be written.
@@ -220,9 +248,9 @@ class Checkpoints:
             self._state_writer.save(temporary / state_files.STATE, state)
         except OSError as error:
             raise self._unwritten(step, error) from error
-        self._sealing = self._thread.submit(self._seal, step, metrics)
+        self._sealing = self._thread.submit(self._seal, step, metrics, config)
 
-    def _seal(self, step: int, metrics: dict[str, float]) -> None:
+    def _seal(self, step: int, metrics: dict[str, float], config: bytes | None) -> None:
         """Finishes a checkpoint, then removes older ones; runs in a thread.
 
         Raises:
@@ -235,6 +263,8 @@ class Checkpoints:
                 return
             (temporary / METRICS).parent.mkdir()
             (temporary / METRICS).write_bytes(files.to_json(metrics))
+            if config is not None:
+                (temporary / CONFIG).write_bytes(config)
             write_manifest(temporary, step)
             temporary.rename(self._path(step))
         except Exception as error:  # Orbax has no type of its own for what it cannot write

@@ -57,6 +57,14 @@ def sealed_step(step_folder: pathlib.Path) -> int | None:
         return None
 
 
+def is_listed(step_folder: pathlib.Path, name: str) -> bool:
+    """Whether the manifest has a file; also false if that is missing or damaged."""
+    try:
+        return name in _read_manifest(step_folder / MANIFEST)[1]
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
 def _read_manifest(path: pathlib.Path) -> tuple[int | None, dict[str, str]]:
     """The step, which manifests of older versions lack, and the hash of each file.
 

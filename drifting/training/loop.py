@@ -23,6 +23,7 @@ from drifting.training import checkpoints, divergence
 from drifting.training import mesh as mesh_lib
 from drifting.training.checkpoints import CheckpointError, Checkpoints
 from drifting.training.divergence import TrainingDiverged
+from drifting.training.epochs import Epoch
 from drifting.training.meters import Window
 from drifting.training.parts import Parts
 from drifting.training.program import compile_steps, make_summary
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # (state, step, metrics) -> None, called with every checkpoint.
 Score = Callable[[TrainState, int, dict[str, float]], None]
+# (step that is resumed, None for a fresh run) -> config.json, which goes into every checkpoint.
+Record = Callable[[int | None], bytes]
 
 
 class Trainer:
@@ -50,8 +53,8 @@ class Trainer:
             best_score=self.method.best_score,
         )
         self.frozen = jax.device_put(parts.parameters, self.everywhere)
-        # Reports in flight: (steps of the call, step after it, report on the device).
-        self.pending: list[tuple[int, int, dict]] = []
+        # Reports in flight: (steps of the call, step after it, seconds, report on the device).
+        self.pending: list[tuple[int, int, float, dict]] = []
         self.window = Window()
         self.last_row: dict[str, float] = {}
         self.saved_step = -1
@@ -65,7 +68,7 @@ class Trainer:
     #   4. the program, compiled ahead of time so that nothing can recompile in the loop;
     #   5. a fresh run samples and saves at step 0, so that its curves begin there. It goes on once
     #      that checkpoint is sealed: files of later steps prove that there was one to resume from.
-    def start(self, record: Callable[[], None] | None = None) -> None:
+    def start(self, record: Record | None = None) -> None:
         base, init_key, self.summary_key = jax.random.split(jax.random.key(self.config.seed), 3)
         self.key = jax.device_put(base, self.everywhere)
         shapes = jax.eval_shape(self.method.init, init_key)
@@ -77,8 +80,7 @@ class Trainer:
         )
         self._restore_or_init(placed, jax.jit(self.method.init, out_shardings=self.shardings),
                               init_key)  # fmt: skip
-        if record:
-            record()
+        self.config_file = record(self.resumed_step) if record else None
         self.feed = self.parts.data.feed(
             self.everywhere,
             lambda rows: mesh_lib.batch_over(self.mesh, rows),
@@ -127,6 +129,8 @@ class Trainer:
         """
         self.writers = writers
         with self._bar() as bar:
+            self.epoch = Epoch(self.schedule, self.step, self.last_row)
+            self.clock = time.perf_counter()  # until when the time of calls has been counted
             if self.saved_step < 0:
                 self._sample()
                 self._save()
@@ -134,6 +138,7 @@ class Trainer:
             else:
                 self._score(self.last_row)  # the job may have been killed while scoring
             self.window.reset()
+            self._lap()
             while self.step < self.schedule.total:
                 self._dispatch(bar)
                 if self.schedule.due(self.step, self.schedule.log):
@@ -166,15 +171,22 @@ class Trainer:
             )
         self.deferral.begin()
         self.step += count
-        self.pending.append((count, self.step, report))
-        if len(self.pending) > 1:
-            jax.block_until_ready(self.pending[-2][2])
+        if self.pending:
+            jax.block_until_ready(self.pending[-1][3])
+        self.pending.append((count, self.step, self._lap(), report))
         bar.update(count)
+
+    def _lap(self) -> float:
+        """The seconds since the last lap."""
+        last, self.clock = self.clock, time.perf_counter()
+        return self.clock - last
 
     def _collect(self) -> None:
         """Fetches the reports in flight; raises TrainingDiverged if one is not finite."""
-        for count, after, report in self.pending:
-            report = jax.device_get(report)
+        reports = jax.device_get([report for *_, report in self.pending])
+        for (count, after, seconds, _), report in zip(self.pending, reports, strict=True):
+            if after == self.step:
+                seconds += self._lap()  # it has ended only now
             if report["bad_step"] > 0:
                 shown = ", ".join(f"{k} {float(v):.4g}" for k, v in report["last"].items())
                 raise self._diverged(
@@ -182,6 +194,8 @@ class Trainer:
                     f"steps {after - count} to {after}; metrics at its end: {shown})"
                 )
             self.window.add(report, count)
+            if self.epoch.add(report["sum"], count, seconds, after):
+                self.writers.epoch(after, self.epoch.row(after))
         self.pending = []
 
     def _diverged(self, what: str) -> TrainingDiverged:
@@ -214,7 +228,9 @@ class Trainer:
         if numbers:
             row = {"epoch": self.step / self.schedule.per_epoch}
             self.writers.scalars(self.step, row | {k: float(v) for k, v in numbers.items()})
-        self.window.began += time.perf_counter() - began  # rates are those of train steps alone
+        paused = time.perf_counter() - began
+        self.window.began += paused  # rates are those of train steps alone
+        self.clock += paused
 
     def _save(self) -> None:
         began = time.perf_counter()
@@ -225,12 +241,14 @@ class Trainer:
         if self.saved_step != self.step:
             if where := divergence.find_unsound(self.state):
                 raise self._diverged(f"the state is not finite after step {self.step}: {where}")
+            row = row | self.epoch.means()
             row_saved = row | self._validate()
             self.writers.flush()
-            self.checkpoints.save(self.state, self.step, row_saved)
+            self.checkpoints.save(self.state, self.step, row_saved, self.config_file)
             self.saved_step = self.step
             self._score(row)
         self.window.began += time.perf_counter() - began
+        self.clock = time.perf_counter()
 
     def _score(self, row: dict[str, float]) -> None:
         """Scores a checkpoint; a request to stop then has nothing to wait for."""
@@ -258,7 +276,7 @@ def train(
     parts: Parts,
     workdir: pathlib.Path,
     score: Score | None = None,
-    record: Callable[[], None] | None = None,
+    record: Record | None = None,
 ) -> None:
     """Trains to parts.schedule.total steps, from the workdir's newest checkpoint if it has one.
 

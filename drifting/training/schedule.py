@@ -48,7 +48,7 @@ class Schedule:
       total: the length of the run.
       log, sample, checkpoint: intervals.
       per_call: maximum steps per dispatch.
-      per_epoch: for the epoch in the logs.
+      per_epoch: the length of an epoch, which may be a fraction.
     """
 
     total: int
@@ -61,7 +61,19 @@ class Schedule:
     def next_stop(self, step: int) -> int:
         """The step at which the next call ends: the next event, or after per_call steps."""
         events = [(step // n + 1) * n for n in (self.log, self.sample, self.checkpoint)]
-        return min(step + self.per_call, self.total, *events)
+        return min(step + self.per_call, self.total, self._epoch_end(step), *events)
+
+    def epochs(self, step: int) -> int:
+        """The number of whole epochs before a step."""
+        return int(step / self.per_epoch * (1 + 1e-12))  # 12 epochs of 50000 / 192 are 3125 steps
+
+    def _epoch_end(self, step: int) -> int:
+        """The first step after `step` with more whole epochs before it."""
+        done = self.epochs(step)
+        end = max(step + 1, int((done + 1) * self.per_epoch))
+        while self.epochs(end) == done:
+            end += 1
+        return end
 
     def due(self, step: int, interval: int) -> bool:
         return step % interval == 0 or step == self.total

@@ -1,13 +1,14 @@
-"""The metrics.jsonl, TensorBoard events, curves and sample grids of a run."""
+"""The metrics.jsonl, epochs.jsonl, TensorBoard events, curves and sample grids of a run."""
 
 import json
 import logging
 import os
 import pathlib
-from typing import Any
+from typing import IO, Any
 
 from drifting import pictures
-from drifting.core.files import naming, write_atomically
+from drifting.core import json_lines
+from drifting.core.files import naming
 from drifting.core.method import Grid, Scatter
 
 log = logging.getLogger(__name__)
@@ -17,40 +18,34 @@ NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, without lines that cannot be understood."""
-    return _read(pathlib.Path(path))[0]
+    """The rows of a metrics.jsonl or an epochs.jsonl, without lines that cannot be understood."""
+    return json_lines.read(path, _is_row)[0]
 
 
 def count_damaged(path: str | os.PathLike) -> int:
     """How many lines of a metrics.jsonl are no rows, without an incomplete last one."""
-    return len(_read(pathlib.Path(path))[1])
+    return len(json_lines.read(path, _is_row)[1])
 
 
-def _read(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """The rows, and the lines that are none; a killed process may leave the last one incomplete."""
-    if not path.exists():
-        return [], []
-    *lines, last = path.read_bytes().split(b"\n")
-    parsed = [_parse(line) for line in (*lines, last)]
-    others = [line for line, row in zip(lines, parsed, strict=False) if row is None and line]
-    return [row for row in parsed if row is not None], others
+def _is_row(row: dict[str, Any]) -> bool:
+    """Whether an object holds numbers, among them the step."""
+    return all(isinstance(v, int | float) for v in row.values()) and isinstance(
+        row.get("step"), int
+    )
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """A row: numbers by name, among them the step; None if the line is none."""
-    try:
-        row = json.loads(line.decode())
-    except (ValueError, RecursionError):
-        return None
-    numbers = isinstance(row, dict) and all(isinstance(v, int | float) for v in row.values())
-    return row if numbers and isinstance(row.get("step"), int) else None
+def _continued(path: pathlib.Path, last_step: int) -> IO[str]:
+    """A file of rows, open to write those of steps after `last_step`; others of these are lost."""
+    rows, others = json_lines.read(path, _is_row)
+    json_lines.write(path, (r for r in rows if r["step"] <= last_step), others)
+    return open(path, "a", buffering=1)
 
 
 class Writers:
     """Writes everything in a workdir that a run produces, except its checkpoints and config.json.
 
-    metrics.jsonl is the durable record and is always written. TensorBoard events need TensorFlow;
-    without it, one warning is logged.
+    metrics.jsonl and epochs.jsonl are the durable record and are always written. TensorBoard events
+    need TensorFlow; without it, one warning is logged.
 
     Args:
       workdir: an existing, writable folder.
@@ -64,12 +59,9 @@ class Writers:
         self, workdir: pathlib.Path, last_step: int, tensorboard: bool, hparams: dict[str, Any]
     ):
         self._workdir, self._path = workdir, workdir / "metrics.jsonl"
-        rows, others = _read(self._path)
-        if others:
-            _set_aside(self._path, others)
-        text = "".join(json.dumps(r) + "\n" for r in rows if r["step"] <= last_step)
-        write_atomically(self._path, text.encode())
-        self._file = open(self._path, "a", buffering=1)  # noqa: SIM115 (closed in close)
+        self._file = _continued(self._path, last_step)
+        self._epochs_path = workdir / "epochs.jsonl"
+        self._epochs = _continued(self._epochs_path, last_step)
         self._board = _summary_writer(workdir, last_step + 1) if tensorboard else None
         simple = {k: v for k, v in hparams.items() if isinstance(v, int | float | str | bool)}
         self._event("write_hparams", simple)
@@ -79,6 +71,11 @@ class Writers:
         with naming(self._path):
             self._file.write(json.dumps({"step": step, **row}) + "\n")
         self._event("write_scalars", step, row)
+
+    def epoch(self, step: int, row: dict[str, float]) -> None:
+        """Writes one row of epochs.jsonl, of the epoch that ended at a step."""
+        with naming(self._epochs_path):
+            self._epochs.write(json.dumps({"step": step, **row}) + "\n")
 
     def flush(self) -> None:
         """Writes out all events, as a resumed run writes none of the steps before it again."""
@@ -119,6 +116,8 @@ class Writers:
         """Closes the files and draws curves.png from everything that was logged."""
         with naming(self._path):
             self._file.close()
+        with naming(self._epochs_path):
+            self._epochs.close()
         self._event("flush")
         self._event("close")
         curves = _curves(read_metrics(self._path))
@@ -133,14 +132,6 @@ def _curves(rows: list[dict[str, Any]]) -> dict[str, tuple[list[float], list[flo
     names = dict.fromkeys(name for row in rows for name in row if name not in NOT_DRAWN)
     having = {name: [row for row in rows if name in row] for name in names}
     return {n: ([r["step"] for r in rs], [r[n] for r in rs]) for n, rs in having.items()}
-
-
-def _set_aside(path: pathlib.Path, lines: list[bytes]) -> None:
-    """Moves lines to another file, as they may be of use to somebody."""
-    aside = path.with_name(f"{path.name}.damaged")
-    with naming(aside), open(aside, "ab") as file:
-        file.write(b"\n".join(lines) + b"\n")
-    log.warning("%s: %d lines are damaged; moved to %s", path, len(lines), aside.name)
 
 
 def _summary_writer(workdir: pathlib.Path, first_step: int):

@@ -104,9 +104,9 @@ def test_several_seeds_and_the_best_checkpoint(run_copy, caplog):
 
 
 @pytest.mark.slow
-def test_best_of_nothing(finished_run):
+def test_best_of_nothing(run_copy):
     with pytest.raises(ConfigError, match="no checkpoint has a frechet_distance with these"):
-        drifting.evaluate(finished_run, "best")
+        drifting.evaluate(run_copy, "best")
 
 
 @pytest.mark.slow

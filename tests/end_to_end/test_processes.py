@@ -14,9 +14,10 @@ import pytest
 import small_runs
 import workdirs
 
+from drifting.core import json_lines
 from drifting.evaluation import record
 from drifting.runs.workdir import Run
-from drifting.training import checkpoints
+from drifting.training import checkpoints, writers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS = 120
@@ -35,10 +36,10 @@ def start(*command, xla_flags=""):
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
-def train(workdir, config="digits", values=RUN, xla_flags=""):
+def train(workdir, config="digits", values=RUN, xla_flags="", more=()):
     """A process of train.py with a DriftDiT of one block; by default the 120-step run."""
     keys = [f"--config.{key}={value}" for key, value in values.items()]
-    given = ("--config", f"configs/{config}.py", "--workdir", workdir)
+    given = ("--config", f"configs/{config}.py", "--workdir", workdir, *more)
     return start("tests/one_block.py", "train.py", *given, *keys, xla_flags=xla_flags)
 
 
@@ -69,6 +70,14 @@ def assert_same_run(workdir, whole):
         jax.tree.map(np.testing.assert_array_equal, getattr(state, part), getattr(expected, part))
     rows = workdirs.rows(workdir)
     assert [r["step"] for r in rows] == list(range(1, STEPS + 1))
+    epochs, complete = (epoch_losses(folder) for folder in (workdir, whole))
+    assert epochs and epochs == pytest.approx(complete, rel=1e-6)
+
+
+def epoch_losses(workdir):
+    """The mean loss of each epoch, by the step that it ended at."""
+    rows = writers.read_metrics(workdir / "epochs.jsonl")
+    return {row["step"]: row["avg_loss"] for row in rows}
 
 
 @pytest.mark.slow
@@ -98,9 +107,15 @@ def test_sigterm_saves_the_step_it_is_at(whole, tmp_path):
     saved = checkpoints.valid_steps(workdir / "checkpoints")[-1]
     assert f"SIGTERM: saved step {saved} in {workdir}; the same command resumes" in errors
     assert 20 <= saved < STEPS
-    resumed = train(workdir)
+    resumed = train(workdir, more=["--note", "after the queue was drained"])
     _, errors = resumed.communicate()
     assert f"resumed {workdir} at step {saved}" in errors
+    starts, _ = json_lines.read(workdir / "history.jsonl")
+    assert [(s["step"], s["note"]) for s in starts] == [
+        (0, None),
+        (saved, "after the queue was drained"),
+    ]
+    assert "--note" in starts[1]["argv"] and "--note" not in starts[0]["argv"]
     assert_same_run(workdir, whole)
 
 

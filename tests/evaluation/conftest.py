@@ -73,7 +73,7 @@ def score(points, tmp_path):
         function = feature_function(settings.features, points.space, settings.fid_mode)
         scales = [settings.cfg_scale]
         scorers = scorer.make_scorers(run, points, None, function, settings, scales, [0])
-        CheckpointEvaluator(run, scorers, skip).score(which)
+        CheckpointEvaluator(run, lambda step: scorers, skip).score(which)
         return record.read(tmp_path)
 
     return make

@@ -41,7 +41,7 @@ def best(tmp_path):
         scored = []
         run = types.SimpleNamespace(workdir=tmp_path, steps=lambda: STEPS)
         scorers = [Setting(scored, **changed) for changed in settings or ({},)]
-        CheckpointEvaluator(run, scorers, skip_existing=False).score("best")
+        CheckpointEvaluator(run, lambda step: scorers, skip_existing=False).score("best")
         return set(scored)
 
     return choose

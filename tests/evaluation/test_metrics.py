@@ -61,7 +61,8 @@ def test_the_columns_keep_their_order_and_new_metrics_come_last_among_metrics():
     )
     after = (
         ",num_samples,batch_size,cfg_scale,sampler,nfe,seed,weights,"
-        "loss,drift_norm,grad_norm,feature_dist_mean,feature_dist_var,eval_seconds"
+        "loss,drift_norm,grad_norm,feature_dist_mean,feature_dist_var,"
+        "avg_loss,avg_drift_norm,num_batches,eval_seconds"
     )
     header = ",".join(record.columns())
     assert header.startswith(before) and header.endswith(after)

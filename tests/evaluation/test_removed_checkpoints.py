@@ -64,7 +64,7 @@ def evaluator(tmp_path, monkeypatch):
 
     def make(step, meanwhile):
         scorer = Scorer(Job(tmp_path, step), list(meanwhile))
-        return CheckpointEvaluator(scorer.job, [scorer], True), scorer
+        return CheckpointEvaluator(scorer.job, lambda step: [scorer], True), scorer
 
     return make
 

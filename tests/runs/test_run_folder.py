@@ -54,6 +54,8 @@ STARTED = {
     "config.json": '{"config": {}}',
     ".config.json.123.tmp": "{",
     "split.json": "{}",
+    "history.jsonl": '{"time": "2026-01-01T00:00:00+00:00", "step": 0}\n',
+    "epochs.jsonl": "",
     "metrics.jsonl": '{"step": 0, "spread": 1.0}\n{"st',
     "events.out.tfevents.1700000000.host.1.0.v2": "x",
     "samples/step_0000000.png": "x",
@@ -88,6 +90,7 @@ def test_what_a_start_leaves_may_be_started_again(tmp_path):
         ("test.json", "{}"),
         ("config.json", "mine"),
         ("config.json", '{"other": 1}'),
+        ("epochs.jsonl", '{"step": 50, "epoch": 1, "seconds": 1.0}\n'),
         ("metrics.jsonl", '{"step": 0}\n{"step": 50, "loss": 1.0}\n'),
     ],
 )

@@ -12,7 +12,8 @@ from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
 from drifting.runs import evaluate, same_data
 from drifting.runs.build import build
-from drifting.runs.workdir import InTraining, record
+from drifting.runs.records import record
+from drifting.runs.workdir import InTraining
 from drifting.training import checkpoints
 from input_pipeline.sources import DataError
 
@@ -56,7 +57,7 @@ def test_other_data_are_refused_and_nothing_is_written(config, workdir, tmp_path
     with pytest.raises(DataError, match=f"run was trained on other data than npy:.*: .*{said}"):
         drifting.train(config(), workdir)
     assert (workdir / "config.json").read_bytes() == before
-    assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json"]
+    assert sorted(p.name for p in workdir.iterdir()) == [".lock", "config.json", "history.jsonl"]
 
 
 def test_another_limit_is_other_data(config, workdir, monkeypatch):

@@ -55,6 +55,8 @@ def test_samples_are_made_in_batches_of_one_or_more():
         facts=types.SimpleNamespace(num_classes=1, space=None),
         config=drifting.of("meanflow"),
         sampler=lambda *_: None,
+        last=(None, 4),
+        at=lambda step: run,
     )
     with pytest.raises(WorkdirError, match=r"a batch size of 0 \(config.eval.batch_size, --batch_"):
         Run.sample(run, [0], batch_size=0)

@@ -23,6 +23,7 @@ def tested(tmp_path, monkeypatch):
     run = types.SimpleNamespace(
         best_step=lambda: 4,
         restore=lambda step: (state, {"val_loss": 0.5}),
+        at=lambda step: run,
         restore_best=lambda: (state, {"val_loss": 0.5}, 4),
         method=types.SimpleNamespace(scores=lambda sums: {"accuracy": 0.875}),
         config=types.SimpleNamespace(eval=types.SimpleNamespace(batch_size=8)),

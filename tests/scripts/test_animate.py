@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import script_modules
 import small_runs
+import workdirs
 from PIL import Image
 
 import drifting
@@ -82,6 +83,7 @@ def copied(tmp_path):
         else:
             config = changed
         config_lib.write(path, config, {"data": kept["data"] | facts})
+        workdirs.remove_own_configs(path.parent)
         return tmp_path / "copy"
 
     return copy

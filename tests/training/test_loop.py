@@ -47,6 +47,9 @@ def test_what_a_run_leaves(finished_run):
     assert checkpoints.valid_steps(finished_run / "checkpoints") == [0, 4, 8, 12]
     _, metrics = Run(finished_run).restore(12)
     assert metrics["loss"] == rows[-1]["loss"]
+    epoch = [r for r in rows if r["step"] > 12 - metrics["num_batches"]]
+    for name in ("loss", "drift_norm"):
+        assert metrics[f"avg_{name}"] == pytest.approx(np.mean([r[name] for r in epoch]), rel=1e-6)
 
 
 @pytest.mark.slow
