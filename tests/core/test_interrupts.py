@@ -14,9 +14,10 @@ COMPILE = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)"
 
 def start(body, before_listening=""):
     """A process that listens, says so, and runs `body`."""
-    program = (  # pytest may have been started with Ctrl-C ignored
+    program = (  # pytest may have been started in the background, or by nohup
         "import hashlib, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"from drifting.core import interrupts\n{before_listening}interrupts.listen()\n"
     )
     return subprocess.Popen(
