@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from drifting.core.config import of
 from drifting.core.errors import ConfigError, did_you_mean
 
-__all__ = ["cifar10", "in_epochs", "of", "require_variant", "set_variant"]
+__all__ = ["cifar10", "in_epochs", "of", "require_variant", "set_variant", "small_meanflow"]
 
 
 def require_variant(name: str, known: Iterable[str]) -> str:
@@ -55,6 +55,21 @@ def cifar10(config: ConfigDict) -> None:
     config.data.image_size = 32
     config.data.channels = 3
     config.data.flip = True
+
+
+def small_meanflow(config: ConfigDict) -> None:
+    """Sets what MeanFlow on small images shares: its objective, optimizer and evaluation."""
+    config.method.share_r_neq_t = 0.5
+    config.method.norm_power = 0.75
+    config.method.norm_epsilon = 1e-3
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 200
+    config.ema_decay = 0.995
+    config.train.log_steps = 100
+    config.train.keep_checkpoints = 10
+    config.eval.num_samples = 1000
+    config.eval.features = "pixels"
 
 
 def in_epochs(config: ConfigDict, total: float, sample: float, checkpoint: float) -> None:

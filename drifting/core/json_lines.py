@@ -17,7 +17,9 @@ Row = dict[str, Any]
 def read(
     path: str | os.PathLike, is_row: Callable[[Row], bool] = lambda row: True
 ) -> tuple[list[Row], list[bytes]]:
-    """The rows, and the lines that are none; a killed process may leave the last one incomplete.
+    """The rows, and the lines that are not rows.
+
+    An incomplete last line, as a killed process may leave it, is neither.
 
     Args:
       is_row: whether an object is a row.
@@ -40,8 +42,8 @@ def _parse(line: bytes, is_row: Callable[[Row], bool]) -> Row | None:
 
 
 def write(path: pathlib.Path, rows: Iterable[Row], others: Sequence[bytes] = ()) -> None:
-    """Writes all rows, atomically, and moves lines that are none to <name>.damaged."""
-    if others:  # they may be of use to somebody
+    """Writes all rows, atomically, and moves lines that are not rows to <name>.damaged."""
+    if others:  # somebody may need them
         aside = path.with_name(f"{path.name}.damaged")
         with naming(aside), open(aside, "ab") as file:
             file.write(b"\n".join(others) + b"\n")

@@ -101,7 +101,10 @@ def count(state: TrainState) -> TrainState:
 
 
 class WarmedUp(float):
-    """A decay that is at most (1 + t) / (10 + t) at step t (from 0), so averages start quickly."""
+    """A decay that is at most (1 + t) / (10 + t) at step t (from 0), so averages start quickly.
+
+    As `num_updates` of TensorFlow's tf.train.ExponentialMovingAverage.
+    """
 
 
 def ema_share(decay: float, step: jax.Array) -> float | jax.Array:

@@ -9,7 +9,7 @@ PREFIX = "avg_"
 
 
 class Epoch:
-    """The epoch that is going on, or that has just ended.
+    """The current epoch, or the one that has just ended.
 
     Args:
       step: that the run starts at.
@@ -24,7 +24,9 @@ class Epoch:
         self._ended = step > 0 and schedule.epochs(step) > schedule.epochs(step - 1)
 
     def add(self, sums: dict[str, Any], steps: int, seconds: float, after: int) -> bool:
-        """Adds a call of the program, which crosses no end of an epoch; whether one is reached.
+        """Adds a call of the program; returns whether an epoch ended in it.
+
+        A call ends with the epoch, unless epochs are shorter than calls: these share a row.
 
         Args:
           sums: of the metrics over the steps of the call.
@@ -47,6 +49,6 @@ class Epoch:
         return {"num_batches": self.steps, **means}
 
     def row(self, after: int) -> dict[str, float]:
-        """The row of epochs.jsonl of an epoch that ended at the step `after`."""
+        """The row of epochs.jsonl when an epoch ended in the call before the step `after`."""
         seconds = self._sums["step_ms"] / 1000
         return {"epoch": self._schedule.epochs(after), "seconds": seconds, **self.means()}

@@ -61,7 +61,9 @@ class Schedule:
     def next_stop(self, step: int) -> int:
         """The step at which the next call ends: the next event, or after per_call steps."""
         events = [(step // n + 1) * n for n in (self.log, self.sample, self.checkpoint)]
-        return min(step + self.per_call, self.total, self._epoch_end(step), *events)
+        if self.per_epoch >= self.per_call:  # shorter epochs would cost a dispatch each
+            events.append(self._epoch_end(step))
+        return min(step + self.per_call, self.total, *events)
 
     def epochs(self, step: int) -> int:
         """The number of whole epochs before a step."""

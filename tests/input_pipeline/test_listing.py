@@ -54,7 +54,7 @@ def test_everything_else_that_is_left_out_is_counted_in_one_warning(root):
     for i in range(3):
         put(root / "cat" / "more" / "and more" / f"{i}.PNG", 99)
         (root / "dog" / f"{i}.txt").write_text("no image")
-    put(root / "beside.jpg", 99)
+    put(root / "extra.jpg", 99)
     (root / "fox").mkdir()
     (root / "cat" / "3.png").symlink_to("/nowhere/3.png")
     (root / "cat" / "4.png").symlink_to("4.png")
@@ -68,7 +68,7 @@ def test_everything_else_that_is_left_out_is_counted_in_one_warning(root):
     for part in (
         "images in deeper folders: 3 (such as cat/more/and more/0.PNG)",
         "files without the extension of a readable image: 3 (such as dog/0.txt)",
-        "images next to the class folders: 1 (such as beside.jpg)",
+        "images next to the class folders: 1 (such as extra.jpg)",
         "class folders without images: 1 (such as fox)",
         "links that lead nowhere, and other irregular files: 3 (such as cat/3.png)",
     ):

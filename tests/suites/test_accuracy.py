@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -12,9 +11,10 @@ import time
 
 import numpy as np
 import pytest
+from matrix_suite import values
 
 from drifting import pictures, suites
-from drifting.suites import SuiteError, accuracy, folder, processes, read_plan, runner
+from drifting.suites import SuiteError, accuracy, folder, processes, runner
 from drifting.suites.tables import Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -65,28 +65,6 @@ NAMES = [
 ]  # fmt: skip
 
 
-def values(**changed):
-    """A 2x2x1x2 matrix with any two existing config files."""
-    configs = {"first": "configs/digits.py", "second": "configs/mnist.py"}
-    axes = {"models": ["small", "large18"], "precisions": ["float32"], "seeds": [0, 3]}
-    return {"configs": configs, **axes, **changed}
-
-
-@pytest.fixture
-def write(tmp_path):
-    """write(**changed) -> path of a suite file with that matrix."""
-
-    def make(**changed):
-        path = tmp_path / "toy_suite.py"
-        path.write_text(
-            "from drifting.suites import Suite, matrix\n"
-            f"def get_suite():\n    return Suite(matrix(**{values(**changed)!r}), 'accuracy')\n"
-        )
-        return path
-
-    return make
-
-
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """The folder of toy runs with their `train.py`. Pictures are not drawn, which is slow."""
@@ -98,13 +76,13 @@ def toy(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(toy, write):
+def call(toy, write_matrix):
     """call(jobs, **changed) -> (exit code, {name: first step} of all starts)."""
 
     def run(jobs=2, **changed):
         (toy / "starts").write_text("")
         programs = Programs(train=[sys.executable, str(toy / "train.py")])
-        code = suites.run(write(**changed), toy / "out", jobs=jobs, programs=programs)
+        code = suites.run(write_matrix(**changed), toy / "out", jobs=jobs, programs=programs)
         return code, {row[0]: int(row[1]) for row in starts(toy)}
 
     return run
@@ -128,8 +106,8 @@ def accuracy_of(config, model, seed):
     return 0.5 + 0.01 * seed**2 + 0.02 * len(model) + 0.001 * len(config)
 
 
-def test_checkpoints_of_finished_classifiers_are_removed_if_asked(toy, write):
-    path = write(models=["small"], seeds=[0])
+def test_checkpoints_of_finished_classifiers_are_removed_if_asked(toy, write_matrix):
+    path = write_matrix(models=["small"], seeds=[0])
     programs = Programs(train=[sys.executable, str(toy / "train.py")])
     for remove, left in ((False, 2), (True, 0), (False, 0)):
         assert suites.run(path, toy / "out", programs=programs, remove_checkpoints=remove) == 0
@@ -203,7 +181,7 @@ def test_one_seed_has_no_deviation(toy, call):
 
 
 @pytest.fixture
-def start(toy, write):
+def start(toy, write_matrix):
     """start(name) -> a process of the suite (one job) that has started the run `name`."""
     started = []
 
@@ -212,7 +190,7 @@ def start(toy, write):
         program = (
             "import sys; from drifting import suites; from drifting.suites.tables import Programs\n"
             f"programs = Programs(train=[sys.executable, {str(toy / 'train.py')!r}])\n"
-            f"sys.exit(suites.run({str(write())!r}, {str(toy / 'out')!r}, jobs=1,"
+            f"sys.exit(suites.run({str(write_matrix())!r}, {str(toy / 'out')!r}, jobs=1,"
             " programs=programs))"
         )
         process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
@@ -307,7 +285,7 @@ def test_gpus_are_those_that_the_driver_lists(tmp_path, monkeypatch):
     assert processes.visible_gpus() == []
 
 
-def test_a_dry_run_only_tells(toy, write, capsys):
+def test_a_dry_run_only_tells(toy, write_matrix, capsys):
     out = toy / "out"
     for name, file in ((NAMES[0], "test.json"), (NAMES[1], "checkpoints/2/manifest.json"),
                        (NAMES[2], "config.json")):  # fmt: skip
@@ -315,7 +293,7 @@ def test_a_dry_run_only_tells(toy, write, capsys):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(dict.fromkeys(accuracy.RESULTS, 1.0)))
     before = sorted(toy.rglob("*"))
-    path = write()
+    path = write_matrix()
     assert suites.run(path, out, jobs=2, dry_run=True) == 0
     assert sorted(toy.rglob("*")) == sorted({*before, path})
     lines = capsys.readouterr().out.splitlines()
@@ -330,18 +308,6 @@ def test_a_dry_run_only_tells(toy, write, capsys):
     assert lines[-1] == "8 runs, 1 finished, 7 to do, 2 at a time on CPUs"
 
 
-def test_names_and_numbers_of_the_stages_are_stable(tmp_path):
-    runs = read_plan(ROOT / "configs/suites/stage1.py", tmp_path).runs
-    assert [runs[0].name, runs[-1].name] == [
-        "cifar10-mobilenetv2-float32-seed0", "cifar100-resnet50-float32-seed2",
-    ]  # fmt: skip
-    more = read_plan(ROOT / "configs/suites/stage2.py", tmp_path).runs
-    assert [len(runs), len(more)] == [12, 90]
-    assert more[-1].name == "tiny_imagenet-convnext_tiny-bfloat16-seed4"
-    assert len({run.name for run in more}) == 90
-    assert {run.name for run in runs} < {run.name for run in more}
-
-
 def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
     epochs = {"train.total_epochs": 30}
     one = dict(configs={"first": "configs/digits.py"}, models=["small"], seeds=[0])
@@ -352,52 +318,3 @@ def test_overrides_reach_the_runs_and_cannot_change_under_them(toy, call):
         call(**one, overrides={"train.total_epochs": 40})
     code, began = call(**one | {"seeds": [0, 1]}, overrides=epochs)  # more runs are no change
     assert code == 0 and list(began) == ["first-small-float32-seed1"]
-
-
-@pytest.mark.parametrize(
-    "changed,message",
-    [
-        ({"precision": ["float32"]}, "unexpected keyword argument 'precision'"),
-        ({"seeds": []}, "'seeds' is empty"),
-        ({"seeds": [0, 1, 0]}, "'seeds' holds 0 twice"),
-        ({"seeds": ["0"]}, "'seeds' holds '0', not a whole number"),
-        ({"models": "resnet50"}, "'models' is a str, not a list"),
-        ({"models": ["a-b"]}, "'models' holds 'a-b': use letters"),
-        ({"configs": {}}, "'configs' is empty"),
-        ({"configs": {"a": "configs/digits.py", "b": "configs/digits.py"}}, "twice"),
-        ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis; use seeds instead"),
-        ({"configs": {"a": "configs/digit.py"}}, "'configs/digit.py:small', which does not exist"),
-        ({"configs": {"a": 3}}, "is '3:small', which does not exist"),
-    ],
-)
-def test_bad_matrices_are_refused(write, tmp_path, changed, message):
-    with pytest.raises(SuiteError, match=re.escape(message)):
-        suites.run(write(**changed), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_runs_without_labels_have_no_accuracy_table(tmp_path):
-    path = tmp_path / "toy_suite.py"
-    path.write_text(
-        "from drifting.suites import RunSpec, Suite\n"
-        "def get_suite(): return Suite([RunSpec('a', 'configs/digits.py')], 'accuracy')\n"
-    )
-    with pytest.raises(SuiteError, match="'a' has no label 'data_set'; create it with matrix"):
-        read_plan(path, tmp_path)
-
-
-def test_the_script_says_mistakes_in_one_line(tmp_path, write):
-    command = [sys.executable, ROOT / "scripts/run_suite.py", "--out", tmp_path / "out"]
-    done = subprocess.run([*command, write(seeds=[])], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert re.fullmatch("error: .*toy_suite.py: 'seeds' is empty\n", done.stderr)
-    done = subprocess.run([*command, write(), "--dry_run"], capture_output=True, text=True)
-    assert done.returncode == 0 and "8 runs, 0 finished" in done.stdout
-
-
-def test_classifiers_are_compared_without_jax():
-    program = (
-        "import sys; from drifting import suites\n"
-        "suites.read_plan('configs/suites/stage1.py', 'out'); assert 'jax' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
