@@ -1,7 +1,7 @@
 """What a source is, what it finds, and how it is asked to decode it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -82,12 +82,15 @@ class Found:
       class_names: one for each label.
       decode: () -> images, labels.
       records: None where the source is not read record by record.
+      samples: position -> the values and labels from there on; None unless the source has no
+        length.
     """
 
     identity: object | None
     class_names: tuple[str, ...]
     decode: Callable[[], tuple[np.ndarray, np.ndarray]]
     records: Records | None = None
+    samples: Callable[[int], Iterator[tuple[np.ndarray, int]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Source:
       usage: the form of config.data.source, `<scheme>` or `<scheme>:<rest>`.
       find: (what follows the colon, split, options) -> the split, not yet decoded.
       kind: the space of its samples. Images are brought to one shape (`Decoding`).
-      streams: whether it can be read record by record.
+      streams: whether it can be read while training.
       splits: their names; None: they depend on the data, and `find` checks them.
     """
 

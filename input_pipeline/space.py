@@ -1,4 +1,4 @@
-"""The space of one sample (image, point or latent): how it is stored, modelled and shown.
+"""The space of one sample (image, point, array or latent): how it is stored, modelled and shown.
 
 Code that depends on the kind of data asks its `Space`, which the source determines.
 """
@@ -122,6 +122,20 @@ class Points(_Values):
 
 
 @dataclasses.dataclass(frozen=True)
+class Arrays(_Values):
+    """Arrays [H, W, C] of any number of channels, such as spectra over a plane."""
+
+    kind = "arrays"
+    noun = "arrays"
+    mirrors = True
+
+    def to_picture(self, values: jax.Array, frozen: Mapping[str, Any] | None = None) -> jax.Array:
+        """The first three channels, or the first one where there are two."""
+        del frozen
+        return values[..., : 3 if self.channels >= 3 else 1]
+
+
+@dataclasses.dataclass(frozen=True)
 class Latents(_Values):
     """Latents [H, W, C] of an autoencoder.
 
@@ -145,7 +159,7 @@ class Latents(_Values):
         return images.reshape(*values.shape[:-3], *images.shape[1:])
 
 
-KINDS = {space.kind: space for space in (Pixels, Points, Latents)}
+KINDS = {space.kind: space for space in (Pixels, Points, Arrays, Latents)}
 
 
 def from_json(values: Mapping[str, Any]) -> Space:

@@ -211,7 +211,7 @@ class Trainer:
             return
         rates = self.window.rates(self.method.images_per_step, self.schedule.per_epoch)
         means = self.window.means()
-        self.last_row = {"epoch": self.step / self.schedule.per_epoch, **means}
+        self.last_row = {**self.schedule.epoch_at(self.step), **means}
         self.writers.scalars(self.step, {**self.last_row, **rates})
         bar.set_postfix_str(
             f"loss {means['loss']:.4g}, {rates['images_per_second']:.0f} images/s", refresh=False
@@ -226,7 +226,7 @@ class Trainer:
         for name, picture in shown.items():
             self.writers.picture(self.step, name, picture)
         if numbers:
-            row = {"epoch": self.step / self.schedule.per_epoch}
+            row = self.schedule.epoch_at(self.step)
             self.writers.scalars(self.step, row | {k: float(v) for k, v in numbers.items()})
         paused = time.perf_counter() - began
         self.window.began += paused  # rates are those of train steps alone
@@ -237,7 +237,7 @@ class Trainer:
         self._collect()
         row = self.last_row
         if self.window.steps:
-            row = {"epoch": self.step / self.schedule.per_epoch, **self.window.means()}
+            row = {**self.schedule.epoch_at(self.step), **self.window.means()}
         if self.saved_step != self.step:
             if where := divergence.find_unsound(self.state):
                 raise self._diverged(f"the state is not finite after step {self.step}: {where}")
@@ -263,7 +263,7 @@ class Trainer:
             return {}
         scores = self.validation.scores(self.state)
         scores = {f"val_{name}": value for name, value in scores.items()}
-        self.writers.scalars(self.step, {"epoch": self.step / self.schedule.per_epoch, **scores})
+        self.writers.scalars(self.step, {**self.schedule.epoch_at(self.step), **scores})
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d: %s", self.step, shown)
         return scores

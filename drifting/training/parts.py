@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 from drifting.core.facts import DataFacts
 from drifting.core.method import Encoder, Method
 from drifting.training.schedule import Schedule
-from input_pipeline.image_set import ImageSet
-from input_pipeline.streaming import Stream
+from input_pipeline.image_set import DataSet, ImageSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Parts:
     """
 
     config: ConfigDict
-    whole: ImageSet | Stream
-    data: ImageSet | Stream
+    whole: DataSet
+    data: DataSet
     held_out: ImageSet | None
     facts: DataFacts
     method: Method

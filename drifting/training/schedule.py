@@ -1,6 +1,7 @@
 """The schedule of a run in steps, from the durations of config.train."""
 
 import dataclasses
+import math
 from typing import Any
 
 from drifting.core import config as config_lib
@@ -48,7 +49,7 @@ class Schedule:
       total: the length of the run.
       log, sample, checkpoint: intervals.
       per_call: maximum steps per dispatch.
-      per_epoch: the length of an epoch, which may be a fraction.
+      per_epoch: the length of an epoch, which may be a fraction; infinite for data that do not end.
     """
 
     total: int
@@ -61,9 +62,13 @@ class Schedule:
     def next_stop(self, step: int) -> int:
         """The step at which the next call ends: the next event, or after per_call steps."""
         events = [(step // n + 1) * n for n in (self.log, self.sample, self.checkpoint)]
-        if self.per_epoch >= self.per_call:  # shorter epochs would cost a dispatch each
+        if self.per_call <= self.per_epoch < math.inf:  # shorter ones would cost a dispatch each
             events.append(self._epoch_end(step))
         return min(step + self.per_call, self.total, *events)
+
+    def epoch_at(self, step: int) -> dict[str, float]:
+        """The cell `epoch` of rows of metrics; none where there are no epochs."""
+        return {"epoch": step / self.per_epoch} if self.per_epoch < math.inf else {}
 
     def epochs(self, step: int) -> int:
         """The number of whole epochs before a step."""
@@ -81,12 +86,12 @@ class Schedule:
         return step % interval == 0 or step == self.total
 
 
-def make(train: Any, images_per_step: int, num_images: int) -> Schedule:
+def make(train: Any, images_per_step: int, num_images: int | None) -> Schedule:
     """The schedule of config.train.
 
     Args:
       images_per_step: real images seen per step.
-      num_images: of the data set.
+      num_images: of the data set; None if it has no length.
 
     Raises:
       ConfigError: a duration does not have exactly one unit, or is shorter than one step.
