@@ -71,6 +71,8 @@ class Conditioning(nn.Module):
 class DriftDiTLatent(GeneratorNetwork):
     """One forward pass from noise to square latents or images [B, S, S, C]; zero before training.
 
+    The first step of training moves all samples alike, but each by its own tokens, so they part.
+
     Label `num_classes` has a row of its own, which the release lacks.
 
     Attributes:
