@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 GIB = 2**30
 STATUS = pathlib.Path("/proc/self/status")
-# The peak is not ru_maxrss of getrusage: that counts the process which started this one too.
+# Not ru_maxrss of getrusage: it starts from the memory of the process that started this one.
 HOST = {"host_memory_gib": "VmRSS", "host_memory_peak_gib": "VmHWM"}
 DEVICES = {"device_memory_gib": "bytes_in_use", "device_memory_peak_gib": "peak_bytes_in_use"}
 GPUS: dict[str, Callable[[Any, Any], float]] = {  # of (nvml, handle)
