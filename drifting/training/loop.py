@@ -27,6 +27,7 @@ from drifting.training.epochs import Epoch
 from drifting.training.meters import Window
 from drifting.training.parts import Parts
 from drifting.training.program import compile_steps, make_summary
+from drifting.training.telemetry import Telemetry
 from drifting.training.validation import Validation
 from drifting.training.writers import Writers
 
@@ -60,6 +61,7 @@ class Trainer:
         self.saved_step = -1
         self.deferral = interrupts.Deferral()  # of requests to stop, while there is work to save
         self.resumed_step: int | None = None
+        self.telemetry: Telemetry | None = None
 
     # A run starts in this order, whether it is fresh or resumed:
     #   1. shapes, then shardings: a replicated state is never built and then moved;
@@ -128,6 +130,8 @@ class Trainer:
           TrainingDiverged: the loss or the state became non-finite; such a state is never saved.
         """
         self.writers = writers
+        if self.config.train.telemetry:
+            self.telemetry = Telemetry(self.mesh.local_devices)
         with self._bar() as bar:
             self.epoch = Epoch(self.schedule, self.step, self.last_row)
             self.clock = time.perf_counter()  # until when the time of calls has been counted
@@ -212,7 +216,8 @@ class Trainer:
         rates = self.window.rates(self.method.images_per_step, self.schedule.per_epoch)
         means = self.window.means()
         self.last_row = {**self.schedule.epoch_at(self.step), **means}
-        self.writers.scalars(self.step, {**self.last_row, **rates})
+        readings = self.telemetry.row() if self.telemetry else {}
+        self.writers.scalars(self.step, {**self.last_row, **rates, **readings})
         bar.set_postfix_str(
             f"loss {means['loss']:.4g}, {rates['images_per_second']:.0f} images/s", refresh=False
         )
@@ -269,6 +274,8 @@ class Trainer:
         return scores
 
     def close(self) -> None:
+        if self.telemetry:
+            self.telemetry.close()
         self.checkpoints.close()
 
 

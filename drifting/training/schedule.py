@@ -30,6 +30,7 @@ class Settings:
     keep_checkpoints: int = 3  # how many of the newest are kept, besides the best validated one
     keep_every_steps: int = 0  # checkpoints at multiples of this are kept as well; 0: none
     tensorboard: bool = True  # write event files
+    telemetry: bool = True  # log memory, and on NVIDIA GPUs utilization, power and temperature
     evaluate: bool = False  # score each checkpoint as it is saved, by config.eval
 
     def check(self) -> None:

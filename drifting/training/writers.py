@@ -10,11 +10,12 @@ from drifting import pictures
 from drifting.core import json_lines
 from drifting.core.files import naming
 from drifting.core.method import Grid, Scatter
+from drifting.training import telemetry
 
 log = logging.getLogger(__name__)
 
 NO_EVENTS = "TensorBoard events are off from here on: %s"
-NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds")
+NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds", *telemetry.NAMES)
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
