@@ -38,6 +38,9 @@ VARIANTS = {
         downsampling="conv3x3", upsampling="nearest",
     ),
 }  # fmt: skip
+POSITIVE = (
+    "blocks_per_level", "num_heads", "latent_channels", "inner_channels", "norm_groups", "kernel",
+)  # fmt: skip
 
 
 class Plan(NamedTuple):
@@ -155,14 +158,20 @@ class AutoencoderKL(nn.Module):
         return [self.image_size // 2**level for level in range(len(self.widths))]
 
     def _check(self) -> None:
-        options = {
-            "activation": ACTIVATIONS, "downsampling": DOWNSAMPLING, "upsampling": UPSAMPLING,
-        }  # fmt: skip
+        options = dict(activation=ACTIVATIONS, downsampling=DOWNSAMPLING, upsampling=UPSAMPLING)
         for key, known in options.items():
             if (value := getattr(self, key)) not in known:
                 raise ValueError(f"{key} {value!r} is not one of {', '.join(known)}")
+        for key in POSITIVE:
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} = {getattr(self, key)} is not positive; set 1 or more")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel = {self.kernel} is even; choose an odd one, such as 3")
+        if not self.widths or any(w < 1 or w % self.norm_groups for w in self.widths):
+            raise ValueError(
+                f"widths = {self.widths} must be multiples of norm_groups = {self.norm_groups}, "
+                "one for each level"
+            )
         sizes = self._sizes()
         if missing := sorted(set(self.attention_resolutions) - set(sizes)):
             raise ValueError(

@@ -65,10 +65,21 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return files.read(path, readers, "save the autoencoder's state dict there")
 
 
+def state_shapes(form: str, network: AutoencoderKL) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of a state of the network, by name.
+
+    Raises:
+      ValueError: the format is unknown.
+      WeightsError: the options of the network do not fit the format.
+    """
+    return {key: leaf.state_shape for key, leaf in _leaves(form, network).items()}
+
+
 def to_params(form: str, network: AutoencoderKL, state: Mapping[str, np.ndarray]) -> dict:
     """The parameters of a network, float32, from a state in the format `form`.
 
     Raises:
+      ValueError: the format is unknown.
       WeightsError: the options of the network do not fit the format, or arrays are missing,
         unexpected or of another shape; the message names the first.
     """
@@ -84,6 +95,7 @@ def to_state(form: str, network: AutoencoderKL, params: Mapping[str, Any]) -> di
     """The inverse of `to_params`: float32 arrays by the names of the format `form`.
 
     Raises:
+      ValueError: the format is unknown.
       WeightsError: the options of the network do not fit the format.
     """
     flat = traverse_util.flatten_dict(params)

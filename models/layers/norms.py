@@ -62,8 +62,8 @@ class GroupNorm(nn.Module):
         groups = max(1, min(self.max_groups, channels // self.min_group))
         if channels % groups:
             raise ValueError(
-                f"{channels} channels do not split into {groups} equal groups; choose widths (of "
-                f"model_channels in a U-Net) that are multiples of {groups}"
+                f"{channels} channels do not split into {groups} equal groups; choose "
+                f"model_channels so that up to {MAX_GROUPS} groups divide every width"
             )
 
         def over_groups(x: jax.Array) -> jax.Array:
