@@ -221,8 +221,8 @@ def _check(form: str, state: Mapping[str, np.ndarray], leaves: Mapping[str, Leaf
     for keys, what in ((missing, "missing"), (surplus, "unexpected")):
         if keys:
             raise WeightsError(
-                f"these are not {form}'s weights of this autoencoder: {len(keys)} arrays are "
-                f"{what}, {', '.join(keys[:3])} among them; compare its config.model"
+                f"these are not weights of this autoencoder as {form} saves them: {len(keys)} "
+                f"arrays are {what}, {', '.join(keys[:3])} among them; compare its config.model"
             )
     for key, leaf in leaves.items():
         if np.shape(state[key]) != leaf.state_shape:
