@@ -231,11 +231,12 @@ def fault_of_value(method, config, key, value):
 
 def fault_of_output(path):
     """Whether the code has the names that a path in the folder of a run consists of."""
-    known = set().union(*(literals(ROOT / folder) for folder in ("drifting", "scripts")))
-    text = "\n".join(known | literals(ROOT))
+    folders = (ROOT / "drifting", ROOT / "scripts")
+    texts = [text for folder in folders for text in literals(folder) if not re.search(r"\s", text)]
+    known = {part for text in texts for part in text.split("/")}
     for part in filter(None, PLACE.sub("/", path).split("/")):
         stem, _, suffix = part.partition(".")
-        if part not in text and not (f"{stem}." in text and suffix in known):
+        if part not in known and not known >= {f"{stem}.", suffix}:
             return f"nothing writes {part}"
     return None
 
