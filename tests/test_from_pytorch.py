@@ -23,7 +23,6 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import UserError
 from drifting.evaluation import record
-from drifting.suites import accuracy
 from drifting.training.epochs import PREFIX
 from drifting.training.meters import Window
 from input_pipeline.sources import SOURCES
@@ -117,7 +116,8 @@ def scores():
     return {
         "step", "epoch", "seconds", "num_batches",  # of epochs.jsonl
         *names, *(f"val_{n}" for n in names), *(f"{PREFIX}{n}" for n in names),
-        *window.rates(1, 1.0), *record.columns(), *accuracy.COLUMNS, *accuracy.SUMMARY_COLUMNS,
+        *window.rates(1, 1.0), *record.columns(),
+        *literals(ROOT / "drifting" / "suites"),  # the columns of its tables
     }  # fmt: skip
 
 
