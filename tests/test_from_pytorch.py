@@ -158,7 +158,7 @@ def fault(code, section, text, scores):
         pages = [page.read_text() for page in (ROOT / "docs").glob("*.md") if page != PAGE]
         named = [*pages, (ROOT / "scripts/test.sh").read_text()]
         return None if code.partition("=")[0] in "".join(named) else "no such variable"
-    if code.split("/")[0] in ("configs", "docs", "models", "scripts", "tests"):
+    if code.split("/")[0] in ("configs", "docs", "drifting", "models", "scripts", "tests"):
         return fault_of_path(code)
     if FILE.search(code) or "/" in code:
         return fault_of_output(code)
@@ -231,7 +231,7 @@ def fault_of_value(method, config, key, value):
 
 def fault_of_output(path):
     """Whether the code has the names that a path in the folder of a run consists of."""
-    folders = (ROOT / "drifting", ROOT / "scripts")
+    folders = (ROOT / "drifting", ROOT / "input_pipeline", ROOT / "scripts")
     texts = [text for folder in folders for text in literals(folder) if not re.search(r"\s", text)]
     known = {part for text in texts for part in text.split("/")}
     for part in filter(None, PLACE.sub("/", path).split("/")):
