@@ -41,8 +41,11 @@ class LivePlots:
         self._files: dict[str, IO[bytes]] = {}
         self._drawer: _Drawer | None = None
         self._warned = self._off = False
-        for path in folder.glob(f"*{live.SUFFIX}"):
-            os.truncate(path, min(path.stat().st_size, 4 * self._step))
+        try:
+            for path in folder.glob(f"*{live.SUFFIX}"):
+                os.truncate(path, min(path.stat().st_size, 4 * self._step))
+        except OSError as error:
+            self._end(error)
 
     def add(self, values: Mapping[str, np.ndarray], steps: int) -> None:
         """Keeps the first `steps` of the values, which are those of the next steps."""
@@ -68,7 +71,7 @@ class LivePlots:
             return True
         try:
             failed = self._drawer.poll()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # it has ended, or its answer makes no sense
             self._end(error)
             return False
         if failed and not self._warned:
@@ -84,7 +87,7 @@ class LivePlots:
         except OSError as error:
             self._end(error)
 
-    def _end(self, error: OSError) -> None:
+    def _end(self, error: Exception) -> None:
         self._off = True
         log.warning(NO_PLOTS, error)
 
@@ -94,9 +97,10 @@ class LivePlots:
             self._drawer.stop(self._folder)
         for file in self._files.values():
             file.close()
-        for name in self._names if self._step else ():
-            with pictures.attempt(live.picture_path(self._folder, name)):
-                live.draw(self._folder, name, self._step)
+        for name in self._names:
+            if self._step and live.values_path(self._folder, name).exists():
+                with pictures.attempt(live.picture_path(self._folder, name)):
+                    live.draw(self._folder, name, self._step)
 
 
 def _continued(path: pathlib.Path, steps: int) -> IO[bytes]:

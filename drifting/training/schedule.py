@@ -26,8 +26,8 @@ class Settings:
     checkpoint_examples: int | None = None
     steps_per_epoch: int = 0  # 0: images of the data set / real images per step
     steps_per_call: int = 10  # steps per dispatch; the host does nothing in between
-    keep_checkpoints: int = 3  # how many of the newest are kept, besides the best validated one
     plot_steps: int = 50  # between drawings of the plots in summary/; 0: no plots
+    keep_checkpoints: int = 3  # how many of the newest are kept, besides the best validated one
     keep_every_steps: int = 0  # checkpoints at multiples of this are kept as well; 0: none
     tensorboard: bool = True  # write event files
     evaluate: bool = False  # score each checkpoint as it is saved, by config.eval

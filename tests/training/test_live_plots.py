@@ -76,6 +76,21 @@ def test_a_resumed_run_goes_on_with_the_plot(tmp_path, drawn):
     assert drawn[-1] == losses(*range(1, 15))
 
 
+def test_an_interrupted_run_leaves_the_plot_of_all_its_steps(tmp_path, drawn, monkeypatch):
+    scalars = writers.Writers.scalars
+
+    def stop(self, step, row):
+        scalars(self, step, row)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(writers.Writers, "scalars", stop)
+    with pytest.raises(SystemExit):
+        train(tmp_path, 11)
+    assert checkpoints.valid_steps(tmp_path / "checkpoints")[-1] == 5
+    assert drawn[-1] == losses(*range(1, 6))
+
+
 def test_steps_without_plots_are_a_gap(tmp_path):
     train(tmp_path, 6)
     train(tmp_path, 8, plot=0)
@@ -86,9 +101,10 @@ def test_steps_without_plots_are_a_gap(tmp_path):
     assert np.isnan(found[6:8]).all() and len(found) == 10
 
 
-def test_plots_can_be_off(tmp_path):
+def test_plots_can_be_off(tmp_path, caplog):
     train(tmp_path, 8, plot=0)
-    assert not (tmp_path / "summary").exists()
+    train(tmp_path, 8, plot=3)  # nothing left to do
+    assert not (tmp_path / "summary").exists() and not caplog.messages
     assert (tmp_path / "curves.png").exists()
 
 
