@@ -3,6 +3,7 @@
     python scripts/bench_plots.py --config configs/meanflow_digits.py
 
 Plots are drawn during every second `block` steps. Times are those that training logs as step_ms.
+The first block, in which the drawing process starts, does not count.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ class ByTurns(Schedule):
 
     def plots_in(self, step):
         """Whether there are plots in the block of the step after this one."""
-        return step // BLOCK.value % 2 == 1
+        return step // BLOCK.value % 2 == 0
 
     def next_stop(self, step):
         plot = self.plot if self.plots_in(step) else 0
@@ -43,7 +44,7 @@ class ByTurns(Schedule):
 
 
 def prepared(config):
-    """The config of a run that only trains, logs and plots, with a block before them to warm up."""
+    """The config of a run that only trains, logs and plots, with a block that does not count."""
     total = (2 * ROUNDS.value + 1) * BLOCK.value
     values = {f"train.{name}_steps": total for name in ("total", "sample", "checkpoint")}
     values |= {"train.log_steps": config.train.plot_steps, "train.tensorboard": False}

@@ -25,14 +25,17 @@ def tidy(axes: "Axes") -> None:
 
     Ticks of log scales have labels also between powers of ten.
     """
-    from matplotlib.ticker import EngFormatter, MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
-    steps = EngFormatter(sep="")
-    if axes.get_xscale() == "log":
-        _label_log_ticks(axes.xaxis, lambda value: steps(value) if value % 1 == 0 else "")
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    locator, steps = MaxNLocator(5, integer=True), EngFormatter(sep="")
+    first, last = axes.get_xlim()
+    if axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(steps)
+    elif last > 2 * first:
+        _label_log_ticks(axes.xaxis, steps)
+    else:  # log scales have hardly any ticks there
+        axes.xaxis.set(major_locator=locator, major_formatter=steps, minor_locator=NullLocator())
     if axes.get_yscale() == "log":
         _label_log_ticks(axes.yaxis, "{:.10g}".format)
     axes.spines[["top", "right"]].set_visible(False)

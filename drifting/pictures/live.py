@@ -30,8 +30,11 @@ def serve() -> None:
 
     A request is {"folder": ..., "names": [...], "step": ...} in JSON; see `draw`. The answer is a
     JSON list of what could not be drawn, and why.
+
+    The first request, which loads matplotlib, is served promptly; from then on this process leaves
+    the processor to training.
     """
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         request = json.loads(line)
         failed = []
         for name in request["names"]:
@@ -39,6 +42,8 @@ def serve() -> None:
                 draw(pathlib.Path(request["folder"]), name, request["step"])
             except Exception as error:
                 failed.append(f"{name}.png: {type(error).__name__}: {error}"[:_MOST_ANSWERED])
+        if number == 0:
+            os.nice(19)
         print(json.dumps(failed), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Plots that are drawn while a run goes on, by a process that leaves the processor to training."""
+"""Plots that are drawn while a run goes on, by a process of their own."""
 
 import contextlib
 import json
@@ -20,8 +20,7 @@ log = logging.getLogger(__name__)
 
 NO_PLOTS = "live plots are off from here on: %s"
 _ROOT = str(pathlib.Path(pictures.__file__).resolve().parents[2])
-# It yields to training before it imports anything.
-_PROGRAM = "import os; os.nice(19); from drifting.pictures import live; live.serve()"
+_PROGRAM = "from drifting.pictures import live; live.serve()"
 
 
 class LivePlots:
