@@ -45,6 +45,7 @@ class Trainer:
     def __init__(self, parts: Parts, workdir: pathlib.Path, score: Score | None = None):
         self.parts, self.workdir, self.score = parts, workdir, score
         self.method, self.config, self.schedule = parts.method, parts.config, parts.schedule
+        self.plotted = self.method.plotted if self.schedule.plot else ()
         self.mesh = parts.mesh
         self.everywhere = mesh_lib.replicated(self.mesh)
         self.checkpoints = Checkpoints(
@@ -115,7 +116,10 @@ class Trainer:
         arguments = (self.state, self.feed.data, self.key, self._count(1), self.frozen)
         shardings = (self.shardings, self.everywhere)
         looped = self.feed.whole  # a streamed batch serves one step
-        self.program, looped = compile_steps(self.method, arguments, shardings, looped)
+        per_call = self.schedule.per_call
+        self.program, looped = compile_steps(
+            self.method, arguments, shardings, looped, per_call, self.plotted
+        )
         if not looped:
             self.schedule = dataclasses.replace(self.schedule, per_call=1)
         self.summarize = make_summary(self.method)
@@ -147,6 +151,8 @@ class Trainer:
                 self._dispatch(bar)
                 if self.schedule.due(self.step, self.schedule.log):
                     self._log(bar)
+                if self.schedule.plot_due(self.step):
+                    self._plot()
                 if self.schedule.due(self.step, self.schedule.sample):
                     self._sample()
                 if self.schedule.due(self.step, self.schedule.checkpoint):
@@ -198,6 +204,7 @@ class Trainer:
                     f"steps {after - count} to {after}; metrics at its end: {shown})"
                 )
             self.window.add(report, count)
+            self.writers.plots.add(report["each"], count)
             if self.epoch.add(report["sum"], count, seconds, after):
                 self.writers.epoch(after, self.epoch.row(after))
         self.pending = []
@@ -222,6 +229,12 @@ class Trainer:
             f"loss {means['loss']:.4g}, {rates['images_per_second']:.0f} images/s", refresh=False
         )
         self.window.reset()
+
+    def _plot(self) -> None:
+        """Starts to draw the plots of all steps so far, unless the last drawing still goes on."""
+        if self.writers.plots.ready():
+            self._collect()
+            self.writers.plots.draw()
 
     def _sample(self) -> None:
         began = time.perf_counter()
@@ -318,7 +331,7 @@ def _train(trainer: Trainer) -> None:
         return
     hparams = config_lib.flatten(trainer.config)
     tensorboard = trainer.config.train.tensorboard
-    writers = Writers(trainer.workdir, trainer.saved_step, tensorboard, hparams)
+    writers = Writers(trainer.workdir, trainer.saved_step, tensorboard, hparams, trainer.plotted)
     try:
         trainer.run(writers)
     finally:
