@@ -136,7 +136,7 @@ class Trainer:
         self.writers = writers
         if self.config.train.telemetry:
             self.telemetry = Telemetry(self.mesh.local_devices)
-        with self._bar() as bar:
+        with _bar(self.step, self.schedule.total) as bar:
             self.epoch = Epoch(self.schedule, self.step, self.last_row)
             self.clock = time.perf_counter()  # until when the time of calls has been counted
             if self.saved_step < 0:
@@ -160,15 +160,6 @@ class Trainer:
                 if self.deferral.asked:
                     self._save()
                     break
-
-    def _bar(self) -> tqdm:
-        return tqdm(
-            total=self.schedule.total,
-            initial=self.step,
-            unit="step",
-            desc="training",
-            mininterval=1.0,
-        )
 
     def _dispatch(self, bar: tqdm) -> None:
         """Starts the next call, and waits for the one before it, so as not to run far ahead."""
@@ -290,6 +281,10 @@ class Trainer:
         if self.telemetry:
             self.telemetry.close()
         self.checkpoints.close()
+
+
+def _bar(step: int, total: int) -> tqdm:
+    return tqdm(total=total, initial=step, unit="step", desc="training", mininterval=1.0)
 
 
 def train(
