@@ -166,6 +166,21 @@ def test_the_picture_appears_during_the_run(tmp_path):
     assert sorted(os.listdir(folder)) == ["loss.float32", "loss.png"]
 
 
+def test_the_end_of_a_run_does_not_wait_for_a_drawing(tmp_path, drawn):
+    folder = tmp_path / "summary"
+    made = plots(folder, np.ones(120))
+    made.draw()
+    process = made._drawer._process
+    os.kill(process.pid, signal.SIGSTOP)
+    (folder / f".loss.png.{process.pid}.tmp").touch()
+    assert not made.ready()
+    made.add({"loss": np.float32([2.0])}, 1)
+    made.close()
+    assert process.returncode == -signal.SIGKILL
+    assert len(drawn) == 1 and drawn[0].tolist() == [1.0] * 120 + [2.0]
+    assert sorted(os.listdir(folder)) == ["loss.float32", "loss.png"]
+
+
 def test_a_plot_that_fails_is_one_warning(tmp_path, caplog):
     folder = tmp_path / "summary"
     made = plots(folder, [1.0, 2.0])
