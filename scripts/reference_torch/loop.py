@@ -28,6 +28,7 @@ from drifting.training.meters import Window
 from input_pipeline import splits
 from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
+from models import registry
 from reference_torch import batches, checkpoint, networks, steps, support
 
 log = logging.getLogger("drifting.reference_torch")
@@ -113,6 +114,8 @@ class Training:
         self.settings.check(self.facts)
         self.schedule = schedules.make(config.train, self.settings.batch_size, len(fit))
         optimizers.learning_rates(config.optimizer, self.schedule.total)  # it refuses bad ones
+        model = {key: value for key, value in config.model.items() if key != "name"}
+        registry.create(config.model.name, model, fit.space.shape, fit.num_classes)  # its checks
         torch.manual_seed(config.seed)
         self.network = networks.create(
             config.model.name,
