@@ -30,7 +30,7 @@ VARIANTS = {
     "nano": dict(widths=(32, 64, 64), latent_channels=4, inner_channels=4),
     "mltools": dict(
         widths=(512, 256, 128), blocks_per_level=1, num_heads=4, latent_channels=32,
-        inner_channels=32, logvar=True, unused_resampling=True,
+        inner_channels=32, logvar=True, unused_resampling=True, mltools_attention=True,
     ),
     "stable_diffusion": dict(
         widths=(128, 256, 512, 512), blocks_per_level=2, extra_decoder_blocks=1, num_heads=1,
@@ -44,21 +44,23 @@ POSITIVE = (
 
 
 class Plan(NamedTuple):
-    """What encoder and decoder have in common.
+    """What an encoder or a decoder consists of, besides its resampling.
 
     Attributes:
+      blocks: residual blocks of each level.
       attends: whether attention follows the blocks of each level.
     """
 
     style: Style
     widths: tuple[int, ...]
+    blocks: int
     attends: tuple[bool, ...]
     middle_attention: bool
     unused_resampling: bool
 
 
 class AutoencoderKL(nn.Module):
-    """Encoder and decoder; both attend at the same sizes of the maps.
+    """Encoder and decoder, which attend at the same sizes of the maps.
 
     Each level has half the size of the one before it; the decoder goes through them from the last
     one to the first.
@@ -70,6 +72,8 @@ class AutoencoderKL(nn.Module):
       blocks_per_level: residual blocks of each level of the encoder.
       extra_decoder_blocks: how many more each level of the decoder has.
       attention_resolutions: heights of the maps for which self-attention follows every block.
+      mltools_attention: the decoder attends where MLtools' does, which halves the size that it
+        compares with attention_resolutions from level to level instead of doubling it.
       middle_attention: self-attention between the two blocks after the last level.
       num_heads: of every attention.
       latent_channels: of the latents (MLtools' embed_dim).
@@ -92,6 +96,7 @@ class AutoencoderKL(nn.Module):
     blocks_per_level: int = 1
     extra_decoder_blocks: int = 0
     attention_resolutions: tuple[int, ...] = ()
+    mltools_attention: bool = False
     middle_attention: bool = True
     num_heads: int = 4
     latent_channels: int = 4
@@ -107,10 +112,13 @@ class AutoencoderKL(nn.Module):
 
     def setup(self) -> None:
         self._check()
-        plan, blocks = self._plan(), self.blocks_per_level
-        self.encoder = Encoder(plan, blocks, self.downsampling, 2 * self.inner_channels)
-        blocks += self.extra_decoder_blocks
-        self.decoder = Decoder(plan, blocks, self.upsampling, self.channels)
+        blocks, sizes = self.blocks_per_level, self._sizes()
+        plan = self._plan(blocks, sizes)
+        self.encoder = Encoder(plan, self.downsampling, 2 * self.inner_channels)
+        if self.mltools_attention:
+            sizes = self._sizes_in_mltools()
+        plan = self._plan(blocks + self.extra_decoder_blocks, sizes)
+        self.decoder = Decoder(plan, self.upsampling, self.channels)
         # The moments are float32, as their differences count.
         self.quant = Dense(2 * self.latent_channels, kernel_init=torch_default)
         self.post_quant = Dense(self.inner_channels, kernel_init=torch_default)
@@ -144,11 +152,12 @@ class AutoencoderKL(nn.Module):
         factor = 2 ** (len(self.widths) - 1)
         return height // factor, width // factor, self.latent_channels
 
-    def _plan(self) -> "Plan":
+    def _plan(self, blocks: int, sizes: list[int]) -> Plan:
         return Plan(
             Style(self.kernel, self.norm_groups, self.activation, self.num_heads, self.dtype),
             self.widths,
-            tuple(size in self.attention_resolutions for size in self._sizes()),
+            blocks,
+            tuple(size in self.attention_resolutions for size in sizes),
             self.middle_attention,
             self.unused_resampling,
         )
@@ -156,6 +165,11 @@ class AutoencoderKL(nn.Module):
     def _sizes(self) -> list[int]:
         """The height of the maps of each level."""
         return [self.image_size // 2**level for level in range(len(self.widths))]
+
+    def _sizes_in_mltools(self) -> list[int]:
+        """What the decoder of MLtools takes for the height of each level, from the first one on."""
+        last = len(self.widths) - 1
+        return [self.image_size // 2 ** (2 * last - level) for level in range(last + 1)]
 
     def _check(self) -> None:
         options = dict(activation=ACTIVATIONS, downsampling=DOWNSAMPLING, upsampling=UPSAMPLING)
@@ -173,6 +187,8 @@ class AutoencoderKL(nn.Module):
                 "one for each level"
             )
         sizes = self._sizes()
+        if self.mltools_attention:
+            sizes += self._sizes_in_mltools()
         if missing := sorted(set(self.attention_resolutions) - set(sizes)):
             raise ValueError(
                 f"attention_resolutions contains {missing[0]}, but the maps of an image of height "
@@ -195,7 +211,6 @@ class Encoder(nn.Module):
     """Images [B, H, W, C] to [B, h, w, features]: 0 before training."""
 
     plan: Plan
-    blocks: int
     downsampling: str
     features: int
 
@@ -204,7 +219,7 @@ class Encoder(nn.Module):
         plan, style = self.plan, self.plan.style
         x = style.conv(plan.widths[0], "in_conv")(x)
         for level, width in enumerate(plan.widths):
-            x = level_blocks(plan, x, level, self.blocks)
+            x = level_blocks(plan, x, level)
             down = DOWNSAMPLING[self.downsampling](width, style.dtype, name=f"level_{level}_down")
             x = resample(plan, down, x, used=level + 1 < len(plan.widths))
         return head(style, middle(plan, x), self.features)
@@ -214,7 +229,6 @@ class Decoder(nn.Module):
     """[B, h, w, c] to images [B, H, W, features]: 0 before training."""
 
     plan: Plan
-    blocks: int
     upsampling: str
     features: int
 
@@ -223,16 +237,16 @@ class Decoder(nn.Module):
         plan, style = self.plan, self.plan.style
         x = middle(plan, style.conv(plan.widths[-1], "in_conv")(x))
         for level in reversed(range(len(plan.widths))):
-            x = level_blocks(plan, x, level, self.blocks)
+            x = level_blocks(plan, x, level)
             width = plan.widths[max(level - 1, 0)]
             up = UPSAMPLING[self.upsampling](width, style.dtype, name=f"level_{level}_up")
             x = resample(plan, up, x, used=level > 0)
         return head(style, x, self.features)
 
 
-def level_blocks(plan: Plan, x: jax.Array, level: int, blocks: int) -> jax.Array:
+def level_blocks(plan: Plan, x: jax.Array, level: int) -> jax.Array:
     """The residual blocks of a level and its attentions, made inside a module."""
-    for i in range(blocks):
+    for i in range(plan.blocks):
         x = ResBlock(plan.widths[level], plan.style, name=f"level_{level}_block_{i}")(x)
         if plan.attends[level]:
             x = Attention(plan.style, name=f"level_{level}_attention_{i}")(x)

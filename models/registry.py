@@ -41,8 +41,9 @@ _DIT = ("patch_size", "position", "time_planes", "shared_time", "remat")
 _CLASSIFIER = ("norm", "width", "stem")
 _AUTOENCODER = (
     "widths", "blocks_per_level", "extra_decoder_blocks", "attention_resolutions",
-    "middle_attention", "num_heads", "latent_channels", "inner_channels", "norm_groups", "kernel",
-    "activation", "downsampling", "upsampling", "logvar", "unused_resampling",
+    "mltools_attention", "middle_attention", "num_heads", "latent_channels", "inner_channels",
+    "norm_groups", "kernel", "activation", "downsampling", "upsampling", "logvar",
+    "unused_resampling",
 )  # fmt: skip
 
 NETWORKS = {

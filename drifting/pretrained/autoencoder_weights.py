@@ -30,7 +30,8 @@ _REQUIRED = {
     ),
     "diffusers": dict(
         downsampling="conv3x3", upsampling="nearest", extra_decoder_blocks=1, kernel=3,
-        activation="silu", num_heads=1, logvar=False, unused_resampling=False,
+        activation="silu", num_heads=1, logvar=False, mltools_attention=False,
+        unused_resampling=False,
     ),
 }  # fmt: skip
 
@@ -158,7 +159,7 @@ def _leaves(form: str, network: AutoencoderKL) -> dict[str, Leaf]:
     """Every array of the network, by its name in the format `form`."""
     _require(form, network)
     side = network.image_size
-    images = jnp.zeros((1, side, side, network.channels))
+    images = jax.ShapeDtypeStruct((1, side, side, network.channels), jnp.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
     found = {}
     for path, leaf in traverse_util.flatten_dict(shapes).items():

@@ -96,6 +96,17 @@ def test_attention_is_at_the_same_sizes_in_both_halves():
     assert not [name for half in ("encoder", "decoder") for name in parts[half] if "att" in name]
 
 
+@pytest.mark.parametrize("resolutions,encoder,decoder", [((8,), {1}, set()), ((4, 2), {2}, {2, 1})])
+def test_attention_where_mltools_has_it(resolutions, encoder, decoder):
+    """Its decoder takes the levels 2, 1 and 0 of an image of 16x16 to be of heights 4, 2 and 1."""
+    options = dict(attention_resolutions=resolutions, mltools_attention=True)
+    shape = (16, 16, 2)
+    parts = shapes_of(create(shape=shape, widths=(8, 8, 8), **options), shape)
+    for half, levels in (("encoder", encoder), ("decoder", decoder)):
+        found = {name for name in parts[half] if name.startswith("level") and "attention" in name}
+        assert found == {f"level_{level}_attention_0" for level in levels}
+
+
 def test_images_of_another_size_attend_at_the_same_levels():
     network = create(attention_resolutions=(4,))
     assert output_of(network, (2, 16, 16, 2), "__call__").shape == (2, 16, 16, 2)

@@ -32,6 +32,7 @@ KEYS = {
         blocks_per_level=1,
         extra_decoder_blocks=0,
         attention_resolutions=(),
+        mltools_attention=False,
         middle_attention=True,
         num_heads=4,
         latent_channels=4,
