@@ -67,6 +67,30 @@ class Encoder:
     identity: str
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Codec:
+    """A trained autoencoder, by which images become latents and latents images.
+
+    Attributes:
+      name: the name that it was loaded by.
+      image_space: of the images that it was trained on, shape [H, W, C].
+      latent_shape: [h, w, c].
+      parameters: on one device; passed to jitted programs, never constants in them.
+      moments: (parameters, images [B, H, W, C] in [-1, 1]) -> mean and log-variance of their
+        latents, [B, h, w, 2c].
+      decode: (parameters, latents [B, h, w, c]) -> images [B, H, W, C], approximately in [-1, 1].
+      identity: a text that differs whenever the latents or their images would.
+    """
+
+    name: str
+    image_space: spaces.Space
+    latent_shape: tuple[int, int, int]
+    parameters: Any
+    moments: Callable[[Any, jax.Array], jax.Array]
+    decode: Callable[[Any, jax.Array], jax.Array]
+    identity: str
+
+
 # --- methods -------------------------------------------------------------------------------------
 
 

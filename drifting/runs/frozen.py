@@ -4,14 +4,29 @@ import logging
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
-from drifting.core.method import Encoder, FeatureEncoder
+from drifting.core.method import Autoencoder, Codec, Encoder, FeatureEncoder
 from drifting.pretrained import encoder as encoders
 from drifting.runs.workdir import Run
 
 log = logging.getLogger(__name__)
+
+# What to do about a workdir that is not there.
+ENCODER_MISSING = (
+    "no encoder at {0}: it has no config.json. Train one with `python train.py --config "
+    "configs/classifier_cifar10.py:resnet18 --workdir {0}`, name another workdir, or set "
+    "config.method.encoder='' to work on pixels"
+)
+AUTOENCODER_MISSING = (
+    "no autoencoder at {0}: it has no config.json. Restore that workdir, name the place it was "
+    "moved to with config.data.autoencoder, or train one with `python train.py --config "
+    "configs/vae_digits.py --workdir {0}` and encode the images again"
+)
 
 
 def load(config: Any, shape: tuple[int, ...]) -> dict[str, Encoder]:
@@ -47,7 +62,7 @@ def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") 
     """
     if name.startswith(encoders.PREFIX):
         return encoders.from_torchvision(name, shape, precision)
-    run = _run(name, precision)
+    run = _run(name, ENCODER_MISSING, precision)
     workdir = run.workdir
     if run.facts.space.shape != tuple(shape):
         raise ConfigError(
@@ -67,23 +82,49 @@ def load_encoder(name: str, shape: tuple[int, ...], precision: str = "float32") 
     return Encoder(name, tuple(shape), parameters, method.encode, identity)
 
 
+def load_autoencoder(name: str, precision: str = "float32") -> Codec:
+    """The autoencoder `name`: a workdir, whose best checkpoint is used as for `load_encoder`.
+
+    Args:
+      precision: of the computation, `float32` or `bfloat16`.
+
+    Raises:
+      ConfigError: the workdir is not that of a run, or its method is no autoencoder.
+      CheckpointError: its checkpoint is damaged.
+    """
+    run = _run(name, AUTOENCODER_MISSING, precision)
+    if not isinstance(run.method, Autoencoder):
+        raise ConfigError(
+            f"{run.workdir} is a run of method {run.config.method.name!r}, which is not an "
+            "autoencoder; name the workdir of one, as configs/vae_digits.py trains it"
+        )
+    state, _, step = run.restore_best()
+    method = run.at(step).method
+    parameters, space = method.autoencoder(state), method.facts.space
+    images = jax.ShapeDtypeStruct((1, *space.shape), jnp.float32)
+    *shape, channels = jax.eval_shape(method.moments, parameters, images).shape[1:]
+    identity = f"{encoders.digest(parameters)}:{precision}:{step}"
+    return Codec(
+        name, space, (*shape, channels // 2), parameters, method.moments, method.decode, identity
+    )
+
+
 def channels_of(name: str) -> int:
     """The number of channels of the images that the encoder `name` takes.
 
     Raises:
       UserError: the workdir is not that of a run.
     """
-    return 3 if name.startswith(encoders.PREFIX) else _run(name).facts.space.channels
+    if name.startswith(encoders.PREFIX):
+        return 3
+    return _run(name, ENCODER_MISSING).facts.space.channels
 
 
-def _run(name: str, precision: str = "float32") -> Run:
+def _run(name: str, missing: str, precision: str = "float32") -> Run:
+    """The run in the workdir `name`; without a config.json, a ConfigError that says `missing`."""
     workdir = pathlib.Path(name).expanduser()
     if not (workdir / "config.json").is_file():
-        raise ConfigError(
-            f"no encoder at {workdir}: it has no config.json. Train one with `python train.py "
-            f"--config configs/classifier_cifar10.py:resnet18 --workdir {name}`, name another "
-            "workdir, or set config.method.encoder='' to work on pixels"
-        )
+        raise ConfigError(missing.format(workdir))
     return Run(workdir, precision=precision)
 
 
