@@ -10,7 +10,7 @@ config.
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
+from drifting.core.networks import Codec, Encoder
 from drifting.core.state import TrainState, WarmedUp
 from input_pipeline import space as spaces
 from input_pipeline.data import Data
@@ -43,52 +44,6 @@ class Scatter(NamedTuple):
 
     points: jax.Array
     data: jax.Array
-
-
-# --- networks that a step uses and does not train ------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Encoder:
-    """A trained network whose features are used to compare images.
-
-    Attributes:
-      name: the name that it was loaded by.
-      image_shape: [H, W, C].
-      parameters: on one device; passed to jitted programs, never constants in them.
-      encode: (parameters, images [B, H, W, C] in [-1, 1]) -> Activations.
-      identity: a text that differs whenever the features would.
-    """
-
-    name: str
-    image_shape: tuple[int, ...]
-    parameters: Any
-    encode: Callable[[Any, jax.Array], Activations]
-    identity: str
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Codec:
-    """A trained autoencoder, by which images become latents and latents images.
-
-    Attributes:
-      name: the name that it was loaded by.
-      image_space: of the images that it was trained on, shape [H, W, C].
-      latent_shape: [h, w, c].
-      parameters: on one device; passed to jitted programs, never constants in them.
-      moments: (parameters, images [B, H, W, C] in [-1, 1]) -> mean and log-variance of their
-        latents, [B, h, w, 2c].
-      decode: (parameters, latents [B, h, w, c]) -> images [B, H, W, C], approximately in [-1, 1].
-      identity: a text that differs whenever the latents or their images would.
-    """
-
-    name: str
-    image_space: spaces.Space
-    latent_shape: tuple[int, int, int]
-    parameters: Any
-    moments: Callable[[Any, jax.Array], jax.Array]
-    decode: Callable[[Any, jax.Array], jax.Array]
-    identity: str
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -179,7 +134,7 @@ class Method(abc.ABC):
 
     @classmethod
     def from_config(
-        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
+        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder | Codec] | None = None
     ) -> "Method":
         """Builds the method.
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
-from drifting.core.method import Autoencoder, Codec, Encoder, FeatureEncoder
+from drifting.core.method import Autoencoder, FeatureEncoder
+from drifting.core.networks import Codec, Encoder
 from drifting.pretrained import encoder as encoders
 from drifting.runs.workdir import Run
 

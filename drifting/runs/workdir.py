@@ -15,7 +15,8 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Generator, Method
+from drifting.core.method import Generator, Method
+from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
 from drifting.runs import folder

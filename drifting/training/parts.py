@@ -8,7 +8,8 @@ import jax
 from ml_collections import ConfigDict
 
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Method
+from drifting.core.method import Method
+from drifting.core.networks import Encoder
 from drifting.training.schedule import Schedule
 from input_pipeline.image_set import ImageSet
 from input_pipeline.streaming import Stream

@@ -12,7 +12,8 @@ from drifting.core import durations, optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Generator, Grid, Scatter
+from drifting.core.method import Generator, Grid, Scatter
+from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.fields import kernel, pairs
 from drifting.flows.paths import broadcast
