@@ -67,6 +67,8 @@ def load_images(
         channels=data.channels,
         fit=data.fit,
         on_corrupt=data.on_corrupt,
+        latent_scale=data.latent_scale,
+        flip=data.flip,
     )
     if data.limit and found.split == data.split:
         found = splits.limit(found, data.limit)
@@ -84,6 +86,7 @@ def open_stream(config: Any) -> Stream:
         fit=data.fit,
         on_corrupt=data.on_corrupt,
         latent_scale=data.latent_scale,
+        flip=data.flip,
         seed=config.seed,
         threads=data.read_threads,
     )
