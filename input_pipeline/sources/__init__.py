@@ -15,7 +15,7 @@ from input_pipeline.image_files import load_unresized
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.sources import registry
 from input_pipeline.sources.registry import SOURCES
-from input_pipeline.space import Pixels, Points, Space
+from input_pipeline.space import Latents, Pixels, Points, Space
 from input_pipeline.streaming import Stream
 
 __all__ = [
@@ -54,6 +54,7 @@ class Settings:
     streaming: bool = False
     read_threads: int = 8  # of a stream; the host's memory holds one batch per thread
     latent_scale: float = 0.18215  # factor of latents drawn from moments (sources/latents.py)
+    autoencoder: str = ""  # workdir of that which decodes latents; "": that which the folder names
 
     def check(self) -> None:
         """Refuses what can be refused without the data.
@@ -76,6 +77,11 @@ class Settings:
             raise ConfigError(
                 f"config.data.num_val = {self.num_val}, but no part of a stream is kept out of "
                 "training: set config.data.num_val=0, or config.data.streaming=False"
+            )
+        if self.autoencoder and registry.find(self.source).kind is not Latents:
+            raise ConfigError(
+                f"config.data.autoencoder = {self.autoencoder!r} decodes latents, which "
+                f"{self.source} does not hold; set config.data.autoencoder=''"
             )
         if self.streaming:
             _check_streaming(self.source, self.on_corrupt, self.read_threads)
