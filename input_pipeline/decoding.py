@@ -12,6 +12,7 @@ from input_pipeline import fit
 from input_pipeline.space import Pixels, Space
 
 MAX_CLASSES = 2**20  # more are a mistake, and their names would take the memory
+LATENT_SCALE = 0.18215  # of Stable Diffusion's autoencoder (Rombach et al., arXiv:2112.10752)
 
 
 class DataError(UserError):
@@ -117,6 +118,11 @@ def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
     """Raises DataError unless `split` is one of `known`."""
     if split not in known:
         raise DataError(f"{source} has no split {split!r}; it has {', '.join(known)}")
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a library says about an error, or its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def numbered_classes(count: int) -> tuple[str, ...]:

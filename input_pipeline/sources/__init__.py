@@ -10,7 +10,7 @@ import numpy as np
 from drifting.core.errors import ConfigError
 from input_pipeline import cache
 from input_pipeline import fit as fitting
-from input_pipeline.decoding import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import LATENT_SCALE, DataError, Decoding, Found, require_split
 from input_pipeline.image_files import load_unresized
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.sources import registry
@@ -53,8 +53,8 @@ class Settings:
     # Read while training, for data larger than the device; otherwise all data live on the device.
     streaming: bool = False
     read_threads: int = 8  # of a stream; the host's memory holds one batch per thread
-    latent_scale: float = 0.18215  # factor of latents drawn from moments (sources/latents.py)
     autoencoder: str = ""  # workdir of that which decodes latents; "": that which the folder names
+    latent_scale: float = LATENT_SCALE  # factor of latents drawn from npy moments
 
     def check(self) -> None:
         """Refuses what can be refused without the data.

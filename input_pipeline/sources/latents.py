@@ -1,26 +1,74 @@
-"""Latents of a KL autoencoder (Rombach et al., arXiv:2112.10752) as npy files in a folder.
+"""Latents of a KL autoencoder (Rombach et al., arXiv:2112.10752) in a folder.
 
-`<split>_latents.npy` holds values that are trained on unchanged. `<split>_moments.npy` holds the
-mean and log-variance of each image's posterior, from which every visit draws a new latent.
+`scripts/encode_latents.py` writes the mean and log-variance of each image's posterior and their
+statistics (latent_sets.py). Every visit of a stream draws a new latent; a resident set holds the
+posteriors' means. Both are standardised per channel.
+
+Else, `<split>_latents.npy` holds values that are trained on unchanged. `<split>_moments.npy` holds
+means and log-variances, from which every visit draws a new latent.
 """
 
 import pathlib
 
 import numpy as np
 
-from input_pipeline import arrays
-from input_pipeline.decoding import DataError, Decoding, Found, Records, Source
+from input_pipeline import arrays, latent_sets
+from input_pipeline.decoding import (
+    LATENT_SCALE,
+    DataError,
+    Decoding,
+    Found,
+    Records,
+    Source,
+    progress,
+    require_split,
+)
+from input_pipeline.latent_sets import LOG_VARIANCE
 from input_pipeline.space import Latents
-
-LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussianDistribution
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
+    """A split of an encoded folder, or of one with npy files."""
+    folder = pathlib.Path(rest).expanduser()
+    names = latent_sets.STARTED, latent_sets.FINISHED
+    if any((folder / name).is_file() for name in names):
+        return _find_encoded(folder, split, options)
+    return _find_npy(folder, split, options)
+
+
+def _find_encoded(folder: pathlib.Path, split: str, options: Decoding) -> Found:
+    """A split that scripts/encode_latents.py wrote."""
+    latent_set = latent_sets.describe(folder)
+    require_split(f"latents:{folder}", split, tuple(latent_set.splits))
+    _require_shape(folder, latent_set.latent_shape, options)
+    if options.latent_scale != LATENT_SCALE:
+        raise DataError(
+            f"config.data.latent_scale = {options.latent_scale}, but the latents of {folder} are "
+            f"standardised by their own statistics; leave it at {LATENT_SCALE}"
+        )
+    reader = latent_sets.Reader(folder, latent_set, split)
+
+    def draw(moments: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return latent_set.normalise(draw_latent(moments[0], generator))
+
+    def decode() -> tuple[np.ndarray, np.ndarray]:
+        means = np.empty((len(reader), *latent_set.latent_shape), np.float32)
+        labels = np.empty(len(reader), np.int32)
+        for row in progress(range(len(reader)), f"reading {folder} {split}"):
+            moments, labels[row] = reader[row]
+            means[row] = latent_set.normalise(np.split(moments[0], 2, axis=-1)[0])
+        return means, labels
+
+    names = latent_set.splits[split].class_names
+    return Found(None, names, decode, records=Records(len(reader), reader.__getitem__, draw))
+
+
+def _find_npy(folder: pathlib.Path, split: str, options: Decoding) -> Found:
     """float16 or float32 [N, H, W, C] latents or [N, H, W, 2C] moments, and `<split>_labels.npy`.
 
     A latent drawn from moments is multiplied by options.latent_scale.
     """
-    path, drawn = _locate(pathlib.Path(rest).expanduser(), split)
+    path, drawn = _locate(folder, split)
     stored = arrays.in_npy(path)
     _check(stored, options, drawn)
     kind = "moments" if drawn else "latents"
@@ -92,10 +140,14 @@ def _check(stored: arrays.Stored, options: Decoding, drawn: bool) -> None:
             "the means first"
         )
     shape = height, width, channels // 2 if drawn else channels
+    _require_shape(where, shape, options)
+
+
+def _require_shape(where: object, shape: tuple[int, int, int], options: Decoding) -> None:
     if not options.keeps(shape):
         raise DataError(
             f"{where} holds latents {shape}, not {options.shape}; set config.data.image_size="
-            f"{height} and config.data.channels={shape[2]} (they must be square)"
+            f"{shape[0]} and config.data.channels={shape[2]} (they must be square)"
         )
 
 
@@ -111,6 +163,7 @@ def _finite(path: pathlib.Path, values: np.ndarray, first: int) -> np.ndarray:
     return values
 
 
-# Values [N, H, W, C] in `<split>_latents.npy`, or moments [N, H, W, 2C] in `<split>_moments.npy`
+# A folder of scripts/encode_latents.py; or
+# values [N, H, W, C] in `<split>_latents.npy`, or moments [N, H, W, 2C] in `<split>_moments.npy`
 # (streamed only); integers [N] in `<split>_labels.npy`. They must have image_size and channels.
 SOURCES = (Source("latents:<folder>", find, kind=Latents, streams=True),)
