@@ -24,7 +24,7 @@ class LatentFacts:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "LatentFacts":
-        """The facts of this class's attributes; KeyError or TypeError if the values are not such."""
+        """From the attributes by name; KeyError or TypeError if the values are not such."""
         found = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
         if not all(isinstance(x, float) for x in (*found.mean, *found.std)):
             raise TypeError("mean and std are numbers")

@@ -1,6 +1,5 @@
 """How latents become images again: by the autoencoder that they were made with, and no other."""
 
-import pathlib
 from collections.abc import Callable
 from typing import Any
 

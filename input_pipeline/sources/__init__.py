@@ -25,7 +25,6 @@ __all__ = [
     "ImageSet",
     "Settings",
     "Stream",
-    "load",
     "load_unresized",
     "open_stream",
     "space_of",
@@ -78,10 +77,15 @@ class Settings:
                 f"config.data.num_val = {self.num_val}, but no part of a stream is kept out of "
                 "training: set config.data.num_val=0, or config.data.streaming=False"
             )
-        if self.autoencoder and registry.find(self.source).kind is not Latents:
+        if self.autoencoder and kind_of(self.source) is not Latents:
             raise ConfigError(
                 f"config.data.autoencoder = {self.autoencoder!r} decodes latents, which "
                 f"{self.source} does not hold; set config.data.autoencoder=''"
+            )
+        if self.latent_scale <= 0:
+            raise ConfigError(
+                f"config.data.latent_scale = {self.latent_scale} is not positive; set it to 1 over "
+                "the standard deviation of the latents"
             )
         if self.streaming:
             _check_streaming(self.source, self.on_corrupt, self.read_threads)
@@ -159,13 +163,22 @@ def open_stream(
     return Stream(found.records, found.class_names, source, split, space, seed, threads)
 
 
+def kind_of(source: str) -> type[Space]:
+    """The kind of samples of a source, without opening the data.
+
+    Raises:
+      DataError: an unknown source.
+    """
+    return registry.find(source).kind
+
+
 def space_of(source: str, image_size: int, channels: int) -> Space:
     """The space of one sample of a source, without opening the data.
 
     Raises:
       DataError: an unknown source.
     """
-    kind = registry.find(source).kind
+    kind = kind_of(source)
     return kind((2,) if kind is Points else (image_size, image_size, channels))
 
 
