@@ -52,6 +52,10 @@ class DataSet(abc.ABC):
         """The number of samples of each class; None if not known before all are read."""
 
     @abc.abstractmethod
+    def rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Stored values and labels of the rows `first` to `stop` - 1, in stored order."""
+
+    @abc.abstractmethod
     def representative(self) -> "ImageSet":
         """Decoded samples that represent the whole split."""
 
@@ -141,6 +145,9 @@ class ImageSet(DataSet):
             )
         labels = np.asarray([places.get(name, -1) for name in self.class_names], np.int32)
         return dataclasses.replace(self, labels=labels[self.labels], class_names=tuple(names))
+
+    def rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.images[first:stop], self.labels[first:stop]
 
     def representative(self) -> "ImageSet":
         return self

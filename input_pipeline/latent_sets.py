@@ -269,13 +269,14 @@ def claim(folder: pathlib.Path, latent_set: LatentSet) -> list[tuple[str, int]]:
     """Binds the folder to an encoding, and returns split and number of each missing shard.
 
     Raises:
-      DataError: the folder holds another encoding, or a shard of another one.
+      DataError: the folder holds another encoding, or something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     started = folder / STARTED
     if started.exists():
         _require_same(folder, _read(started).binding, latent_set.binding)
     else:
+        _require_empty(folder)
         _write_description(started, latent_set)
     missing = []
     for split in latent_set.splits:
@@ -305,7 +306,8 @@ def write_shard(
     first, stop = latent_set.rows(split)[number]
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        writer = array_record_module.ArrayRecordWriter(str(temporary), WRITER)
+        with _written(path):
+            writer = array_record_module.ArrayRecordWriter(str(temporary), WRITER)
         for row, (moments, label) in enumerate(encode(split, first, stop), first):
             if moments.shape != latent_set.moments_shape or not np.isfinite(moments).all():
                 raise DataError(
@@ -314,13 +316,25 @@ def write_shard(
                     f"{latent_set.moments_shape}; train it again, or repair the image"
                 )
             head = RECORD.pack(latent_set.mark, row, label)
-            writer.write(head + np.ascontiguousarray(moments, "<f4").tobytes())
-        writer.close()
+            with _written(path):
+                writer.write(head + np.ascontiguousarray(moments, "<f4").tobytes())
+        with _written(path):
+            writer.close()
+        _open(temporary, stop - first)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _written(path: pathlib.Path) -> Iterator[None]:
+    """A shard is written within; what array_record raises, as on a full disk, is a DataError."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(f"cannot write {path}: {reason_of(error)}; make room for it") from error
 
 
 def finish(folder: pathlib.Path, latent_set: LatentSet) -> LatentSet:
@@ -364,6 +378,15 @@ def _statistics(
 
 def _write_description(path: pathlib.Path, latent_set: LatentSet) -> None:
     files.write_json(path, dataclasses.asdict(latent_set) | {"version": VERSION})
+
+
+def _require_empty(folder: pathlib.Path) -> None:
+    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if others:
+        raise DataError(
+            f"{folder} holds {others[0]}, but no {STARTED} that says how it was encoded: choose "
+            "another --out"
+        )
 
 
 def _require_same(folder: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
