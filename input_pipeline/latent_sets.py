@@ -87,6 +87,16 @@ class LatentSet:
         return self._first.class_names
 
     @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel of the autoencoder's latents, that which `normalise` takes away."""
+        return self._first.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel of the autoencoder's latents, that by which `normalise` divides."""
+        return self._first.std
+
+    @property
     def moments_shape(self) -> tuple[int, int, int, int]:
         """[copies, h, w, 2c]: of one record."""
         height, width, channels = self.latent_shape
@@ -148,6 +158,18 @@ def describe(folder: str | os.PathLike) -> LatentSet:
             "which goes on where it stopped"
         )
     return _read(folder / FINISHED)
+
+
+def find(source: str) -> LatentSet | None:
+    """What the folder of a source `latents:<folder>` holds; None for one with npy files.
+
+    Raises:
+      DataError: as `describe`.
+    """
+    folder = pathlib.Path(source.partition(":")[2]).expanduser()
+    if any((folder / name).is_file() for name in (STARTED, FINISHED)):
+        return describe(folder)
+    return None
 
 
 class Reader:

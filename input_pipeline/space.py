@@ -53,6 +53,11 @@ class Space(abc.ABC):
           frozen: parameters of networks that are not trained, by name.
         """
 
+    @property
+    def shown(self) -> "Space":
+        """The space of what `to_picture` returns."""
+        return self
+
     def to_vectors(self, stored: jax.Array) -> jax.Array:
         """Stored values [B, *shape] as float32 vectors [B, D], for distances between them."""
         return stored.reshape(len(stored), -1).astype(jnp.float32)  # [B, D]
@@ -134,9 +139,11 @@ class Latents(_Values):
     Attributes:
       decoder: (parameters, latents [B, H, W, C]) -> images [B, H', W', 3] in [-1, 1], where the
         parameters are `frozen["autoencoder"]`; None: latents are shown in false colours.
+      images: the space of what `decoder` returns.
     """
 
     decoder: Callable[[Any, jax.Array], jax.Array] | None = None
+    images: Space | None = None
 
     kind = "latents"
     noun = "latents"
@@ -149,6 +156,10 @@ class Latents(_Values):
         flat = values.reshape(-1, *self.shape)  # [B, H, W, C]
         images = self.decoder(frozen["autoencoder"], flat)
         return images.reshape(*values.shape[:-3], *images.shape[1:])
+
+    @property
+    def shown(self) -> Space:
+        return self.images or Pixels((*self.shape[:-1], min(3, self.channels)))
 
 
 KINDS = {space.kind: space for space in (Pixels, Points, Latents)}

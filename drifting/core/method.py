@@ -23,7 +23,7 @@ from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
-from drifting.core.networks import Codec, Encoder
+from drifting.core.networks import Decoder, Encoder
 from drifting.core.state import TrainState, WarmedUp
 from input_pipeline import space as spaces
 from input_pipeline.data import Data
@@ -134,7 +134,7 @@ class Method(abc.ABC):
 
     @classmethod
     def from_config(
-        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder | Codec] | None = None
+        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder | Decoder] | None = None
     ) -> "Method":
         """Builds the method.
 

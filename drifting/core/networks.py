@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from input_pipeline.space import Space
+from drifting.core.facts import LatentFacts
+from input_pipeline.space import Latents, Space
 from models.activations import Activations
 
 
@@ -51,3 +52,26 @@ class Codec:
     moments: Callable[[Any, jax.Array], jax.Array]
     decode: Callable[[Any, jax.Array], jax.Array]
     identity: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Decoder:
+    """What makes images of the latents that a model sees, in training and in sampling.
+
+    Attributes:
+      space: of the latents, with the function that decodes them.
+      parameters: of that function, `frozen["autoencoder"]`; never constants in a program.
+      latents: what config.json keeps about it.
+    """
+
+    space: Latents
+    parameters: Any
+    latents: LatentFacts
+
+    @property
+    def name(self) -> str:
+        return self.latents.autoencoder
+
+    @property
+    def identity(self) -> str:
+        return self.latents.identity

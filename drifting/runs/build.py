@@ -1,5 +1,6 @@
 """Builds the parts of a run from its config: data, frozen networks, method, schedule, mesh."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,10 @@ from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen as frozen_lib
 from drifting.training import mesh, schedule
 from drifting.training.parts import Parts
-from input_pipeline import sources, splits
+from input_pipeline import latent_sets, sources, splits
+from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
+from input_pipeline.space import Latents
 from input_pipeline.streaming import Stream
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,9 @@ def build(config: Any) -> Parts:
     facts = facts_of(data)
     _warn_of_empty_classes(facts)
     frozen = frozen_lib.load(config, facts.space.shape)
+    if decoder := frozen_lib.load_decoder(config, facts.space):
+        facts = dataclasses.replace(facts, space=decoder.space, latents=decoder.latents)
+        frozen["autoencoder"] = decoder
     method = methods.create(config, facts, frozen)
     return Parts(
         config=config,
@@ -72,6 +78,41 @@ def load_images(
     )
     if data.limit and found.split == data.split:
         found = splits.limit(found, data.limit)
+    return found if class_names is None else found.in_classes(class_names)
+
+
+def load_real_images(
+    config: Any, split: str | None = None, class_names: Sequence[str] | None = None
+) -> ImageSet:
+    """As `load_images`; of latents, the images that they were made from.
+
+    Raises:
+      DataError: as `load_images`, or the latents do not say what they were made from.
+    """
+    data = config.data
+    if sources.kind_of(data.source) is not Latents:
+        return load_images(config, split, class_names)
+    made = latent_sets.find(data.source)
+    if made is None:
+        raise DataError(
+            f"{data.source} does not say which images its latents are of, so there are none to "
+            "score samples against: encode the images with scripts/encode_latents.py, or write "
+            "samples with sample.py and score them with `python evaluate.py --real ... --fake ...`"
+        )
+    found = sources.load(
+        made.source,
+        split or data.split,
+        image_size=made.image_size,
+        channels=made.channels,
+        fit=made.fit,
+        on_corrupt=made.on_corrupt,
+    )
+    encoded = made.splits.get(found.split)
+    if encoded and encoded.fingerprint != found.fingerprint:
+        log.warning(
+            "%s holds other images or labels than were encoded in %s; the scores compare with "
+            "those that it holds now", made.source, data.source,
+        )  # fmt: skip
     return found if class_names is None else found.in_classes(class_names)
 
 

@@ -10,10 +10,15 @@ import jax.numpy as jnp
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
+from drifting.core.facts import LatentFacts
 from drifting.core.method import Autoencoder, FeatureEncoder
-from drifting.core.networks import Codec, Encoder
+from drifting.core.networks import Codec, Decoder, Encoder
 from drifting.pretrained import encoder as encoders
+from drifting.runs.decoding import decoder_of
 from drifting.runs.workdir import Run
+from input_pipeline import latent_sets
+from input_pipeline.sources import latents as latents_source
+from input_pipeline.space import Latents, Space
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +29,8 @@ ENCODER_MISSING = (
     "config.method.encoder='' to work on pixels"
 )
 AUTOENCODER_MISSING = (
-    "no autoencoder at {0}: it has no config.json. Restore that workdir, name the place it was "
-    "moved to with config.data.autoencoder, or train one with `python train.py --config "
-    "configs/vae_digits.py --workdir {0}` and encode the images again"
+    "no autoencoder at {0}: it has no config.json. Restore that workdir, or name the place that it "
+    "was moved to with --config.data.autoencoder, for a run in its `python train.py` command"
 )
 
 
@@ -108,6 +112,44 @@ def load_autoencoder(name: str, precision: str = "float32") -> Codec:
     return Codec(
         name, space, (*shape, channels // 2), parameters, method.moments, method.decode, identity
     )
+
+
+def load_decoder(config: Any, space: Space) -> Decoder | None:
+    """The decoder of the latents of config.data.source, which are of `space`.
+
+    None for other data, and for latents in npy files where config.data.autoencoder is not set.
+
+    Raises:
+      UserError: the autoencoder is missing, or is not the one that made the latents.
+    """
+    if not isinstance(space, Latents):
+        return None
+    data, found = config.data, latent_sets.find(config.data.source)
+    name = data.autoencoder or (found.autoencoder if found else "")
+    if not name:
+        return None
+    codec = load_autoencoder(name)
+    if found:
+        latents = LatentFacts(name, found.autoencoder_identity, found.mean, found.std)
+    else:
+        scale = latents_source.scale_of(data.source, data.split, data.latent_scale)
+        channels = codec.latent_shape[-1]
+        latents = LatentFacts(name, codec.identity, (0.0,) * channels, (1.0 / scale,) * channels)
+    decoder = decoder_of(codec, space, latents)
+    log.info("autoencoder %s (%s)", name, codec.identity)
+    return decoder
+
+
+def open_run(workdir: str | pathlib.Path) -> Run:
+    """A run to make samples with; latents are decoded by their autoencoder.
+
+    Raises:
+      UserError: the workdir is not that of a run, or the autoencoder is missing or another one.
+    """
+    run = Run(workdir)
+    if run.autoencoder:
+        run.use_autoencoder(load_autoencoder(run.autoencoder))
+    return run
 
 
 def channels_of(name: str) -> int:

@@ -15,7 +15,7 @@ from input_pipeline.image_files import load_unresized
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.sources import registry
 from input_pipeline.sources.registry import SOURCES
-from input_pipeline.space import Pixels, Points, Space
+from input_pipeline.space import Latents, Pixels, Points, Space
 from input_pipeline.streaming import Stream
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "ImageSet",
     "Settings",
     "Stream",
-    "load",
     "load_unresized",
     "open_stream",
     "space_of",
@@ -53,6 +52,7 @@ class Settings:
     # Read while training, for data larger than the device; otherwise all data live on the device.
     streaming: bool = False
     read_threads: int = 8  # of a stream; the host's memory holds one batch per thread
+    autoencoder: str = ""  # workdir of that which decodes latents; "": that which the folder names
     latent_scale: float = LATENT_SCALE  # factor of latents drawn from npy moments
 
     def check(self) -> None:
@@ -76,6 +76,16 @@ class Settings:
             raise ConfigError(
                 f"config.data.num_val = {self.num_val}, but no part of a stream is kept out of "
                 "training: set config.data.num_val=0, or config.data.streaming=False"
+            )
+        if self.autoencoder and kind_of(self.source) is not Latents:
+            raise ConfigError(
+                f"config.data.autoencoder = {self.autoencoder!r} decodes latents, which "
+                f"{self.source} does not hold; set config.data.autoencoder=''"
+            )
+        if self.latent_scale <= 0:
+            raise ConfigError(
+                f"config.data.latent_scale = {self.latent_scale} is not positive; set it to 1 over "
+                "the standard deviation of the latents"
             )
         if self.streaming:
             _check_streaming(self.source, self.on_corrupt, self.read_threads)
@@ -161,13 +171,22 @@ def open_stream(
     return Stream(found.records, found.class_names, source, split, space, seed, threads)
 
 
+def kind_of(source: str) -> type[Space]:
+    """The kind of samples of a source, without opening the data.
+
+    Raises:
+      DataError: an unknown source.
+    """
+    return registry.find(source).kind
+
+
 def space_of(source: str, image_size: int, channels: int) -> Space:
     """The space of one sample of a source, without opening the data.
 
     Raises:
       DataError: an unknown source.
     """
-    kind = registry.find(source).kind
+    kind = kind_of(source)
     return kind((2,) if kind is Points else (image_size, image_size, channels))
 
 

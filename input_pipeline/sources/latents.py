@@ -24,22 +24,22 @@ from input_pipeline.decoding import (
     progress,
     require_split,
 )
-from input_pipeline.latent_sets import LOG_VARIANCE
+from input_pipeline.latent_sets import LOG_VARIANCE, LatentSet
 from input_pipeline.space import Latents
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
     """A split of an encoded folder, or of one with npy files."""
-    folder = pathlib.Path(rest).expanduser()
-    names = latent_sets.STARTED, latent_sets.FINISHED
-    if any((folder / name).is_file() for name in names):
-        return _find_encoded(folder, split, options)
+    folder, latent_set = pathlib.Path(rest).expanduser(), latent_sets.find(f"latents:{rest}")
+    if latent_set:
+        return _find_encoded(folder, latent_set, split, options)
     return _find_npy(folder, split, options)
 
 
-def _find_encoded(folder: pathlib.Path, split: str, options: Decoding) -> Found:
+def _find_encoded(
+    folder: pathlib.Path, latent_set: LatentSet, split: str, options: Decoding
+) -> Found:
     """A split that scripts/encode_latents.py wrote."""
-    latent_set = latent_sets.describe(folder)
     require_split(f"latents:{folder}", split, tuple(latent_set.splits))
     _require_shape(folder, latent_set.latent_shape, options)
     if options.latent_scale != LATENT_SCALE:
@@ -115,6 +115,16 @@ def draw_latent(moments: np.ndarray, generator: np.random.Generator) -> np.ndarr
     mean, log_variance = np.split(moments, 2, axis=-1)
     deviation = np.exp(0.5 * np.clip(log_variance, *LOG_VARIANCE))
     return mean + deviation * generator.standard_normal(mean.shape, np.float32)
+
+
+def scale_of(source: str, split: str, latent_scale: float) -> float:
+    """The factor of the latents of npy files: 1 unless they are drawn from moments.
+
+    Raises:
+      DataError: there are no such files.
+    """
+    _, drawn = _locate(pathlib.Path(source.partition(":")[2]).expanduser(), split)
+    return latent_scale if drawn else 1.0
 
 
 def _locate(root: pathlib.Path, split: str) -> tuple[pathlib.Path, bool]:
