@@ -59,8 +59,8 @@ def _find_encoded(
         labels = np.empty(len(reader), np.int32)
         for row in progress(range(len(reader)), f"reading {folder} {split}"):
             moments, labels[row] = reader[row]
-            found[row] = latent_set.normalise(np.split(moments[copy], 2, axis=-1)[0])
-        return found, labels
+            found[row] = np.split(moments[copy], 2, axis=-1)[0]
+        return latent_set.normalise(found), labels
 
     return Found(
         None,
