@@ -27,7 +27,8 @@ class Decoding:
     channels: int
     fit: str
     on_corrupt: str
-    latent_scale: float  # for latents drawn from moments only (sources/latents.py)
+    latent_scale: float = LATENT_SCALE  # for latents drawn from moments only (sources/latents.py)
+    flip: bool = False  # mirror at random, where the source has to do it (sources/latents.py)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,12 +84,15 @@ class Found:
       class_names: one for each label.
       decode: () -> images, labels.
       records: None where the source is not read record by record.
+      mirrored: () -> stored values of the mirror images, for `ImageSet.mirrored`; None where images
+        are mirrored when they are used.
     """
 
     identity: object | None
     class_names: tuple[str, ...]
     decode: Callable[[], tuple[np.ndarray, np.ndarray]]
     records: Records | None = None
+    mirrored: Callable[[], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

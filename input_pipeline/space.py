@@ -25,7 +25,8 @@ class Space(abc.ABC):
       kind: one word for config.json.
       noun: the plural noun for messages.
       dtype: the type of stored values.
-      mirrors: whether samples can be mirrored left to right.
+      mirrors: whether samples have mirror images.
+      reverses: whether these are the samples with their columns in reverse.
     """
 
     shape: tuple[int, ...]
@@ -34,6 +35,7 @@ class Space(abc.ABC):
     noun: ClassVar[str]
     dtype: ClassVar[type]
     mirrors: ClassVar[bool] = False
+    reverses: ClassVar[bool] = False
 
     @abc.abstractmethod
     def to_model(self, stored: jax.Array) -> jax.Array:
@@ -85,6 +87,7 @@ class Pixels(Space):
     noun = "images"
     dtype = np.uint8
     mirrors = True
+    reverses = True
 
     def to_model(self, stored: jax.Array) -> jax.Array:
         return pixels.to_unit(stored)
@@ -129,6 +132,9 @@ class Points(_Values):
 @dataclasses.dataclass(frozen=True)
 class Latents(_Values):
     """Latents [H, W, C] of an autoencoder.
+
+    Those of a mirror image are not these in reverse: a convolution with a stride or an even kernel
+    shifts by part of a pixel, and nothing makes the kernels symmetric. They are encoded.
 
     Attributes:
       decoder: (parameters, latents [B, H, W, C]) -> images [B, H', W', 3] in [-1, 1], where the

@@ -107,6 +107,7 @@ class Stream(DataSet):
         return None
 
     def rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values and labels of the rows `first` to `stop` - 1, in stored order."""
         return self._read(range(first, stop))
 
     def representative(self) -> ImageSet:

@@ -93,7 +93,7 @@ class Method(abc.ABC):
       schedule: the learning rate of the main network.
       ema_decay: of the averages; 0: no averages.
       seed: of the order of the data.
-      flip: mirror real images at random.
+      flip: mirror real images at random; not set for latents, whose mirror images the data hold.
       ema_warmup: smaller decays at first, see `state.WarmedUp`.
 
     Class attributes:
@@ -158,7 +158,7 @@ class Method(abc.ABC):
             schedule=schedule,
             ema_decay=config.ema_decay,
             seed=config.seed,
-            flip=config.data.flip,
+            flip=config.data.flip and facts.space.reverses,
             ema_warmup=config.ema_warmup,
         )
 

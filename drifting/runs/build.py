@@ -74,6 +74,8 @@ def load_images(
         channels=data.channels,
         fit=data.fit,
         on_corrupt=data.on_corrupt,
+        latent_scale=data.latent_scale,
+        flip=data.flip,
     )
     if data.limit and found.split == data.split:
         found = splits.limit(found, data.limit)
@@ -126,6 +128,7 @@ def open_stream(config: Any) -> Stream:
         fit=data.fit,
         on_corrupt=data.on_corrupt,
         latent_scale=data.latent_scale,
+        flip=data.flip,
         seed=config.seed,
         threads=data.read_threads,
     )

@@ -16,8 +16,9 @@ from drifting.core.errors import ConfigError
 from drifting.core.networks import Codec
 from drifting.runs import folder, frozen
 from input_pipeline import latent_sets, sources
-from input_pipeline.image_set import DataSet
+from input_pipeline.image_set import ImageSet
 from input_pipeline.latent_sets import LatentSet, LatentSplit
+from input_pipeline.streaming import Stream
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def encode(
         return latent_sets.finish(out, latent_set)
 
 
-def _open(config: Any, source: str, split: str, codec: Codec) -> DataSet:
+def _open(config: Any, source: str, split: str, codec: Codec) -> ImageSet | Stream:
     """A split in the shape of the autoencoder's images; streamed, if it can be, to save memory."""
     options = {key: config[key] for key in ("image_size", "channels", "fit", "on_corrupt")}
     streams = sources.registry.find(source).streams and config.on_corrupt == "error"
@@ -92,7 +93,7 @@ def _open(config: Any, source: str, split: str, codec: Codec) -> DataSet:
 
 
 def _write(
-    out: pathlib.Path, latent_set: LatentSet, codec: Codec, data: dict[str, DataSet]
+    out: pathlib.Path, latent_set: LatentSet, codec: Codec, data: dict[str, ImageSet | Stream]
 ) -> None:
     """Writes the shards that are missing, and logs how fast."""
     missing = latent_sets.claim(out, latent_set)

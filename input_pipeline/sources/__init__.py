@@ -100,6 +100,8 @@ def load(
     channels: int,
     fit: str = Settings.fit,
     on_corrupt: str = Settings.on_corrupt,
+    latent_scale: float = Settings.latent_scale,
+    flip: bool = Settings.flip,
 ) -> ImageSet:
     """Decodes a split of a source, or takes it from the cache of decoded arrays.
 
@@ -113,11 +115,14 @@ def load(
         or centred on black (`pad`).
       on_corrupt: an unreadable image of a folder is an `error`, or is named in a warning and left
         out (`skip`).
+      latent_scale: as for `open_stream`; not used, but refused where it would have no meaning.
+      flip: whether half of all visits are of mirror images. Images are mirrored when they are used;
+        latents need a folder that holds those of mirror images.
 
     Raises:
       DataError: missing or unusable data, or an unknown source.
     """
-    options = Decoding(image_size, channels, fit, on_corrupt, Settings.latent_scale)
+    options = Decoding(image_size, channels, fit, on_corrupt, latent_scale, flip)
     found = _find(source, split, options)
     if found.identity is None:
         images, labels = found.decode()
@@ -127,7 +132,8 @@ def load(
     _check_labels(source, split, labels, len(images), len(found.class_names))
     space = space_of(source, image_size, channels)
     labels = labels.astype(np.int32)
-    return ImageSet(images, labels, found.class_names, source, split, space)
+    mirrored = found.mirrored() if flip and found.mirrored else None
+    return ImageSet(images, labels, found.class_names, source, split, space, mirrored)
 
 
 def open_stream(
@@ -139,6 +145,7 @@ def open_stream(
     fit: str = Settings.fit,
     on_corrupt: str = Settings.on_corrupt,
     latent_scale: float = Settings.latent_scale,
+    flip: bool = Settings.flip,
     seed: int = 0,
     threads: int = Settings.read_threads,
 ) -> Stream:
@@ -150,6 +157,7 @@ def open_stream(
       on_corrupt: only `error`, because every position of a stream has a record.
       latent_scale: factor of latents that are drawn from moments; 0.18215 is that of Stable
         Diffusion's autoencoder (Rombach et al., arXiv:2112.10752).
+      flip: as for `load`.
       seed, threads: see `Stream`.
 
     Raises:
@@ -157,7 +165,7 @@ def open_stream(
         in a single record are found when it is read.
     """
     _check_streaming(source, on_corrupt, threads)
-    options = Decoding(image_size, channels, fit, on_corrupt, latent_scale)
+    options = Decoding(image_size, channels, fit, on_corrupt, latent_scale, flip)
     found = _find(source, split, options)
     space = space_of(source, image_size, channels)
     return Stream(found.records, found.class_names, source, split, space, seed, threads)

@@ -8,6 +8,7 @@ Else, `<split>_latents.npy` holds values that are trained on unchanged. `<split>
 means and log-variances, from which every visit draws a new latent.
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -59,21 +60,28 @@ def _find_encoded(
             f"config.data.latent_scale = {options.latent_scale}, but the latents of {folder} are "
             f"standardised by their own statistics; leave it at {LATENT_SCALE}"
         )
+    _require_mirrored(folder, latent_set.mirrored, options)
     reader = latent_sets.Reader(folder, latent_set, split)
 
     def draw(moments: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        return latent_set.normalise(draw_latent(moments[0], generator))
+        copy = int(generator.integers(2)) if options.flip else 0
+        return latent_set.normalise(draw_latent(moments[copy], generator))
 
-    def decode() -> tuple[np.ndarray, np.ndarray]:
-        means = np.empty((len(reader), *latent_set.latent_shape), np.float32)
+    def means(copy: int) -> tuple[np.ndarray, np.ndarray]:
+        found = np.empty((len(reader), *latent_set.latent_shape), np.float32)
         labels = np.empty(len(reader), np.int32)
         for row in progress(range(len(reader)), f"reading {folder} {split}"):
             moments, labels[row] = reader[row]
-            means[row] = latent_set.normalise(np.split(moments[0], 2, axis=-1)[0])
-        return means, labels
+            found[row] = latent_set.normalise(np.split(moments[copy], 2, axis=-1)[0])
+        return found, labels
 
-    names = latent_set.splits[split].class_names
-    return Found(None, names, decode, records=Records(len(reader), reader.__getitem__, draw))
+    return Found(
+        None,
+        latent_set.splits[split].class_names,
+        functools.partial(means, 0),
+        records=Records(len(reader), reader.__getitem__, draw),
+        mirrored=(lambda: means(1)[0]) if latent_set.mirrored else None,
+    )
 
 
 def _find_npy(folder: pathlib.Path, split: str, options: Decoding) -> Found:
@@ -81,6 +89,7 @@ def _find_npy(folder: pathlib.Path, split: str, options: Decoding) -> Found:
 
     A latent drawn from moments is multiplied by options.latent_scale.
     """
+    _require_mirrored(folder, False, options)
     path, drawn = _locate(folder, split)
     stored = arrays.in_npy(path)
     _check(stored, options, drawn)
@@ -171,6 +180,15 @@ def _require_shape(where: object, shape: tuple[int, int, int], options: Decoding
         raise DataError(
             f"{where} holds latents {shape}, not {options.shape}; set config.data.image_size="
             f"{shape[0]} and config.data.channels={shape[2]} (they must be square)"
+        )
+
+
+def _require_mirrored(folder: pathlib.Path, mirrored: bool, options: Decoding) -> None:
+    """Refuses `flip` for a set without mirror images, whose latents nothing else can make."""
+    if options.flip and not mirrored:
+        raise DataError(
+            f"config.data.flip=True, but {folder} holds no latents of mirror images: encode with "
+            "scripts/encode_latents.py --flip, or set config.data.flip=False"
         )
 
 

@@ -126,7 +126,7 @@ class Drifting(Generator):
         extra = {}
         if self.settings.queue_size:
             extra["queue"] = SampleQueue.create(
-                self.num_classes, self.settings.queue_size, self.space.shape
+                self.num_classes, self.settings.queue_size, self.space
             )
         if self.field:
             params["field"] = self.field.init(jax.random.fold_in(key, 1))
