@@ -161,18 +161,6 @@ def describe(folder: str | os.PathLike) -> LatentSet:
     return _read(folder / FINISHED)
 
 
-def find(source: str) -> LatentSet | None:
-    """What the folder of a source `latents:<folder>` holds; None for one with npy files.
-
-    Raises:
-      DataError: as `describe`.
-    """
-    folder = pathlib.Path(source.partition(":")[2]).expanduser()
-    if any((folder / name).is_file() for name in (STARTED, FINISHED)):
-        return describe(folder)
-    return None
-
-
 class Reader:
     """The records of one split, read by row from any number of threads.
 

@@ -12,9 +12,10 @@ from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen as frozen_lib
 from drifting.training import mesh, schedule
 from drifting.training.parts import Parts
-from input_pipeline import latent_sets, sources, splits
+from input_pipeline import sources, splits
 from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
+from input_pipeline.sources import latents
 from input_pipeline.space import Latents
 from input_pipeline.streaming import Stream
 
@@ -92,7 +93,7 @@ def load_real_images(
     data = config.data
     if sources.kind_of(data.source) is not Latents:
         return load_images(config, split, class_names)
-    made = latent_sets.find(data.source)
+    made = latents.encoded(data.source)
     if made is None:
         raise DataError(
             f"{data.source} does not say which images its latents are of, so there are none to "

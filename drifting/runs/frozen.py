@@ -16,8 +16,7 @@ from drifting.core.networks import Codec, Decoder, Encoder
 from drifting.pretrained import encoder as encoders
 from drifting.runs.decoding import decoder_of
 from drifting.runs.workdir import Run
-from input_pipeline import latent_sets
-from input_pipeline.sources import latents as latents_source
+from input_pipeline.sources import latents as latent_files
 from input_pipeline.space import Latents, Space
 
 log = logging.getLogger(__name__)
@@ -124,7 +123,7 @@ def load_decoder(config: Any, space: Space) -> Decoder | None:
     """
     if not isinstance(space, Latents):
         return None
-    data, found = config.data, latent_sets.find(config.data.source)
+    data, found = config.data, latent_files.encoded(config.data.source)
     name = data.autoencoder or (found.autoencoder if found else "")
     if not name:
         return None
@@ -132,7 +131,7 @@ def load_decoder(config: Any, space: Space) -> Decoder | None:
     if found:
         latents = LatentFacts(name, found.autoencoder_identity, found.mean, found.std)
     else:
-        scale = latents_source.scale_of(data.source, data.split, data.latent_scale)
+        scale = latent_files.scale_of(data.source, data.split, data.latent_scale)
         channels = codec.latent_shape[-1]
         latents = LatentFacts(name, codec.identity, (0.0,) * channels, (1.0 / scale,) * channels)
     decoder = decoder_of(codec, space, latents)

@@ -30,10 +30,23 @@ from input_pipeline.space import Latents
 
 def find(rest: str, split: str, options: Decoding) -> Found:
     """A split of an encoded folder, or of one with npy files."""
-    folder, latent_set = pathlib.Path(rest).expanduser(), latent_sets.find(f"latents:{rest}")
+    folder, latent_set = pathlib.Path(rest).expanduser(), encoded(f"latents:{rest}")
     if latent_set:
         return _find_encoded(folder, latent_set, split, options)
     return _find_npy(folder, split, options)
+
+
+def encoded(source: str) -> LatentSet | None:
+    """What the folder of `latents:<folder>` says that it holds; None for one with npy files.
+
+    Raises:
+      DataError: as `latent_sets.describe`.
+    """
+    folder = pathlib.Path(source.partition(":")[2]).expanduser()
+    names = latent_sets.STARTED, latent_sets.FINISHED
+    if any((folder / name).is_file() for name in names):
+        return latent_sets.describe(folder)
+    return None
 
 
 def _find_encoded(
