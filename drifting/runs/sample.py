@@ -67,7 +67,7 @@ def sample(
     samples = run.sample(
         chosen, seed, cfg_scale=cfg_scale, ema=ema, batch_size=batch_size, progress=True
     )
-    pictures.save_samples(samples, chosen, run.shown, out, _real_points(run))
+    pictures.save_samples(samples, chosen, run.space.shown, out, _real_points(run))
     log.info("%d samples of step %d: %s", num, run.last[1], out)
     return out
 

@@ -95,9 +95,14 @@ class Sampled:
         return self.method.facts
 
     @property
-    def shown(self) -> Space:
-        """The space of samples as they are seen and scored: images where latents are decoded."""
-        return (self.decoder.space if self.decoder else self.facts.space).shown
+    def space(self) -> Space:
+        """The space of what the method generates, which decodes latents."""
+        return self.decoder.space if self.decoder else self.facts.space
+
+    @property
+    def decoder_parameters(self) -> dict[str, Any]:
+        """The parameters of the networks that `space` needs to make pictures, by name."""
+        return {"autoencoder": self.decoder.parameters} if self.decoder else {}
 
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints that are now in the folder."""
@@ -115,10 +120,8 @@ class Sampled:
         self, cfg_scale: float, ema: bool, sharding: jax.sharding.NamedSharding | None = None
     ) -> generation.SampleProgram:
         """The program that generates samples, decodes latents and rounds to 8 bits."""
-        space, frozen = self.facts.space, {}
-        if self.decoder:
-            space, frozen = self.decoder.space, {"autoencoder": self.decoder.parameters}
-        return generation.SampleProgram(self.sampler(cfg_scale, ema), space, sharding, frozen)
+        generate = self.sampler(cfg_scale, ema)
+        return generation.SampleProgram(generate, self.space, sharding, self.decoder_parameters)
 
     def use_sampler(self, name: str | None, steps: int | None) -> None:
         """Replaces the config's sampler or steps; ConfigError if the method cannot."""

@@ -74,7 +74,7 @@ def mean_digits(split="train"):
 
 def test_samples_are_decoded_images(runs, tmp_path):
     run = drifting.load(runs / "known")
-    assert run.shown == Pixels((8, 8, 1)) and isinstance(run.facts.space, Latents)
+    assert run.space.shown == Pixels((8, 8, 1)) and isinstance(run.facts.space, Latents)
     samples = run.sample([3, 1, 4, 1, 5], batch_size=2)
     assert samples.dtype == np.uint8
     assert np.abs(samples - mean_digits()[[3, 1, 4, 1, 5]]).max() <= 0.51
@@ -137,7 +137,7 @@ def test_the_decoder_is_an_argument_of_the_program(runs):
         return run.decoder.space.decoder(parameters, latents)
 
     given = {"autoencoder": run.decoder.parameters}
-    space = Latents(run.facts.space.shape, counted, run.shown)
+    space = Latents(run.facts.space.shape, counted, run.space.shown)
     compiled = generation.SampleProgram(run.sampler(1.0, False), space, frozen=given)
     labels = np.arange(4, dtype=np.int32)
 
