@@ -27,6 +27,7 @@ from input_pipeline.decoding import DataError, reason_of
 
 STARTED, FINISHED = "encoding.json", "latents.json"
 VERSION = 1  # of the format
+OPTIONS = "image_size", "channels", "fit", "on_corrupt"  # of the images, see `sources.load`
 RECORD = struct.Struct("<8sii")  # LatentSet.mark, row, label
 LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussianDistribution
 BLOCK = 64  # rows whose statistics are taken at once
@@ -102,6 +103,11 @@ class LatentSet:
         """[copies, h, w, 2c]: of one record."""
         height, width, channels = self.latent_shape
         return 1 + self.mirrored, height, width, 2 * channels
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How to open the images, for `sources.open_rows` and `sources.load`."""
+        return {name: getattr(self, name) for name in OPTIONS}
 
     @functools.cached_property
     def binding(self) -> dict[str, Any]:
