@@ -84,7 +84,8 @@ class ImageSet(DataSet):
         `flip`, and for images, which are mirrored when they are used.
 
     Raises:
-      ValueError: dtype or shape of the values is not that of the space.
+      ValueError: dtype or shape of the values is not that of the space, or the mirror images are
+        not as many.
     """
 
     images: np.ndarray
@@ -103,6 +104,11 @@ class ImageSet(DataSet):
             raise ValueError(
                 f"{self.source}: values are {given[0]} [N, *{given[1]}], but {self.space.noun} "
                 f"are {np.dtype(self.space.dtype)} [N, *{self.space.shape}]"
+            )
+        if self.mirrored is not None and self.mirrored.shape != self.images.shape:
+            raise ValueError(
+                f"{self.source}: mirror images are {self.mirrored.shape}, but images "
+                f"{self.images.shape}"
             )
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from drifting.runs.folder import WorkdirError, owned
 from input_pipeline import latent_sets
 from input_pipeline.decoding import DataError
 from input_pipeline.sources import load, open_stream
+from input_pipeline.streaming import Stream
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 SMALL = {"batch_size": 64, "shard_rows": 400}
@@ -147,12 +148,15 @@ def test_latents_are_standardised_to_train_on(autoencoder, encoded):
 
 
 def test_images_of_a_stream_are_those_that_samples_are_scored_against(
-    autoencoder, tmp_path, caplog
+    autoencoder, tmp_path, caplog, monkeypatch
 ):
+    asked, read = [], Stream.rows
+    monkeypatch.setattr(Stream, "rows", lambda *given: asked.append(given[1:]) or read(*given))
     images = load("digits", "train", image_size=8, channels=1)
     np.save(tmp_path / "train_images.npy", images.images)
     np.save(tmp_path / "train_labels.npy", images.labels)
     encode(autoencoder, tmp_path / "latents", source=f"npy:{tmp_path}", splits=["train"], **SMALL)
+    assert asked[0] == (0, 64) and max(stop - first for first, stop in asked) == 64
     reader = latent_sets.Reader(
         tmp_path / "latents", latent_sets.describe(tmp_path / "latents"), "train"
     )
