@@ -37,7 +37,8 @@ def encode(
 
     Memory holds one batch of them and, of a source that cannot be streamed, all its images as
     uint8. After an interruption the same call writes the shards that are missing, with the bytes
-    that they would have had on the same device.
+    that they would have had on the same device (of a GPU, with deterministic programs, see
+    `backend.configure`).
 
     Args:
       workdir: of the autoencoder; its best checkpoint is used.
