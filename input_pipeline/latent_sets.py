@@ -27,8 +27,10 @@ from input_pipeline.decoding import DataError, reason_of
 
 STARTED, FINISHED = "encoding.json", "latents.json"
 VERSION = 1  # of the format
+OPTIONS = "image_size", "channels", "fit", "on_corrupt"  # of the images, see `sources.load`
 RECORD = struct.Struct("<8sii")  # LatentSet.mark, row, label
 LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussianDistribution
+BLOCK = 64  # rows whose statistics are taken at once
 WRITER = "group_size:1,uncompressed"  # a record is read alone; equal records give equal bytes
 
 # (split, first row, row after the last) -> moments [copies, h, w, 2c] and label of each row
@@ -101,6 +103,11 @@ class LatentSet:
         """[copies, h, w, 2c]: of one record."""
         height, width, channels = self.latent_shape
         return 1 + self.mirrored, height, width, 2 * channels
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How to open the images, for `sources.open_rows` and `sources.load`."""
+        return {name: getattr(self, name) for name in OPTIONS}
 
     @functools.cached_property
     def binding(self) -> dict[str, Any]:
@@ -352,9 +359,10 @@ def _statistics(
     """
     reader = Reader(folder, latent_set, split)
     count, mean, spread, inner = 0, 0.0, 0.0, 0.0  # spread: sum of squared deviations
-    for row in range(len(reader)):
-        moments = reader[row][0].astype(np.float64).reshape(-1, latent_set.moments_shape[-1])
-        means, log_variances = np.split(moments, 2, axis=-1)  # [n, c] each
+    for first in range(0, len(reader), BLOCK):
+        rows = range(first, min(first + BLOCK, len(reader)))
+        moments = np.stack([reader[row][0] for row in rows]).astype(np.float64)
+        means, log_variances = np.split(moments.reshape(-1, moments.shape[-1]), 2, axis=-1)
         # Joining two groups (Chan, Golub and LeVeque, 1983) avoids the cancellation of raw sums.
         n, theirs = len(means), means.mean(axis=0)
         spread += means.var(axis=0) * n + (theirs - mean) ** 2 * count * n / (count + n)

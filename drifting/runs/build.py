@@ -100,16 +100,11 @@ def load_real_images(
             "score samples against: encode the images with scripts/encode_latents.py, or write "
             "samples with sample.py and score them with `python evaluate.py --real ... --fake ...`"
         )
-    found = sources.load(
-        made.source,
-        split or data.split,
-        image_size=made.image_size,
-        channels=made.channels,
-        fit=made.fit,
-        on_corrupt=made.on_corrupt,
-    )
+    found = opened = sources.open_rows(made.source, split or data.split, **made.options)
     encoded = made.splits.get(found.split)
-    if encoded and encoded.fingerprint != found.fingerprint:
+    if opened.streamed:
+        found = sources.load(made.source, found.split, **made.options)
+    if encoded and encoded.fingerprint != opened.fingerprint:  # opened as for encoding
         log.warning(
             "%s holds other images or labels than were encoded in %s; the scores compare with "
             "those that it holds now", made.source, data.source,

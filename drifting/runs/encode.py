@@ -17,7 +17,7 @@ from drifting.core.networks import Codec
 from drifting.runs import folder, frozen
 from input_pipeline import latent_sets, sources
 from input_pipeline.image_set import ImageSet
-from input_pipeline.latent_sets import LatentSet, LatentSplit
+from input_pipeline.latent_sets import OPTIONS, LatentSet, LatentSplit
 from input_pipeline.streaming import Stream
 
 log = logging.getLogger(__name__)
@@ -51,20 +51,20 @@ def encode(
     Raises:
       UserError: the autoencoder or the images cannot be used, or the folder holds other latents.
     """
-    codec = frozen.load_autoencoder(str(workdir))
+    if not splits:
+        raise ConfigError("--splits names no split; name one or more, such as train,test")
     config, _ = config_lib.read(pathlib.Path(workdir).expanduser() / "config.json")
+    codec = frozen.load_autoencoder(str(workdir))
     out = pathlib.Path(out).expanduser()
     with folder.owned(out, "is encoding to", "--out"):
         source = source or config.data.source
-        data = {split: _open(config.data, source, split, codec) for split in splits}
+        options = {key: config.data[key] for key in OPTIONS}
+        data = {split: _open(source, split, options, codec) for split in splits}
         latent_set = LatentSet(
             autoencoder=str(workdir),
             autoencoder_identity=codec.identity,
             source=source,
-            image_size=config.data.image_size,
-            channels=config.data.channels,
-            fit=config.data.fit,
-            on_corrupt=config.data.on_corrupt,
+            **options,
             latent_shape=codec.latent_shape,
             mirrored=flip,
             batch_size=batch_size,
@@ -78,11 +78,9 @@ def encode(
         return latent_sets.finish(out, latent_set)
 
 
-def _open(config: Any, source: str, split: str, codec: Codec) -> ImageSet | Stream:
-    """A split in the shape of the autoencoder's images; streamed, if it can be, to save memory."""
-    options = {key: config[key] for key in ("image_size", "channels", "fit", "on_corrupt")}
-    streams = sources.registry.find(source).streams and config.on_corrupt == "error"
-    found = (sources.open_stream if streams else sources.load)(source, split, **options)
+def _open(source: str, split: str, options: dict[str, Any], codec: Codec) -> ImageSet | Stream:
+    """A split in the shape of the autoencoder's images."""
+    found = sources.open_rows(source, split, **options)
     if found.space != codec.image_space:
         raise ConfigError(
             f"--source {source} holds {found.space.noun} {found.space.shape}, but {codec.name} "

@@ -4,6 +4,7 @@ Each source is a file of this package; registry.py lists them.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,10 @@ __all__ = [
     "ImageSet",
     "Settings",
     "Stream",
+    "kind_of",
+    "load",
     "load_unresized",
+    "open_rows",
     "open_stream",
     "space_of",
 ]
@@ -169,6 +173,20 @@ def open_stream(
     found = _find(source, split, options)
     space = space_of(source, image_size, channels)
     return Stream(found.records, found.class_names, source, split, space, seed, threads)
+
+
+def open_rows(source: str, split: str, **options: Any) -> ImageSet | Stream:
+    """A split to read by `rows`: as a stream, which saves memory, where it can be one.
+
+    Args:
+      options: those of `load`, among them on_corrupt.
+
+    Raises:
+      DataError: as `load` and `open_stream`.
+    """
+    streams = registry.find(source).streams and options["on_corrupt"] == "error"
+    opened = open_stream(source, split, **options) if streams else None
+    return opened if isinstance(opened, Stream) else load(source, split, **options)
 
 
 def kind_of(source: str) -> type[Space]:

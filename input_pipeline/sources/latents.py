@@ -67,20 +67,22 @@ def _find_encoded(
         copy = int(generator.integers(2)) if options.flip else 0
         return latent_set.normalise(draw_latent(moments[copy], generator))
 
-    def means(copy: int) -> tuple[np.ndarray, np.ndarray]:
-        found = np.empty((len(reader), *latent_set.latent_shape), np.float32)
+    @functools.cache
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        """Means [copies, N, h, w, c] and labels [N]."""
+        means = np.empty((1 + options.flip, len(reader), *latent_set.latent_shape), np.float32)
         labels = np.empty(len(reader), np.int32)
         for row in progress(range(len(reader)), f"reading {folder} {split}"):
             moments, labels[row] = reader[row]
-            found[row] = latent_set.normalise(np.split(moments[copy], 2, axis=-1)[0])
-        return found, labels
+            means[:, row] = np.split(moments[: len(means)], 2, axis=-1)[0]
+        return latent_set.normalise(means), labels
 
     return Found(
         None,
         latent_set.splits[split].class_names,
-        functools.partial(means, 0),
+        lambda: (read()[0][0], read()[1]),
         records=Records(len(reader), reader.__getitem__, draw),
-        mirrored=(lambda: means(1)[0]) if latent_set.mirrored else None,
+        mirrored=(lambda: read()[0][1]) if options.flip else None,
     )
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from input_pipeline import latent_sets
+from input_pipeline import latent_sets, splits
 from input_pipeline.latent_sets import LatentSet, LatentSplit
 from input_pipeline.sources import DataError, load, open_stream
 
@@ -190,6 +190,61 @@ def test_an_unfinished_or_damaged_folder(tmp_path):
         (tmp_path / "latents.json").write_text(json.dumps(broken))
         with pytest.raises(DataError, match="latents.json (is damaged|has format 2)"):
             latent_sets.describe(tmp_path)
+
+
+# --- mirror images -------------------------------------------------------------------------------
+
+
+def means_of(described, copy):
+    """Standardised means of the training images (copy 0) or of their mirror images (1)."""
+    return described.normalise(moments_of("train")[:, copy, ..., :3])
+
+
+def test_half_of_the_visits_of_a_stream_are_of_mirror_images(written):
+    described = latent_sets.describe(written)
+    given = {"image_size": 2, "channels": 3, "threads": 1}
+    means = np.stack([means_of(described, copy) for copy in (0, 1)])  # [2, N, 2, 2, 3]
+    for flip, share in ((False, 0.0), (True, 0.5)):
+        stream = open_stream(f"latents:{written}", flip=flip, **given)
+        (batch,) = stream.batches(23 * 20, 0, 1)
+        rows = np.concatenate([stream._order(epoch) for epoch in range(20)])
+        distance = np.abs(batch.images - means[:, rows]).sum(axis=(2, 3, 4))  # [2, 460]
+        mirrored = np.argmin(distance, axis=0)
+        assert abs(mirrored.mean() - share) < 0.12  # five standard errors
+
+
+def test_a_resident_set_has_the_means_of_both(written):
+    described = latent_sets.describe(written)
+    given = {"image_size": 2, "channels": 3}
+    plain = load(f"latents:{written}", **given)
+    both = load(f"latents:{written}", flip=True, **given)
+    np.testing.assert_array_equal(plain.images, means_of(described, 0))
+    np.testing.assert_array_equal(both.images, plain.images)
+    np.testing.assert_array_equal(both.mirrored, means_of(described, 1))
+    assert plain.mirrored is None and both.fingerprint == plain.fingerprint
+    fit, val = splits.make(both, 5).apply(both)
+    for part in (fit, val, splits.limit(both, 6)):
+        rows = [np.flatnonzero((plain.images == x).all(axis=(1, 2, 3)))[0] for x in part.images]
+        np.testing.assert_array_equal(part.mirrored, means_of(described, 1)[rows])
+
+
+def test_mirror_images_that_were_not_encoded_are_refused(tmp_path):
+    def single(split, first, stop):
+        return ((moments[:1], label) for moments, label in encode(split, first, stop))
+
+    write(tmp_path, make_set(mirrored=False), single)
+    given = {"source": f"latents:{tmp_path}", "image_size": 2, "channels": 3}
+    assert len(load(**given)) == 23
+    for read in (load, open_stream):
+        with pytest.raises(DataError, match="config.data.flip=True, but .* encode with .* --flip"):
+            read(**given, flip=True)
+
+
+def test_a_scale_of_ones_own_is_refused(written):
+    given = {"image_size": 2, "channels": 3, "latent_scale": 0.5}
+    for read in (load, open_stream):
+        with pytest.raises(DataError, match="latent_scale = 0.5, but .* leave it at 0.18215"):
+            read(f"latents:{written}", **given)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 2, 2, 5)), np.full((2, 2, 2, 6), np.nan)])

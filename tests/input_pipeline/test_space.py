@@ -66,6 +66,7 @@ def test_sizes_and_channels():
     assert [space.size for space in EVERY] == [6, 2, 16]
     assert [space.channels for space in EVERY] == [1, 2, 4]
     assert [space.mirrors for space in EVERY] == [True, False, True]
+    assert [space.reverses for space in EVERY] == [True, False, False]
 
 
 @pytest.mark.parametrize("space", EVERY)

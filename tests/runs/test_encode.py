@@ -12,7 +12,7 @@ import pytest
 
 import drifting
 from drifting.core.errors import ConfigError
-from drifting.runs import frozen
+from drifting.runs import build, frozen
 from drifting.runs.encode import encode
 from drifting.runs.folder import WorkdirError, owned
 from input_pipeline import latent_sets
@@ -118,6 +118,8 @@ def test_another_source_or_autoencoder_is_refused(autoencoder, encoded, tmp_path
     drifting.train(exact_latents.config("linear", seed=1), tmp_path / "other")
     with pytest.raises(DataError, match="holds latents with autoencoder_identity = "):
         encode(tmp_path / "other", encoded, flip=True, **SMALL)
+    with pytest.raises(ConfigError, match="--splits names no split"):
+        encode(autoencoder, encoded, splits=[])
     with pytest.raises(ConfigError, match="holds points .* but .* encodes images"):
         encode(autoencoder, tmp_path / "new", source="toy2d:moons", **SMALL)
 
@@ -142,3 +144,24 @@ def test_latents_are_standardised_to_train_on(autoencoder, encoded):
     np.testing.assert_allclose(found.images, expected, atol=1e-4)
     stream = open_stream(f"latents:{encoded}", image_size=4, channels=4, threads=2)
     np.testing.assert_allclose(stream.spread(1497).images, expected, atol=1e-4)
+
+
+def test_images_of_a_stream_are_those_that_samples_are_scored_against(
+    autoencoder, tmp_path, caplog
+):
+    images = load("digits", "train", image_size=8, channels=1)
+    np.save(tmp_path / "train_images.npy", images.images)
+    np.save(tmp_path / "train_labels.npy", images.labels)
+    encode(autoencoder, tmp_path / "latents", source=f"npy:{tmp_path}", splits=["train"], **SMALL)
+    reader = latent_sets.Reader(
+        tmp_path / "latents", latent_sets.describe(tmp_path / "latents"), "train"
+    )
+    means = np.stack([reader[row][0][0, ..., :4] for row in range(len(reader))])
+    np.testing.assert_allclose(means, means_of(autoencoder, images.images), rtol=1e-6, atol=1e-6)
+    config = exact_latents.config("known", **{"data.source": f"latents:{tmp_path / 'latents'}"})
+    real = build.load_real_images(config)
+    np.testing.assert_array_equal(real.images, images.images)
+    assert not caplog.records
+    np.save(tmp_path / "train_images.npy", 255 - images.images)
+    build.load_real_images(config)
+    assert "holds other images or labels than were encoded" in caplog.text
