@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from drifting import cli
-from models import registry
+from models import autoencoder_kl, registry
 from models.conditions import Condition
 
 OUT = flags.DEFINE_string("out", "docs/parameters.md", "Markdown file to write")
@@ -58,6 +58,17 @@ positions) and kylevedder/DenoisingZoo's (`position="learned"`, `time_planes=Tru
 | size | patch | the release's | DenoisingZoo's |
 | --- | ---: | ---: | ---: |
 """
+AUTOENCODER_HEADER = """
+## Autoencoders
+
+`autoencoder_kl` with the attributes of a variant (models/autoencoder_kl.py): `mltools` is the
+reference configuration of cfpark00/MLtools, whose 1,114,752 unused parameters
+`unused_resampling=False` leaves out; `stable_diffusion` is Stable Diffusion's.
+
+| variant | sample | parameters |
+| --- | --- | ---: |
+"""
+AUTOENCODERS = {"nano": (32, 32, 3), "mltools": (64, 64, 1028), "stable_diffusion": (256, 256, 3)}
 
 
 def count(shapes):
@@ -84,6 +95,13 @@ def count_dit(size, patch, form):
     """The parameters of the DiT on latents; `form` is RELEASE or DENOISING_ZOO."""
     values = dict(size=size, patch_size=patch, **form)
     return count_generator("dit", values, LATENTS, LATENT_CLASSES)
+
+
+def count_autoencoder(variant):
+    values, shape = autoencoder_kl.VARIANTS[variant], AUTOENCODERS[variant]
+    network = registry.create("autoencoder_kl", values, shape, 0)
+    images = jnp.zeros((1, *shape))
+    return count(jax.eval_shape(network.init, jax.random.key(0), images)["params"])
 
 
 def classifier_rows():
@@ -124,9 +142,16 @@ def dit_rows():
     )
 
 
+def autoencoder_rows():
+    return "".join(
+        f"| {variant} | {'x'.join(map(str, shape))} | {count_autoencoder(variant):,} |\n"
+        for variant, shape in AUTOENCODERS.items()
+    )
+
+
 def main(_):
     text = HEADER + classifier_rows() + GENERATOR_HEADER + generator_rows()
-    text += DIT_HEADER + dit_rows()
+    text += DIT_HEADER + dit_rows() + AUTOENCODER_HEADER + autoencoder_rows()
     print(text, end="")
     pathlib.Path(OUT.value).write_text(text)
 

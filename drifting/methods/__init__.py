@@ -13,6 +13,7 @@ METHODS = {
     "drifting": "drifting.methods.drifting.method:Drifting",
     "classifier": "drifting.methods.classifier:Classifier",
     "mae": "drifting.methods.mae:MaskedAutoencoding",
+    "autoencoder": "drifting.methods.autoencoder.method:Autoencoder",
     "meanflow": "drifting.methods.meanflow.method:MeanFlow",
 }
 

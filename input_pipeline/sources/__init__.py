@@ -26,6 +26,8 @@ __all__ = [
     "ImageSet",
     "Settings",
     "Stream",
+    "kind_of",
+    "load",
     "load_unresized",
     "open_rows",
     "open_stream",
