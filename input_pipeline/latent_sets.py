@@ -214,8 +214,8 @@ def _unpack(
 ) -> tuple[np.ndarray, int]:
     if len(record) < RECORD.size or RECORD.unpack_from(record)[:2] != (latent_set.mark, row):
         raise DataError(
-            f"{path} belongs to another encoding than {path.parent}: remove it and run "
-            "scripts/encode_latents.py again, which writes it anew"
+            f"{path} is a shard of another encoding than {path.parent}, or of other rows: remove "
+            "it and run scripts/encode_latents.py again, which writes it anew"
         )
     moments = np.frombuffer(record, "<f4", offset=RECORD.size)
     return moments.reshape(latent_set.moments_shape), RECORD.unpack_from(record)[2]

@@ -149,7 +149,7 @@ def test_a_shard_of_another_encoding_is_refused_in_writing_and_in_reading(writte
     write(tmp_path, other)
     name = "train-00001-of-00003.array_record"
     (tmp_path / name).write_bytes((written / name).read_bytes())
-    message = f"{name} belongs to another encoding than"
+    message = f"{name} is a shard of another encoding than"
     with pytest.raises(DataError, match=message):
         latent_sets.claim(tmp_path, other)
     reader = latent_sets.Reader(tmp_path, latent_sets.describe(tmp_path), "train")
