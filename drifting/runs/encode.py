@@ -101,7 +101,9 @@ def _write(
     left = sum(stop - first for first, stop in rows)
     program = _compiled(codec, latent_set) if left else None
     start = time.perf_counter()
-    with tqdm(desc="encoding", total=total, initial=total - left, unit="img") as bar:
+    with tqdm(
+        desc="encoding", total=total, initial=total - left, unit="img", mininterval=1.0
+    ) as bar:
 
         def encoded(split: str, first: int, stop: int) -> Iterator[tuple[np.ndarray, int]]:
             """Batches start with the shard and are all full, so a shard's bytes are its own."""
