@@ -77,9 +77,7 @@ def load_images(
         latent_scale=data.latent_scale,
         flip=data.flip,
     )
-    if data.limit and found.split == data.split:
-        found = splits.limit(found, data.limit)
-    return found if class_names is None else found.in_classes(class_names)
+    return _as_trained(found, data, class_names)
 
 
 def load_real_images(
@@ -109,6 +107,16 @@ def load_real_images(
             "%s holds other images or labels than were encoded in %s; the scores compare with "
             "those that it holds now", made.source, data.source,
         )  # fmt: skip
+    return _as_trained(found, data, class_names)
+
+
+def _as_trained(found: ImageSet, data: Any, class_names: Sequence[str] | None) -> ImageSet:
+    """The part of a split that config.data asks for, with the labels of a run.
+
+    The rows of a limit depend on labels alone: of latents and of their images they are the same.
+    """
+    if data.limit and found.split == data.split:
+        found = splits.limit(found, data.limit)
     return found if class_names is None else found.in_classes(class_names)
 
 

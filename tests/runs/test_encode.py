@@ -166,6 +166,12 @@ def test_images_of_a_stream_are_those_that_samples_are_scored_against(
     real = build.load_real_images(config)
     np.testing.assert_array_equal(real.images, images.images)
     assert not caplog.records
+    config.update_from_flattened_dict({"data.limit": 100, "data.image_size": 4, "data.channels": 4})
+    latents, real = build.load_images(config), build.load_real_images(config)
+    expected = latent_sets.describe(tmp_path / "latents").normalise(
+        means_of(autoencoder, real.images)
+    )
+    np.testing.assert_allclose(latents.images, expected, atol=1e-4)
     np.save(tmp_path / "train_images.npy", 255 - images.images)
     build.load_real_images(config)
     assert "holds other images or labels than were encoded" in caplog.text
