@@ -54,7 +54,7 @@ def owned(
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise WorkdirError(
-                    f"cannot write to {workdir}: {error.strerror}; choose another {flag}"
+                    f"cannot write to {flag} {workdir}: {error.strerror}; choose another one"
                 ) from error
             log.warning("%s is on a file system without locks: use it only once at a time", workdir)
         try:
