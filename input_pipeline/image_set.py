@@ -33,9 +33,10 @@ class DataSet(abc.ABC):
     space: Space
     streamed: ClassVar[bool]
 
+    @property
     @abc.abstractmethod
-    def __len__(self) -> int:
-        """The number of samples."""
+    def num_samples(self) -> int | None:
+        """The number of samples; None if they do not end."""
 
     @property
     @abc.abstractmethod
@@ -113,6 +114,10 @@ class ImageSet(DataSet):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def num_samples(self) -> int:
+        return len(self)
 
     @functools.cached_property
     def fingerprint(self) -> str:
