@@ -11,8 +11,9 @@ A job for many GPUs. Variants, by their widths and with the values of lambertae/
 Half of the squares of 2x2 latents are masked, and the features for drifting are also taken over
 patches of 2x2 and 4x4.
 
-The folder is that of meanflow_imagenet_latent.py. The release encodes random crops of the images at
-each step; stored latents are only mirrored here.
+The folder is one of scripts/encode_latents.py with --flip; for the npy files that
+meanflow_imagenet_latent.py takes, set data.flip=False. The release encodes random crops of the
+images at each step; here each visit draws a latent of the whole image or of its mirror image.
 
 Weights, both moments, the average and the gradient take 20 bytes per parameter: 8.6 GB and 54 GB,
 which `mesh.fsdp` divides over devices (released: 4 and 8). Each step sums the gradients over the

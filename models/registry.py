@@ -22,7 +22,8 @@ class Entry(NamedTuple):
     """A line of the registry.
 
     Attributes:
-      family: the purpose: 'generator' (models/conditions.py), 'classifier' or 'encoder'.
+      family: the purpose: 'generator' (models/conditions.py), 'classifier', 'encoder' or
+        'autoencoder'.
       builder: the module, and in it the class, or the function of a network's name, that builds the
         network. Its parameters are the network's attributes, documented there with their defaults.
       keys: the attributes that a config sets.
@@ -38,6 +39,12 @@ class Entry(NamedTuple):
 _UNET = ("dropout", "remat")
 _DIT = ("patch_size", "position", "time_planes", "shared_time", "remat")
 _CLASSIFIER = ("norm", "width", "stem")
+_AUTOENCODER = (
+    "widths", "blocks_per_level", "extra_decoder_blocks", "attention_resolutions",
+    "mltools_attention", "middle_attention", "num_heads", "latent_channels", "inner_channels",
+    "norm_groups", "kernel", "activation", "downsampling", "upsampling", "logvar",
+    "unused_resampling",
+)  # fmt: skip
 
 NETWORKS = {
     "drift_dit": Entry(
@@ -59,6 +66,7 @@ NETWORKS = {
     "resnet50": Entry("classifier", "models.classifiers:create", _CLASSIFIER),
     "convnext_tiny": Entry("classifier", "models.classifiers:create", _CLASSIFIER),
     "mae_resnet": Entry("encoder", "models.mae_resnet:MaskedAutoencoder", (), "mae_resnet"),
+    "autoencoder_kl": Entry("autoencoder", "models.autoencoder_kl:AutoencoderKL", _AUTOENCODER),
 }
 NAMES = tuple(NETWORKS)
 # Not set by a config, but by the data, the precision, the method or Flax.
@@ -209,11 +217,12 @@ def _trace(name: str, network: "nn.Module", shape: tuple[int, ...]) -> None:
 
     from models.conditions import Condition
 
-    second = False  # train
-    if family(name) == "generator":
-        second = Condition(label=jnp.zeros(1, jnp.int32))
+    given = {
+        "generator": (Condition(label=jnp.zeros(1, jnp.int32)),),
+        "autoencoder": (),
+    }.get(family(name), (False,))  # train
     sample = jnp.zeros((1, *shape))
-    jax.eval_shape(lambda key: network.init(key, sample, second), jax.random.key(0))
+    jax.eval_shape(lambda key: network.init(key, sample, *given), jax.random.key(0))
 
 
 def _axes(name: str) -> int:

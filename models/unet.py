@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from models.conditions import Condition, GeneratorNetwork
-from models.layers.convolution import conv3x3
+from models.layers.convolution import conv3x3, torch_default
 from models.layers.embeddings import JointEmbedding, PairEmbedding, with_time_planes
 from models.layers.resample import downsample, nearest, upsample
 from models.unet_blocks import Attention, Initializer, ResBlock, Style
@@ -51,9 +51,6 @@ def _xavier(scale: float) -> Initializer:
     return nn.initializers.variance_scaling(scale**2, "fan_avg", "uniform")
 
 
-# PyTorch's default for the kernels of dense layers and convolutions.
-_torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
 SONG_STYLE = Style(
     epsilon=1e-6,
     min_group=4,
@@ -68,9 +65,9 @@ FILM_STYLE = Style(
     min_group=1,
     film=True,
     skip_scale=1.0,
-    kernel_init=_torch_default,
-    branch_init=_torch_default,
-    qkv_init=_torch_default,
+    kernel_init=torch_default,
+    branch_init=torch_default,
+    qkv_init=torch_default,
 )
 
 

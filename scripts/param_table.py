@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from drifting import cli
-from models import registry
+from models import autoencoder_kl, registry
 from models.conditions import STYLE_TOKENS, Condition
 
 OUT = flags.DEFINE_string("out", "docs/parameters.md", "Markdown file to write")
@@ -27,8 +27,8 @@ PATCHES = (2, 4, 8)
 # The two published forms of the DiT.
 RELEASE = dict(position="sincos", time_planes=False)
 DENOISING_ZOO = dict(position="learned", time_planes=True)
-AUTOENCODERS = [("mae_resnet", (32, 32, 3), 10)]
-AUTOENCODERS += [(size, LATENTS, LATENT_CLASSES) for size in ("mae_256", "mae_640")]
+MASKED = [("mae_resnet", (32, 32, 3), 10)]
+MASKED += [(size, LATENTS, LATENT_CLASSES) for size in ("mae_256", "mae_640")]
 
 HEADER = """# Parameters of the networks
 
@@ -67,7 +67,7 @@ release has no row for the null class, which is as many parameters as the width.
 | size | patch | parameters | the release's |
 | --- | ---: | ---: | ---: |
 """
-AUTOENCODER_HEADER = """
+MASKED_HEADER = """
 ## Masked autoencoders
 
 With the decoder. `mae_256` and `mae_640` are those that lambertae/drifting releases for latents.
@@ -75,6 +75,17 @@ With the decoder. `mae_256` and `mae_640` are those that lambertae/drifting rele
 | size | sample | classes | parameters |
 | --- | --- | ---: | ---: |
 """
+AUTOENCODER_HEADER = """
+## Autoencoders
+
+`autoencoder_kl` with the attributes of a variant (models/autoencoder_kl.py): `mltools` is the
+reference configuration of cfpark00/MLtools, whose 1,114,752 unused parameters
+`unused_resampling=False` leaves out; `stable_diffusion` is Stable Diffusion's.
+
+| variant | sample | parameters |
+| --- | --- | ---: |
+"""
+AUTOENCODERS = {"nano": (32, 32, 3), "mltools": (64, 64, 1028), "stable_diffusion": (256, 256, 3)}
 
 
 def count(shapes):
@@ -107,7 +118,7 @@ def count_drifting(size):
     return total, network.hidden_size
 
 
-def count_autoencoder(size, shape, num_classes):
+def count_masked(size, shape, num_classes):
     network = registry.create("mae_resnet", dict(size=size), shape, num_classes)
     init = functools.partial(network.init, train=False, method="reconstruct")
     images = jnp.zeros((1, *shape))
@@ -118,6 +129,13 @@ def count_dit(size, patch, form):
     """The parameters of the DiT on latents; `form` is RELEASE or DENOISING_ZOO."""
     values = dict(size=size, patch_size=patch, **form)
     return count_generator("dit", values, LATENTS, LATENT_CLASSES)
+
+
+def count_autoencoder(variant):
+    values, shape = autoencoder_kl.VARIANTS[variant], AUTOENCODERS[variant]
+    network = registry.create("autoencoder_kl", values, shape, 0)
+    images = jnp.zeros((1, *shape))
+    return count(jax.eval_shape(network.init, jax.random.key(0), images)["params"])
 
 
 def classifier_rows():
@@ -163,17 +181,24 @@ def drifting_rows():
     return "".join(f"| {s} | 2 | {n:,} | {n - null:,} |\n" for s, (n, null) in counts.items())
 
 
+def masked_rows():
+    return "".join(
+        f"| {n} | {'x'.join(map(str, s))} | {k} | {count_masked(n, s, k):,} |\n"
+        for n, s, k in MASKED
+    )
+
+
 def autoencoder_rows():
     return "".join(
-        f"| {n} | {'x'.join(map(str, s))} | {k} | {count_autoencoder(n, s, k):,} |\n"
-        for n, s, k in AUTOENCODERS
+        f"| {variant} | {'x'.join(map(str, shape))} | {count_autoencoder(variant):,} |\n"
+        for variant, shape in AUTOENCODERS.items()
     )
 
 
 def main(_):
     text = HEADER + classifier_rows() + GENERATOR_HEADER + generator_rows()
     text += DIT_HEADER + dit_rows() + DRIFTING_HEADER + drifting_rows()
-    text += AUTOENCODER_HEADER + autoencoder_rows()
+    text += MASKED_HEADER + masked_rows() + AUTOENCODER_HEADER + autoencoder_rows()
     print(text, end="")
     pathlib.Path(OUT.value).write_text(text)
 

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "models": ("models", "drifting.core.errors"),
     "input_pipeline": ("input_pipeline", "drifting.core.errors", "drifting.core.files"),
     "drifting/methods": (*GROUND, "drifting.methods"),
+    "drifting/methods/autoencoder": (*GROUND, *SHARED, "drifting.methods.autoencoder"),
     "drifting/methods/drifting": (*GROUND, *SHARED, "drifting.methods.drifting"),
     "drifting/methods/meanflow": (*GROUND, *SHARED, "drifting.methods.meanflow"),
     "drifting/pictures": ("drifting.core.errors", "drifting.core.files", "input_pipeline.space",

@@ -10,7 +10,7 @@ config.
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
+from drifting.core.networks import Decoder, Encoder
 from drifting.core.state import TrainState, WarmedUp
 from input_pipeline import space as spaces
 from input_pipeline.data import Data
@@ -43,28 +44,6 @@ class Scatter(NamedTuple):
 
     points: jax.Array
     data: jax.Array
-
-
-# --- networks that a step uses and does not train ------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Encoder:
-    """A trained network whose features are used to compare images.
-
-    Attributes:
-      name: the name that it was loaded by.
-      image_shape: [H, W, C].
-      parameters: on one device; passed to jitted programs, never constants in them.
-      encode: (parameters, images [B, H, W, C] in [-1, 1]) -> Activations.
-      identity: a text that differs whenever the features would.
-    """
-
-    name: str
-    image_shape: tuple[int, ...]
-    parameters: Any
-    encode: Callable[[Any, jax.Array], Activations]
-    identity: str
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -114,7 +93,7 @@ class Method(abc.ABC):
       schedule: the learning rate of the main network.
       ema_decay: of the averages; 0: no averages.
       seed: of the order of the data.
-      flip: mirror real images at random.
+      flip: mirror real images at random; not set for latents, whose mirror images the data hold.
       ema_warmup: smaller decays at first, see `state.WarmedUp`.
 
     Class attributes:
@@ -127,6 +106,7 @@ class Method(abc.ABC):
       defaults: values by dotted key that differ from the sections' own.
       replaceable: networks that a run may initialise anew where a checkpoint lacks them, and that
         are not restored where they are not used.
+      plotted: metrics whose values at every step are plotted during training.
       streams: whether it can train on streamed data.
       best_score: the score, `val_<name>`, whose largest value marks the best checkpoint; None if
         the method has no such score.
@@ -150,12 +130,13 @@ class Method(abc.ABC):
     default_optimizers: ClassVar[Mapping[str, Any]] = {"optimizer": optimizers.AdamW()}
     defaults: ClassVar[Mapping[str, Any]] = {}
     replaceable: ClassVar[tuple[str, ...]] = ()
+    plotted: ClassVar[tuple[str, ...]] = ("loss",)
     streams: ClassVar[bool] = False
     best_score: ClassVar[str | None] = None
 
     @classmethod
     def from_config(
-        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
+        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder | Decoder] | None = None
     ) -> "Method":
         """Builds the method.
 
@@ -179,7 +160,7 @@ class Method(abc.ABC):
             schedule=schedule,
             ema_decay=config.ema_decay,
             seed=config.seed,
-            flip=config.data.flip,
+            flip=config.data.flip and facts.space.reverses,
             ema_warmup=config.ema_warmup,
         )
 

@@ -42,7 +42,9 @@ class Scorable(Protocol):
 
     def restore(self, step: int) -> tuple[Any, dict[str, float]]: ...
 
-    def sampler(self, cfg_scale: float, ema: bool) -> Any: ...
+    def program(
+        self, cfg_scale: float, ema: bool, sharding: jax.sharding.NamedSharding
+    ) -> generation.SampleProgram: ...
 
     def nfe(self, cfg_scale: float) -> int: ...
 
@@ -63,8 +65,9 @@ def make_scorers(
     Raises:
       ConfigError: the settings are invalid, or a metric is not defined for these data or features.
     """
-    check_metrics(settings, images, function, images.space, settings.num_samples)
     sharding = run.batch_sharding(settings.batch_size)
+    programs = [run.program(scale, settings.ema, sharding) for scale in cfg_scales]
+    check_metrics(settings, images, function, programs[0].shown, settings.num_samples)
     reference = Reference(
         images,
         heldout,
@@ -75,8 +78,7 @@ def make_scorers(
         statistics=settings.statistics,
     )
     scorers = []
-    for scale in cfg_scales:
-        program = generation.SampleProgram(run.sampler(scale, settings.ema), images.space, sharding)
+    for scale, program in zip(cfg_scales, programs, strict=True):
         for seed in seeds:
             one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
             scorers.append(Scorer(run, reference, function, program, one))

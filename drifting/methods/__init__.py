@@ -6,12 +6,14 @@ from typing import Any
 from drifting.core import config as config_lib
 from drifting.core.errors import one_of
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Method
+from drifting.core.method import Method
+from drifting.core.networks import Encoder
 
 METHODS = {
     "drifting": "drifting.methods.drifting.method:Drifting",
     "classifier": "drifting.methods.classifier:Classifier",
     "mae": "drifting.methods.mae:MaskedAutoencoding",
+    "autoencoder": "drifting.methods.autoencoder.method:Autoencoder",
     "meanflow": "drifting.methods.meanflow.method:MeanFlow",
 }
 

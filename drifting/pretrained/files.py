@@ -67,5 +67,6 @@ def write(state: dict[str, np.ndarray], path: str | os.PathLike) -> None:
     """Writes a state as safetensors, atomically."""
     path = pathlib.Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: np.ascontiguousarray(value, np.float32) for key, value in state.items()}
+    # np.ascontiguousarray would give a scalar an axis.
+    state = {key: np.asarray(value, np.float32, order="C") for key, value in state.items()}
     write_atomically(path, safetensors.numpy.save(state))

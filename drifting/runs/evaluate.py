@@ -17,8 +17,8 @@ from drifting.evaluation.folders import score_folders
 from drifting.evaluation.metric import Need
 from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen
-from drifting.runs.build import load_images
-from drifting.runs.workdir import InTraining, Run, Sampled
+from drifting.runs.build import load_real_images
+from drifting.runs.workdir import InTraining, Sampled
 from drifting.training import checkpoints, loop, mesh
 from drifting.training.parts import Parts
 from input_pipeline import unresized
@@ -58,7 +58,7 @@ def evaluate(
     Raises:
       UserError: a setting is invalid or a checkpoint cannot be scored; earlier scores are kept.
     """
-    run = Run(workdir)
+    run = frozen.open_run(workdir)
     run.require_generator()
     run.use_sampler(sampler, sampling_steps)
     made = functools.cache(lambda opened: _scorers(opened, split, cfg_scales, seeds, given))
@@ -159,8 +159,8 @@ def _scorers(
     cfg_scales, seeds = cfg_scales or [settings.cfg_scale], seeds or [settings.seed]
     for scale, seed in itertools.product(cfg_scales, seeds):
         dataclasses.replace(settings, cfg_scale=scale, seed=seed).check()
-    images = load_images(run.config, split, run.facts.class_names)
-    if run.data_fingerprint and images.split == run.config.data.split:
+    images = load_real_images(run.config, split, run.facts.class_names)
+    if run.data_fingerprint and images.split == run.config.data.split and not run.decoder:
         _warn_of_other_data(run, images)
     needs_heldout = Need.HELDOUT in metrics.needs(settings.metrics)
     heldout = _heldout(run.config, images) if needs_heldout else None
@@ -185,7 +185,7 @@ def _heldout(config: Any, reference: ImageSet) -> ImageSet | None:
     if reference.split == config.data.test_split:
         return None
     try:
-        return load_images(config, config.data.test_split)
+        return load_real_images(config, config.data.test_split)
     except DataError as error:
         log.info("no held-out images: %s", error)
         return None

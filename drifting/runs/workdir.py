@@ -15,14 +15,16 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Generator, Method
+from drifting.core.method import Generator, Method
+from drifting.core.networks import Codec, Decoder, Encoder
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
 from drifting.runs import folder
+from drifting.runs.decoding import decoder_of
 from drifting.runs.folder import WorkdirError
 from drifting.training import checkpoints, mesh
 from drifting.training.parts import Parts
-from input_pipeline.space import Latents
+from input_pipeline.space import Latents, Space
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Sampled:
     """What scoring and sampling need of a run, except its states (scorer.Scorable)."""
 
     data_fingerprint: str | None = None  # of the training split; None if it is not known
+    decoder: Decoder | None = None  # of the latents that the method generates
 
     def __init__(self, workdir: pathlib.Path, config: Any, method: Method):
         self.workdir, self.config, self.method = workdir, config, method
@@ -91,17 +94,34 @@ class Sampled:
     def facts(self) -> DataFacts:
         return self.method.facts
 
+    @property
+    def space(self) -> Space:
+        """The space of what the method generates, which decodes latents."""
+        return self.decoder.space if self.decoder else self.facts.space
+
+    @property
+    def decoder_parameters(self) -> dict[str, Any]:
+        """The parameters of the networks that `space` needs to make pictures, by name."""
+        return {"autoencoder": self.decoder.parameters} if self.decoder else {}
+
     def steps(self) -> list[int]:
         """Steps of the finished checkpoints that are now in the folder."""
         return checkpoints.valid_steps(self.workdir / "checkpoints")
 
     def sampler(self, cfg_scale: float, ema: bool) -> Callable:
-        """The function (state, key, labels) -> samples, for a SampleProgram."""
+        """The function (state, key, labels) -> samples as the method generates them."""
 
         def generate(state, key, labels):
             return self.method.sample(state, key, labels, cfg_scale, ema)
 
         return generate
+
+    def program(
+        self, cfg_scale: float, ema: bool, sharding: jax.sharding.NamedSharding | None = None
+    ) -> generation.SampleProgram:
+        """The program that generates samples, decodes latents and rounds to 8 bits."""
+        generate = self.sampler(cfg_scale, ema)
+        return generation.SampleProgram(generate, self.space, sharding, self.decoder_parameters)
 
     def use_sampler(self, name: str | None, steps: int | None) -> None:
         """Replaces the config's sampler or steps; ConfigError if the method cannot."""
@@ -123,11 +143,11 @@ class Sampled:
                 f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
                 "no images; its scores are in test.json"
             )
-        if isinstance(self.facts.space, Latents) and self.facts.space.decoder is None:
+        if isinstance(self.facts.space, Latents) and self.decoder is None:
             raise WorkdirError(
-                f"the run was trained on {self.facts.source}: sampling and scoring latents needs "
-                "the decoder of their autoencoder, which is not supported yet; train on images "
-                "instead"
+                f"{self.workdir} generates latents of {self.facts.source}, which no autoencoder "
+                "decodes: run its `python train.py` command (again) with "
+                "--config.data.autoencoder=<workdir of the autoencoder>"
             )
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
@@ -140,6 +160,7 @@ class InTraining(Sampled):
 
     def __init__(self, workdir: pathlib.Path, parts: Parts):
         super().__init__(workdir, parts.config, parts.method)
+        self.decoder = parts.frozen.get("autoencoder")
         self._mesh = parts.mesh  # a program cannot mix meshes
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
@@ -181,7 +202,8 @@ class Run(Sampled):
     ):
         workdir = pathlib.Path(workdir).expanduser()
         self._now = config_lib.read_complete(workdir / "config.json")
-        read_facts(workdir, self._now[1])
+        self._latents = read_facts(workdir, self._now[1]).latents
+        self._codec: Codec | None = None
         for name, why in checkpoints.misnamed(workdir / "checkpoints").items():
             log.warning("checkpoint %s is ignored: %s", workdir / "checkpoints" / name, why)
         self.workdir, self._networks, self._precision = workdir, frozen, precision
@@ -204,8 +226,12 @@ class Run(Sampled):
         if self._precision:
             config = config.copy_and_resolve_references()
             config.precision = self._precision
-        method = methods.create(config, read_facts(self.workdir, facts), self._networks)
+        data = read_facts(self.workdir, facts)
+        method = methods.create(config, data, self._networks)
         super().__init__(self.workdir, config, method)
+        # A checkpoint from before the run was given an autoencoder is decoded by it, too.
+        latents = data.latents or self._latents
+        self.decoder = decoder_of(self._codec, data.space, latents) if self._codec else None
         self.data_fingerprint = None if config.data.streaming else read_fingerprint(facts)
         self._left_out = method.replaceable if self._networks is None else ()
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -260,6 +286,18 @@ class Run(Sampled):
     def use_sampler(self, name: str | None, steps: int | None) -> None:
         super().use_sampler(name, steps)
         self._sampler = name, steps
+        self._opened = {key: run for key, run in self._opened.items() if run is self}
+
+    @property
+    def autoencoder(self) -> str | None:
+        """The workdir of the autoencoder of the run's latents; None without one."""
+        return self._latents and (self._now[0].data.autoencoder or self._latents.autoencoder)
+
+    def use_autoencoder(self, codec: Codec) -> None:
+        """Decodes latents by an autoencoder; ConfigError unless it is that of the run."""
+        self._codec = codec
+        latents = self.facts.latents or self._latents
+        self.decoder = decoder_of(codec, self.facts.space, latents)
         self._opened = {key: run for key, run in self._opened.items() if run is self}
 
     def best_step(self) -> int:
@@ -348,7 +386,7 @@ class Run(Sampled):
         state, step = self.last
         run = self.at(step)
         cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
-        program = generation.SampleProgram(run.sampler(cfg_scale, ema), run.facts.space)
+        program = run.program(cfg_scale, ema)
         size = run.config.eval.batch_size if batch_size is None else batch_size
         if size < 1:
             raise WorkdirError(

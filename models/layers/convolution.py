@@ -17,6 +17,8 @@ HIGHEST = jax.lax.Precision.HIGHEST  # the default is TF32 on recent GPUs, with 
 # He et al., arXiv:1502.01852, for ReLU, by fan-out; that of a depthwise convolution counts all of
 # its channels, as in torchvision.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# PyTorch's default for the kernels of dense layers and convolutions.
+torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def conv3x3(features: int, dtype: Dtype, init: Initializer, name: str, stride: int = 1) -> nn.Conv:

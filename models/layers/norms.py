@@ -63,7 +63,7 @@ def token_norm(kind: str, dtype: Dtype, name: str, parameters: bool = False) -> 
 
 
 class GroupNorm(nn.Module):
-    """Group norm of [B, H, W, C] with at most 32 groups of at least `min_group` channels.
+    """Group norm of [B, H, W, C], at most `max_groups` groups of at least `min_group` channels.
 
     Only the means over space are reshaped to groups, never the map itself: on a CPU this takes
     about half the time of flax's layer, forward and backward. The number of groups is that of the
@@ -73,11 +73,12 @@ class GroupNorm(nn.Module):
     min_group: int
     epsilon: float
     dtype: Dtype
+    max_groups: int = MAX_GROUPS
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, channels = x.shape[0], x.shape[-1]
-        groups = max(1, min(MAX_GROUPS, channels // self.min_group))
+        groups = max(1, min(self.max_groups, channels // self.min_group))
         if channels % groups:
             raise ValueError(
                 f"{channels} channels do not split into {groups} equal groups; choose "

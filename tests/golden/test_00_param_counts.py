@@ -44,6 +44,9 @@ DITS = {
     )
     for size, patch in ((name[:-2], int(name[-1])) for name in sizes)
 }
+AUTOENCODER = (
+    "AutoencoderKL (1028x64x64, chs [512,256,128], middle attention, z_channels 32, embed_dim 32)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,10 @@ def test_unets(published, row):
 @pytest.mark.parametrize("row", DITS)
 def test_dits(published, row):
     assert param_table.count_dit(*DITS[row]) == published[row]
+
+
+def test_autoencoder(published):
+    assert param_table.count_autoencoder("mltools") == published[AUTOENCODER] == 27_289_893
 
 
 def test_no_size_of_these_networks_is_left_out(published):

@@ -30,3 +30,26 @@ def test_other_images_are_refused(patch):
         patches.patchify(jnp.zeros((1, 8, 8, 3)), patch)
     with pytest.raises(ValueError, match="must be square images"):
         patches.patchify(jnp.zeros((1, 8, 4, 3)), 2)
+
+
+def test_merging_and_spreading_are_convolutions_over_patches():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 3))
+    merge, spread = patches.Merge(5, jnp.float32), patches.Spread(5, jnp.float32)
+    merged, spreading = merge.init(jax.random.key(1), x), spread.init(jax.random.key(2), x)
+    layout = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    expected = jax.lax.conv_general_dilated(
+        x, merged["params"]["kernel"], (2, 2), "VALID", **layout
+    )
+    np.testing.assert_allclose(merge.apply(merged, x), expected, atol=1e-5)
+    # The transpose of a convolution is its gradient with respect to its input.
+    kernel = spreading["params"]["kernel"]  # [2, 2, 5, 3], that of a convolution from 5 to 3
+    expected = jax.lax.conv_transpose(x, kernel, (2, 2), "VALID", transpose_kernel=True, **layout)
+    np.testing.assert_allclose(spread.apply(spreading, x), expected, atol=1e-5)
+    bias = jnp.arange(5.0)
+    shifted = [
+        layer.apply({"params": {**variables["params"], "bias": bias}}, x)
+        - layer.apply(variables, x)
+        for layer, variables in ((merge, merged), (spread, spreading))
+    ]
+    for difference in shifted:
+        np.testing.assert_allclose(difference, np.broadcast_to(bias, difference.shape), atol=1e-5)
