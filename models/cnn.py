@@ -25,7 +25,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        shift, scale = Modulation(2, dtype=self.dtype, name="modulation")(condition)
+        shift, scale = Modulation(2, channels, dtype=self.dtype, name="modulation")(condition)
         h = nn.silu(norm("group", channels, False, self.dtype, name="norm1")(x))
         h = conv3x3(channels, self.dtype, kaiming_normal, "conv1")(h)
         h = norm("group", channels, False, self.dtype, name="norm2")(h)

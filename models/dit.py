@@ -9,7 +9,6 @@ Every operation has a forward-mode derivative and a reverse-mode one of that, as
 both. Norms, softmax and the conditioning are float32 whatever `dtype` is.
 """
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -17,12 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from models.conditions import Condition, GeneratorNetwork
-from models.layers.attention import attend, split_heads
 from models.layers.dense import Dense
 from models.layers.embeddings import Conditioning, normal, with_time_planes
-from models.layers.modulation import Modulation, modulate
-from models.layers.patches import patchify, unpatchify
+from models.layers.patches import patchify
 from models.layers.positions import sincos_table
+from models.layers.transformer import Block, to_images
 
 Dtype = Any
 
@@ -37,45 +35,6 @@ SIZES = {
     "L": dict(hidden_size=1024, depth=24, num_heads=16),
     "XL": dict(hidden_size=1152, depth=28, num_heads=16),
 }
-
-layer_norm = functools.partial(nn.LayerNorm, epsilon=1e-6, use_bias=False, use_scale=False)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention of [B, T, D]."""
-
-    num_heads: int
-    fused: bool
-    dtype: Dtype
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        width = x.shape[-1]
-        qkv = Dense(3 * width, dtype=self.dtype, name="qkv")(x)
-        out = attend(*split_heads(qkv, self.num_heads), fused=self.fused)  # [B, T, H, D / H]
-        return Dense(width, dtype=self.dtype, name="proj")(out.reshape(x.shape))
-
-
-class Block(nn.Module):
-    """Attention and a GELU MLP, each normalised, modulated and gated by the condition [B, D]."""
-
-    num_heads: int
-    mlp_ratio: int
-    fused_attention: bool
-    dtype: Dtype
-
-    @nn.compact
-    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
-        parts = Modulation(6, dtype=self.dtype, name="modulation")(condition)
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
-        width = x.shape[-1]
-        h = modulate(layer_norm(dtype=self.dtype, name="norm1")(x), shift_a, scale_a)
-        h = Attention(self.num_heads, self.fused_attention, self.dtype, name="attention")(h)
-        x = x + gate_a[:, None, :] * h
-        h = modulate(layer_norm(dtype=self.dtype, name="norm2")(x), shift_m, scale_m)
-        h = Dense(self.mlp_ratio * width, dtype=self.dtype, name="mlp_in")(h)
-        h = Dense(width, dtype=self.dtype, name="mlp_out")(nn.gelu(h, approximate=True))
-        return x + gate_m[:, None, :] * h
 
 
 class DiT(GeneratorNetwork):
@@ -120,14 +79,16 @@ class DiT(GeneratorNetwork):
         block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
             x = block(
-                self.num_heads, self.mlp_ratio, self.fused_attention, self.dtype, name=f"block_{i}"
+                num_heads=self.num_heads,
+                mlp_size=self.mlp_ratio * self.hidden_size,
+                mlp="gelu_tanh",
+                norm="layer",
+                fused_attention=self.fused_attention,
+                dtype=self.dtype,
+                name=f"block_{i}",
             )(x, vector)
-        shift, scale = Modulation(2, dtype=self.dtype, name="final_modulation")(vector)
-        x = modulate(layer_norm(dtype=self.dtype, name="final_norm")(x), shift, scale)
-        outputs = self.patch_size**2 * z.shape[-1]
         zeros = nn.initializers.zeros
-        x = Dense(outputs, dtype=self.dtype, kernel_init=zeros, name="final_linear")(x)
-        return unpatchify(x, self.patch_size, z.shape[1]).astype(jnp.float32)
+        return to_images(x, vector, z.shape, self.patch_size, "layer", zeros, self.dtype)
 
     def _embed(self, z: jax.Array, t: jax.Array, h: jax.Array) -> jax.Array:
         """Patches with their positions [B, T, D]."""

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from models.conditions import Condition, GeneratorNetwork
-from models.layers.attention import attend, split_heads
 from models.layers.dense import Dense
 from models.layers.embeddings import (
     TwoLayers,
@@ -25,10 +24,8 @@ from models.layers.embeddings import (
     style_row,
     time_features,
 )
-from models.layers.modulation import Modulation, modulate
-from models.layers.norms import RMSNorm
-from models.layers.patches import patchify, unpatchify
-from models.layers.positions import rotate
+from models.layers.patches import patchify
+from models.layers.transformer import Block, to_images
 
 Dtype = Any
 
@@ -38,56 +35,6 @@ SIZES = {
     "tiny": dict(hidden_size=256, depth=6, num_heads=4),
     "small": dict(hidden_size=384, depth=8, num_heads=6),
 }
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention with query-key norm, then rotary positions."""
-
-    num_heads: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        width = x.shape[-1]
-        qkv = Dense(3 * width, use_bias=False, dtype=self.dtype, name="qkv")(x)
-        q, k, v = split_heads(qkv, self.num_heads)
-        q = rotate(RMSNorm(name="q_norm")(q)).astype(self.dtype)
-        k = rotate(RMSNorm(name="k_norm")(k)).astype(self.dtype)
-        out = attend(q, k, v).reshape(x.shape)  # [B, T, D]
-        return Dense(width, dtype=self.dtype, name="proj")(out)
-
-
-class SwiGLU(nn.Module):
-    """w2(silu(w1 x) * w3 x)."""
-
-    hidden_size: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        gate = Dense(self.hidden_size, use_bias=False, dtype=self.dtype, name="w1")(x)
-        value = Dense(self.hidden_size, use_bias=False, dtype=self.dtype, name="w3")(x)
-        hidden = nn.silu(gate) * value
-        return Dense(x.shape[-1], use_bias=False, dtype=self.dtype, name="w2")(hidden)
-
-
-class Block(nn.Module):
-    """One transformer block: attention and SwiGLU, each modulated and gated by the condition."""
-
-    num_heads: int
-    mlp_ratio: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
-        parts = Modulation(6, dtype=self.dtype, name="modulation")(condition)
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
-        h = modulate(RMSNorm(self.dtype, name="norm1")(x), shift_a, scale_a)
-        h = Attention(self.num_heads, dtype=self.dtype, name="attention")(h)
-        x = x + gate_a[:, None, :] * h
-        h = modulate(RMSNorm(self.dtype, name="norm2")(x), shift_m, scale_m)
-        h = SwiGLU(self.mlp_ratio * x.shape[-1], dtype=self.dtype, name="mlp")(h)
-        return x + gate_m[:, None, :] * h
 
 
 class Conditioning(nn.Module):
@@ -149,15 +96,21 @@ class DriftDiT(GeneratorNetwork):
             self.num_classes, self.hidden_size, dtype=self.dtype, name="conditioning"
         )(condition, len(z))
         for i in range(self.depth):
-            x = Block(self.num_heads, self.mlp_ratio, dtype=self.dtype, name=f"block_{i}")(
-                x, vector
-            )
+            x = Block(
+                num_heads=self.num_heads,
+                mlp_size=self.mlp_ratio * self.hidden_size,
+                mlp="swiglu",
+                norm="rms",
+                use_bias=False,
+                qk_norm="rms",
+                rotary=True,
+                dtype=self.dtype,
+                name=f"block_{i}",
+            )(x, vector)
         x = x[:, self.num_registers :]  # [B, (S / p)^2, D]
-        shift, scale = Modulation(2, dtype=self.dtype, name="final_modulation")(vector)
-        x = modulate(RMSNorm(self.dtype, name="final_norm")(x), shift, scale)
         # Not zero at initialisation: equal samples do not drift apart, so they would stay equal.
-        x = Dense(self.patch_size**2 * z.shape[3], dtype=self.dtype, name="final_linear")(x)
-        return unpatchify(x, self.patch_size, z.shape[1]).astype(jnp.float32)
+        init = nn.initializers.xavier_uniform()
+        return to_images(x, vector, z.shape, self.patch_size, "rms", init, self.dtype)
 
     def _embed(self, z: jax.Array) -> jax.Array:
         """Registers, then patches, [B, T, D]."""

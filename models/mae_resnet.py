@@ -27,6 +27,9 @@ SIZES = {
     # 64 channels a stage norm would make the first stage's means constant.
     "mae_nano": dict(base_channels=16, blocks=(1, 1, 1, 1), stage_norm=False),
     "mae_resnet": dict(base_channels=64),
+    # The two of the release on latents: configs/mae/latent_ablation_256.yaml and latent_640.yaml.
+    "mae_256": dict(base_channels=256, blocks=(3, 4, 6, 3)),
+    "mae_640": dict(base_channels=640, blocks=(3, 4, 6, 3)),
     "multiscale_64": dict(base_channels=64, stage_norm=False, activation="gelu"),
     "multiscale_128": dict(base_channels=128, stage_norm=False, activation="gelu"),
 }

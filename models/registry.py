@@ -50,6 +50,12 @@ NETWORKS = {
     "drift_dit": Entry(
         "generator", "models.drift_dit:DriftDiT", ("patch_size", "num_registers"), "tiny"
     ),
+    "drift_dit_latent": Entry(
+        "generator",
+        "models.drift_dit_latent:DriftDiTLatent",
+        ("patch_size", "num_class_tokens", "remat"),
+        "B",
+    ),
     "mlp": Entry("generator", "models.mlp:MLP", ("width", "depth", "frequencies")),
     "cnn": Entry("generator", "models.cnn:CNN", ("width", "depth")),
     "unet": Entry("generator", "models.unet:SongUNet", _UNET, "ncsnpp"),

@@ -13,7 +13,7 @@ from absl import flags
 
 from drifting import cli
 from models import autoencoder_kl, registry
-from models.conditions import Condition
+from models.conditions import STYLE_TOKENS, Condition
 
 OUT = flags.DEFINE_string("out", "docs/parameters.md", "Markdown file to write")
 
@@ -27,6 +27,8 @@ PATCHES = (2, 4, 8)
 # The two published forms of the DiT.
 RELEASE = dict(position="sincos", time_planes=False)
 DENOISING_ZOO = dict(position="learned", time_planes=True)
+MASKED = [("mae_resnet", (32, 32, 3), 10)]
+MASKED += [(size, LATENTS, LATENT_CLASSES) for size in ("mae_256", "mae_640")]
 
 HEADER = """# Parameters of the networks
 
@@ -57,6 +59,21 @@ positions) and kylevedder/DenoisingZoo's (`position="learned"`, `time_planes=Tru
 
 | size | patch | the release's | DenoisingZoo's |
 | --- | ---: | ---: | ---: |
+"""
+DRIFTING_HEADER = """
+The generator of lambertae/drifting on the same latents, given labels, guidance and style. The
+release has no row for the null class, which is as many parameters as the width.
+
+| size | patch | parameters | the release's |
+| --- | ---: | ---: | ---: |
+"""
+MASKED_HEADER = """
+## Masked autoencoders
+
+With the decoder. `mae_256` and `mae_640` are those that lambertae/drifting releases for latents.
+
+| size | sample | classes | parameters |
+| --- | --- | ---: | ---: |
 """
 AUTOENCODER_HEADER = """
 ## Autoencoders
@@ -89,6 +106,23 @@ def count_generator(name, values, shape, num_classes):
     one = jnp.zeros(1)
     given = jnp.zeros((1, *shape)), Condition(one, one, jnp.zeros(1, jnp.int32))
     return count(jax.eval_shape(network.init, jax.random.key(0), *given)["params"])
+
+
+def count_drifting(size):
+    """The parameters of drift_dit_latent on latents, and those of its row of the null class."""
+    network = registry.create("drift_dit_latent", dict(size=size), LATENTS, LATENT_CLASSES)
+    one, label = jnp.zeros(1), jnp.zeros(1, jnp.int32)
+    style = jnp.zeros((1, STYLE_TOKENS), jnp.int32)
+    given = jnp.zeros((1, *LATENTS)), Condition(label=label, guidance=one, style=style)
+    total = count(jax.eval_shape(network.init, jax.random.key(0), *given)["params"])
+    return total, network.hidden_size
+
+
+def count_masked(size, shape, num_classes):
+    network = registry.create("mae_resnet", dict(size=size), shape, num_classes)
+    init = functools.partial(network.init, train=False, method="reconstruct")
+    images = jnp.zeros((1, *shape))
+    return count(jax.eval_shape(init, jax.random.key(0), images)["params"])
 
 
 def count_dit(size, patch, form):
@@ -142,6 +176,18 @@ def dit_rows():
     )
 
 
+def drifting_rows():
+    counts = {size: count_drifting(size) for size in ("B", "L")}
+    return "".join(f"| {s} | 2 | {n:,} | {n - null:,} |\n" for s, (n, null) in counts.items())
+
+
+def masked_rows():
+    return "".join(
+        f"| {n} | {'x'.join(map(str, s))} | {k} | {count_masked(n, s, k):,} |\n"
+        for n, s, k in MASKED
+    )
+
+
 def autoencoder_rows():
     return "".join(
         f"| {variant} | {'x'.join(map(str, shape))} | {count_autoencoder(variant):,} |\n"
@@ -151,7 +197,8 @@ def autoencoder_rows():
 
 def main(_):
     text = HEADER + classifier_rows() + GENERATOR_HEADER + generator_rows()
-    text += DIT_HEADER + dit_rows() + AUTOENCODER_HEADER + autoencoder_rows()
+    text += DIT_HEADER + dit_rows() + DRIFTING_HEADER + drifting_rows()
+    text += MASKED_HEADER + masked_rows() + AUTOENCODER_HEADER + autoencoder_rows()
     print(text, end="")
     pathlib.Path(OUT.value).write_text(text)
 

@@ -5,7 +5,8 @@ whose features samples drift in. A share of squares, drawn per image, is masked,
 
     loss = w CE(classify(m x), label) + (1 - w) sum_hidden |decode(m x) - x|^2 / number_hidden,
 
-where m is 0 in masked squares and w is `classification_weight`.
+where m is 0 in masked squares, the sum is over hidden places, |.|^2 is over their channels, and w
+is `classification_weight`: from the first step, or only in the last ones.
 """
 
 import dataclasses
@@ -17,15 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from drifting.core import optimizers
+from drifting.core import durations, optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
 from drifting.core.method import FeatureEncoder, Grid, Scored
+from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.methods import batches, gradients
 from drifting.methods.batches import BatchSettings
 from input_pipeline.data import Data
+from input_pipeline.space import Pixels
 from models.activations import Activations
 
 SHOWN = 8  # images of the visual summary
@@ -40,6 +43,10 @@ class Settings(BatchSettings):
     mask_ratio_min: float = 0.5  # bounds of the share of masked squares, drawn per image
     mask_ratio_max: float = 0.75
     classification_weight: float = 0.0  # w; the reconstruction has weight 1 - w
+    # w is 0 until the last steps and then rises linearly for the warm-up, both as released. 0: w
+    # from the first step.
+    classification_last_steps: int = 0
+    classification_warmup_steps: int = 1000
 
     def check(self, facts: DataFacts) -> None:
         """Raises ConfigError, naming the key, for a value out of range."""
@@ -60,6 +67,14 @@ class Settings(BatchSettings):
                 f"config.method.classification_weight = {self.classification_weight} is not in "
                 "[0, 1]"
             )
+        for key in ("classification_last_steps", "classification_warmup_steps"):
+            if vars(self)[key] < 0:
+                raise ConfigError(f"config.method.{key} = {vars(self)[key]} is less than 0")
+        if self.crop_padding and not isinstance(facts.space, Pixels):
+            raise ConfigError(
+                f"config.method.crop_padding = {self.crop_padding} pads with black, which "
+                f"{facts.space.noun} do not have; set config.method.crop_padding=0"
+            )
 
 
 def square_mask(
@@ -79,14 +94,23 @@ def square_mask(
 
 
 def reconstruction_loss(images: jax.Array, filled: jax.Array, mask: jax.Array) -> jax.Array:
-    """The mean squared error over the hidden values of each image, [B]; 0 if none is hidden."""
-    error = jnp.mean(jnp.square(filled - images), axis=-1, keepdims=True)  # [B, H, W, 1]
+    """The mean squared distance over the hidden places of each image, [B]; 0 if none is hidden.
+
+    A distance is over all channels of a place, as in lambertae/drifting (models/mae_model.py).
+    """
+    error = jnp.sum(jnp.square(filled - images), axis=-1, keepdims=True)  # [B, H, W, 1]
     return jnp.sum(mask * error, axis=(1, 2, 3)) / jnp.maximum(jnp.sum(mask, axis=(1, 2, 3)), 1.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaskedAutoencoding(Scored, FeatureEncoder):
-    """An encoder, trained with a decoder that fills in what is masked."""
+    """An encoder, trained with a decoder that fills in what is masked.
+
+    Attributes:
+      total_steps: of the run, from whose end `classification_last_steps` are counted.
+    """
+
+    total_steps: int = dataclasses.field(default=0, kw_only=True)
 
     settings_type = Settings
     family = "encoder"
@@ -97,6 +121,22 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
     }
     defaults: ClassVar[Mapping[str, Any]] = {"data.num_val": 5000, "data.flip": True}
     best_score = None  # the loss keeps falling, so the newest checkpoint is the best
+    streams = True
+
+    @classmethod
+    def from_config(
+        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
+    ) -> "MaskedAutoencoding":
+        """See `Method.from_config`."""
+        method = super().from_config(config, facts, frozen)
+        total = durations.to_steps(config.train, "total", method.images_per_step, facts.num_samples)
+        last = method.settings.classification_last_steps
+        if last > total:
+            raise ConfigError(
+                f"config.method.classification_last_steps = {last} is more than the run's {total} "
+                "steps; lower it, or set 0 to classify from the first step"
+            )
+        return dataclasses.replace(method, total_steps=total)
 
     # --- training --------------------------------------------------------------------------------
 
@@ -119,7 +159,7 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
         )  # fmt: skip
 
         def mean_loss(params, images, labels, key):
-            losses = self._losses(params, images, labels, key)
+            losses = self._losses(params, images, labels, key, state.step)
             means = jax.tree.map(jnp.mean, losses)
             return means["loss"], means
 
@@ -132,17 +172,26 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
         state = state_lib.optimize(state, {"autoencoder": grads}, self.optimizers)
         return state_lib.count(state_lib.average(state, self.decays)), metrics
 
+    def classification_weight(self, step: jax.Array) -> float | jax.Array:
+        """w at a step, which counts from 0."""
+        s = self.settings
+        if not s.classification_last_steps:
+            return s.classification_weight
+        since = step - (self.total_steps - s.classification_last_steps)
+        rise = jnp.clip(since / max(1, s.classification_warmup_steps), 0.0, 1.0)
+        return s.classification_weight * rise
+
     def _losses(
-        self, params: Any, images: jax.Array, labels: jax.Array, key: jax.Array
+        self, params: Any, images: jax.Array, labels: jax.Array, key: jax.Array, step: jax.Array
     ) -> dict[str, jax.Array]:
-        """The losses and the accuracy of each image, [B] each."""
+        """The losses and the accuracy of each image at a step, [B] each."""
         images = state_lib.shard_batch(images)
         mask = self._mask(key, images)
         filled, activations = self._fill(params, images, mask)
         reconstruction = reconstruction_loss(images, filled, mask)
-        weight = self.settings.classification_weight
-        if not weight:
+        if not self.settings.classification_weight:
             return {"loss": reconstruction}
+        weight = self.classification_weight(step)
         classification = batches.cross_entropy(activations.logits, labels)
         return {
             "loss": weight * classification + (1.0 - weight) * reconstruction,
@@ -171,7 +220,7 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
         key: jax.Array,
     ) -> dict[str, jax.Array]:
         """Sums of the losses over images [B, H, W, C], weighted by [B], of the EMA weights."""
-        losses = self._losses(state.weights("autoencoder"), images, labels, key)
+        losses = self._losses(state.weights("autoencoder"), images, labels, key, state.step)
         return {"count": jnp.sum(weight), **{k: jnp.sum(weight * v) for k, v in losses.items()}}
 
     def scores(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
@@ -181,15 +230,14 @@ class MaskedAutoencoding(Scored, FeatureEncoder):
     def summaries(
         self, state: TrainState, key: jax.Array, data: Data, frozen: Mapping[str, Any]
     ) -> dict[str, Grid]:
-        """Rows: images, their visible parts, and the same with masked squares filled in."""
-        del frozen
+        """Rows: samples, their visible parts, and the same with masked squares filled in."""
         key_draw, key_mask = jax.random.split(key)
-        images, _ = data.draw(key_draw, SHOWN)
+        images, _ = data.draw(key_draw, min(SHOWN, data.num_rows))
         mask = self._mask(key_mask, images)
         filled, _ = self._fill(state.weights("autoencoder"), images, mask)
         seen = images * (1.0 - mask)
-        rows = jnp.stack([images, seen, seen + mask * filled])  # [3, SHOWN, H, W, C]
-        return {"reconstructions": Grid(rows)}
+        rows = jnp.stack([images, seen, seen + mask * filled])  # [3, N, H, W, C]
+        return {"reconstructions": Grid(self.space.to_picture(rows, frozen))}
 
     # --- as an encoder ---------------------------------------------------------------------------
 

@@ -12,16 +12,16 @@ Dtype = Any
 
 
 class Modulation(nn.Module):
-    """`parts` vectors [B, D] from a condition [B, D], zero at initialisation."""
+    """`parts` vectors [B, width] from a condition [B, E], zero at initialisation."""
 
     parts: int
+    width: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> list[jax.Array]:
-        width = condition.shape[-1]
         zeros = nn.initializers.zeros
-        out = Dense(self.parts * width, dtype=self.dtype, kernel_init=zeros, name="linear")(
+        out = Dense(self.parts * self.width, dtype=self.dtype, kernel_init=zeros, name="linear")(
             nn.silu(condition)
         )
         return jnp.split(out, self.parts, axis=-1)

@@ -43,6 +43,25 @@ def norm(kind: str, channels: int, train: bool, dtype: Dtype, name: str) -> nn.M
     raise ValueError(f"norm {kind!r} is not one of {', '.join(KINDS)}")
 
 
+def token_norm(kind: str, dtype: Dtype, name: str, parameters: bool = False) -> nn.Module:
+    """A layer that normalises the last axis in float32, with epsilon 1e-6, and returns `dtype`.
+
+    Args:
+      kind: 'rms' (which always has a weight) or 'layer'.
+      parameters: whether a 'layer' norm has a scale and a bias.
+
+    Raises:
+      ValueError: the kind is unknown.
+    """
+    if kind == "rms":
+        return RMSNorm(dtype, name=name)
+    if kind == "layer":
+        return nn.LayerNorm(
+            epsilon=1e-6, use_bias=parameters, use_scale=parameters, dtype=dtype, name=name
+        )
+    raise ValueError(f"norm {kind!r} is not one of rms, layer")
+
+
 class GroupNorm(nn.Module):
     """Group norm of [B, H, W, C], at most `max_groups` groups of at least `min_group` channels.
 

@@ -10,7 +10,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, cifar10, digits, meanflow_imagenet_latent
+from configs import base, cifar10, digits, mae_imagenet_latent, meanflow_imagenet_latent
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core import durations
@@ -20,19 +20,21 @@ from input_pipeline import sources
 ROOT = pathlib.Path(__file__).parent.parent.parent
 NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "base"})
 VARIANTS = [f"meanflow_imagenet_latent:{v}" for v in meanflow_imagenet_latent.VARIANTS]
+VARIANTS += [f"mae_imagenet_latent:{v}" for v in mae_imagenet_latent.VARIANTS]
+FIRST = {"meanflow_imagenet_latent:b4", "mae_imagenet_latent:256"}  # what the bare names stand for
 
 
-def build(name):
+def build(name, num_classes=10):
     """The config `name`, or `name:variant`, and its method; nothing is allocated."""
     name, *variant = name.split(":")
     config = importlib.import_module(f"configs.{name}").get_config(*variant)
     data = config.data
     space = sources.space_of(data.source, data.image_size, data.channels)
-    given = facts.make(space, num_samples=45_000, streamed=config.data.streaming)
+    given = facts.make(space, num_classes, 45_000, streamed=config.data.streaming)
     return config, methods.create(config, given)
 
 
-@pytest.mark.parametrize("name", NAMES + VARIANTS[1:])
+@pytest.mark.parametrize("name", NAMES + sorted({*VARIANTS} - FIRST))
 def test_every_config_builds_its_method(name):
     config, method = build(name)
     assert config.is_locked
@@ -61,7 +63,8 @@ def test_a_variant_has_the_same_values_under_both_of_its_names():
 
 @pytest.mark.parametrize(
     "name", ["cifar10:shrt", "classifier_cifar100:resnet19", "mae_cifar10:mae_nan", "digits:lfd",
-             "cifar10_features_nano:pixel", "meanflow_imagenet_latent:xl"],
+             "cifar10_features_nano:pixel", "meanflow_imagenet_latent:xl",
+             "mae_imagenet_latent:64"],
 )  # fmt: skip
 def test_an_unknown_variant_is_refused_with_the_nearest_one(name):
     module, variant = name.split(":")
@@ -101,6 +104,28 @@ def test_values_of_the_meanflow_releases():
         assert (m.share_r_neq_t, m.norm_power) == (0.25, 1.0)
         assert (m.guidance_omega, m.guidance_kappa, m.guidance_end) == guidance
         assert method.parts == (64, 192)
+
+
+def test_values_of_the_latent_autoencoders_of_the_drifting_release():
+    for width, parameters, steps, weight, last in (
+        ("256", 431_354_348, 30_000, 0.0, 0),
+        ("640", 2_687_866_604, 200_000, 0.1, 3000),
+    ):
+        config, method = build(f"mae_imagenet_latent:{width}", num_classes=1000)
+        m, o = config.method, config.optimizer
+        assert _parameters(method) == parameters
+        assert (method.space.shape, method.space.kind) == ((32, 32, 4), "latents")
+        assert (m.batch_size, m.mask_patch, m.mask_ratio_min, m.mask_ratio_max) == (
+            8192,
+            2,
+            0.5,
+            0.5,
+        )
+        assert (o.learning_rate, o.weight_decay, o.beta1, o.beta2) == (4e-3, 0.01, 0.9, 0.95)
+        assert (o.warmup_steps, o.schedule, o.clip_norm) == (4000, "constant", 2.0)
+        assert (config.ema_decay, config.precision) == (0.9995, "bfloat16")
+        assert (m.classification_weight, m.classification_last_steps) == (weight, last)
+        assert (m.classification_warmup_steps, method.total_steps) == (1000, steps)
 
 
 def test_the_faces_are_streamed_at_64_pixels():

@@ -221,7 +221,7 @@ def test_a_network_that_cannot_read_a_needed_condition_is_refused(tmp_path):
         "config.model.name = 'cnn' reads interval, label, time",
         "config.method.form = 'distance'",
         "guidance",
-        "drift_dit, unet, dit",
+        "drift_dit, drift_dit_latent, unet, dit",
     ):
         assert part in errors
     assert not any((tmp_path / "run").iterdir())

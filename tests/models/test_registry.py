@@ -15,6 +15,7 @@ IMAGE = (8, 8, 1)
 CLASSIFIER = dict(norm="batch", width=1.0, stem=None)
 KEYS = {
     "drift_dit": dict(size="tiny", patch_size=4, num_registers=8),
+    "drift_dit_latent": dict(size="B", patch_size=2, num_class_tokens=16, remat=False),
     "mlp": dict(width=256, depth=4, frequencies=2),
     "cnn": dict(width=64, depth=4),
     "unet": dict(size="ncsnpp", dropout=0.0, remat=False),

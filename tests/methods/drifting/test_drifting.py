@@ -94,6 +94,29 @@ def test_micro_batches_are_exact(digits, form, field, chunks):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5 * scale)
 
 
+@pytest.mark.slow
+def test_the_generator_of_the_release_starts_at_zero_and_trains(digits):
+    """All samples are 0 at first; the noise, through the last layer, tells them apart."""
+    config = base.of("drifting", "drift_dit_latent")
+    config.model.size = "nano"
+    config.method.update(dict(num_generated=4, num_positives=6, num_unconditional=3))
+    config.optimizer.update(dict(warmup_steps=0, learning_rate=2e-3))
+    method = methods.create(config, FACTS)
+    small = method.network.clone(depth=1, hidden_size=16, num_heads=1)
+    method = dataclasses.replace(method, network=small)
+    labels = jnp.arange(8, dtype=jnp.int32)
+    fresh = jax.jit(method.init)(jax.random.key(0))
+    state, history = steps(method, digits, 12)
+    before, after = (
+        method.sample(s, jax.random.key(1), labels, cfg_scale=2.0, ema=False)
+        for s in (fresh, state)
+    )
+    np.testing.assert_array_equal(before, np.zeros((8, 8, 8, 1)))
+    assert jnp.std(after, axis=0).max() > 1e-3
+    losses = [metrics["loss"] for metrics in history]
+    assert np.isfinite(losses).all() and np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
 def moments(state):
     """The first moments of both networks, by network: a tenth of a first step's gradients."""
     return {name: optax.tree_utils.tree_get(s, "mu") for name, s in state.opt_state.items()}

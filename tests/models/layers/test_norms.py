@@ -65,3 +65,19 @@ def test_the_u_nets_group_norm_is_that_of_flax(min_group, epsilon, groups):
 def test_groups_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="36 channels do not split into 32 equal groups"):
         norms.GroupNorm(1, 1e-5, jnp.float32).init(jax.random.key(0), jnp.ones((1, 2, 2, 36)))
+
+
+def test_a_norm_of_tokens_by_its_kind():
+    x = 3.0 + 2.0 * images((2, 5, 16))
+    y = norms.token_norm("layer", jnp.float32, None).apply({}, x)
+    np.testing.assert_allclose(np.mean(y, -1), np.zeros((2, 5)), atol=1e-5)
+    np.testing.assert_allclose(np.mean(np.square(y), -1), np.ones((2, 5)), rtol=1e-4)
+    params = {"params": {"scale": jnp.full(16, 2.0), "bias": jnp.ones(16)}}
+    affine = norms.token_norm("layer", jnp.float32, None, parameters=True).apply(params, x)
+    np.testing.assert_allclose(affine, 2.0 * y + 1.0, rtol=1e-5)
+    y = norms.token_norm("rms", jnp.bfloat16, None).apply({"params": {"weight": jnp.ones(16)}}, x)
+    assert y.dtype == jnp.bfloat16
+    expected = x / np.sqrt(np.mean(np.square(x), -1, keepdims=True))
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=1e-2)
+    with pytest.raises(ValueError, match="norm 'batch' is not one of rms, layer"):
+        norms.token_norm("batch", jnp.float32, None)
