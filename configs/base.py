@@ -19,7 +19,15 @@ from ml_collections import ConfigDict
 from drifting.core.config import of
 from drifting.core.errors import ConfigError, did_you_mean
 
-__all__ = ["cifar10", "in_epochs", "of", "require_variant", "set_variant", "small_meanflow"]
+__all__ = [
+    "cifar10",
+    "digits_latents",
+    "in_epochs",
+    "of",
+    "require_variant",
+    "set_variant",
+    "small_meanflow",
+]
 
 
 def require_variant(name: str, known: Iterable[str]) -> str:
@@ -55,6 +63,13 @@ def cifar10(config: ConfigDict) -> None:
     config.data.image_size = 32
     config.data.channels = 3
     config.data.flip = True
+
+
+def digits_latents(config: ConfigDict) -> None:
+    """Sets the data to the digits in latents, made as drifting_digits_latent.py says."""
+    config.data.source = "latents:runs/digits_latents"
+    config.data.image_size = 4
+    config.data.channels = 2
 
 
 def small_meanflow(config: ConfigDict) -> None:

@@ -19,6 +19,7 @@ _PLACES = {
     "of": "drifting.core.config:of",
     "build": "drifting.runs.build:build",
     "train": "drifting.runs.train:train",
+    "encode": "drifting.runs.encode:encode",
     "evaluate": "drifting.runs.evaluate:evaluate",
     "compare": "drifting.runs.evaluate:compare",
     "load": "drifting.runs.sample:load",

@@ -12,6 +12,7 @@ from input_pipeline import fit
 from input_pipeline.space import Pixels, Space
 
 MAX_CLASSES = 2**20  # more are a mistake, and their names would take the memory
+LATENT_SCALE = 0.18215  # of Stable Diffusion's autoencoder (Rombach et al., arXiv:2112.10752)
 
 
 class DataError(UserError):
@@ -26,7 +27,8 @@ class Decoding:
     channels: int
     fit: str
     on_corrupt: str
-    latent_scale: float  # for latents drawn from moments only (sources/latents.py)
+    latent_scale: float = LATENT_SCALE  # for latents drawn from moments only (sources/latents.py)
+    flip: bool = False  # mirror at random, where the source has to do it (sources/latents.py)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -82,12 +84,15 @@ class Found:
       class_names: one for each label.
       decode: () -> images, labels.
       records: None where the source is not read record by record.
+      mirrored: () -> stored values of the mirror images, for `ImageSet.mirrored`; None where images
+        are mirrored when they are used.
     """
 
     identity: object | None
     class_names: tuple[str, ...]
     decode: Callable[[], tuple[np.ndarray, np.ndarray]]
     records: Records | None = None
+    mirrored: Callable[[], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +122,11 @@ def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
     """Raises DataError unless `split` is one of `known`."""
     if split not in known:
         raise DataError(f"{source} has no split {split!r}; it has {', '.join(known)}")
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a library says about an error, or its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def numbered_classes(count: int) -> tuple[str, ...]:

@@ -80,6 +80,8 @@ class ImageSet(DataSet):
     Attributes:
       images: stored values [N, *space.shape], in any space.
       labels: int32 [N].
+      mirrored: stored values of the mirror images, which half of all visits take; None without
+        `flip`, and for images, which are mirrored when they are used.
 
     Raises:
       ValueError: dtype or shape of the values is not that of the space.
@@ -91,6 +93,7 @@ class ImageSet(DataSet):
     source: str
     split: str
     space: Space
+    mirrored: np.ndarray | None = None
 
     streamed = False
 
@@ -118,6 +121,13 @@ class ImageSet(DataSet):
     def class_counts(self) -> tuple[int, ...]:
         return tuple(np.bincount(self.labels, minlength=self.num_classes).tolist())
 
+    def take(self, rows: np.ndarray) -> "ImageSet":
+        """The samples of these rows."""
+        mirrored = None if self.mirrored is None else self.mirrored[rows]
+        return dataclasses.replace(
+            self, images=self.images[rows], labels=self.labels[rows], mirrored=mirrored
+        )
+
     def in_classes(self, names: Sequence[str]) -> "ImageSet":
         """The same samples, each labelled by the place of its class's name in `names`.
 
@@ -142,6 +152,10 @@ class ImageSet(DataSet):
         labels = np.asarray([places.get(name, -1) for name in self.class_names], np.int32)
         return dataclasses.replace(self, labels=labels[self.labels], class_names=tuple(names))
 
+    def rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Stored values and labels of the rows `first` to `stop` - 1."""
+        return self.images[first:stop], self.labels[first:stop]
+
     def representative(self) -> "ImageSet":
         return self
 
@@ -159,7 +173,7 @@ class ImageSet(DataSet):
 
     def to_device(self, sharding: jax.sharding.Sharding | None = None) -> Resident:
         """A copy on the device, or on all devices of a replicated `sharding`."""
-        data = Resident.of(self.images, self.labels, self.num_classes, self.space)
+        data = Resident.of(self.images, self.labels, self.num_classes, self.space, self.mirrored)
         return jax.device_put(data, sharding)
 
 

@@ -1,4 +1,4 @@
-"""A ring buffer of the newest real images of each class, on the device, for streamed data.
+"""A ring buffer of the newest real samples of each class, on the device, for streamed data.
 
 The sample queue of the drifting models (Deng et al., arXiv:2602.04770, appendix): each push
 enqueues a batch of new real samples and drops the oldest; draws are without replacement.
@@ -8,16 +8,16 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from input_pipeline import pixels
 from input_pipeline.resident import distinct_integers
+from input_pipeline.space import Space
 
 
 @flax.struct.dataclass
 class SampleQueue:
-    """The newest Q images of each of K classes.
+    """The newest Q samples of each of K classes, in any space.
 
     Attributes:
-      images: uint8 [K, Q, H, W, C].
+      images: stored values [K, Q, *space.shape].
       heads: int32 [K], the slot of the class's next image.
       counts: int32 [K], the number of filled slots.
     """
@@ -27,12 +27,10 @@ class SampleQueue:
     counts: jax.Array
 
     @classmethod
-    def create(
-        cls, num_classes: int, size: int, image_shape: tuple[int, int, int]
-    ) -> "SampleQueue":
-        """An empty queue of `size` images per class."""
+    def create(cls, num_classes: int, size: int, space: Space) -> "SampleQueue":
+        """An empty queue of `size` samples per class."""
         zeros = jnp.zeros((num_classes,), jnp.int32)
-        images = jnp.zeros((num_classes, size, *image_shape), jnp.uint8)
+        images = jnp.zeros((num_classes, size, *space.shape), space.dtype)
         return cls(images=images, heads=zeros, counts=jnp.zeros_like(zeros))
 
     @property
@@ -40,7 +38,7 @@ class SampleQueue:
         return self.images.shape[1]
 
     def push(self, images: jax.Array, labels: jax.Array) -> "SampleQueue":
-        """Enqueues uint8 images [B, H, W, C] with `labels` [B]; the first is the oldest."""
+        """Enqueues stored values [B, *space.shape] with `labels` [B]; the first is the oldest."""
         member = jax.nn.one_hot(labels, self.heads.shape[0], dtype=jnp.int32)  # [B, K]
         rank = jnp.take_along_axis(jnp.cumsum(member, axis=0), labels[:, None], axis=1)[:, 0] - 1
         added = jnp.sum(member, axis=0)
@@ -59,22 +57,22 @@ class SampleQueue:
         """n distinct images of each of `classes` [C].
 
         Returns:
-          float32 [C, n, H, W, C] in [-1, 1], and bool [C]: false for a class with fewer than n
+          Stored values [C, n, *space.shape], and bool [C]: false for a class with fewer than n
           images, whose row must not be used.
         """
         counts = self.counts[classes]
         slots = distinct_integers(key, n, counts)
-        return pixels.to_unit(self.images[classes[:, None], slots]), counts >= n
+        return self.images[classes[:, None], slots], counts >= n
 
     def sample_any(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """n distinct images of any class, each stored image equally likely.
 
         Returns:
-          float32 [n, H, W, C] in [-1, 1], and a bool that is false if fewer than n are stored.
+          Stored values [n, *space.shape], and a bool that is false if fewer than n are stored.
         """
         ends = jnp.cumsum(self.counts)
         number = distinct_integers(key, n, ends[-1])
         classes = jnp.searchsorted(ends, number, side="right")
         classes = jnp.minimum(classes, self.counts.shape[0] - 1)
         slots = number - (ends - self.counts)[classes]
-        return pixels.to_unit(self.images[classes, slots]), ends[-1] >= n
+        return self.images[classes, slots], ends[-1] >= n

@@ -13,6 +13,8 @@ from input_pipeline import shuffle
 from input_pipeline.data import Data
 from input_pipeline.space import Space
 
+MIRRORING = 0x6D697272  # folded into keys, apart from the small numbers folded in elsewhere
+
 
 @flax.struct.dataclass
 class Resident(Data):
@@ -24,6 +26,7 @@ class Resident(Data):
       class_index: int32 [K, max count], the positions of each class; rows are padded with their
         first entry.
       class_counts: int32 [K].
+      mirrored: see `ImageSet.mirrored`.
     """
 
     images: jax.Array
@@ -31,10 +34,16 @@ class Resident(Data):
     class_index: jax.Array
     class_counts: jax.Array
     space: Space = flax.struct.field(pytree_node=False)
+    mirrored: jax.Array | None = None
 
     @classmethod
     def of(
-        cls, images: np.ndarray, labels: np.ndarray, num_classes: int, space: Space
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        num_classes: int,
+        space: Space,
+        mirrored: np.ndarray | None = None,
     ) -> "Resident":
         """The set on the host, with its classes indexed."""
         counts = np.bincount(labels, minlength=num_classes).astype(np.int32)
@@ -43,7 +52,7 @@ class Resident(Data):
             rows = np.flatnonzero(labels == label)
             index[label, : len(rows)] = rows
             index[label, len(rows) :] = rows[0] if len(rows) else 0
-        return cls(images, labels.astype(np.int32), index, counts, space)
+        return cls(images, labels.astype(np.int32), index, counts, space, mirrored)
 
     def next_batch(self, key: jax.Array, step: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """The stream's positions step * n to step * n + n - 1; position p is in epoch p // N.
@@ -59,7 +68,8 @@ class Resident(Data):
         epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
         keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
         rows = shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
-        return self.space.to_model(self.images[rows]), self.labels[rows]
+        stored = self._visit(jax.random.fold_in(key, step), rows)
+        return self.space.to_model(stored), self.labels[rows]
 
     def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         stored, labels = self.fresh(key, n)
@@ -68,11 +78,23 @@ class Resident(Data):
     def positives(self, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
         within = distinct_integers(key, n, self.class_counts[classes])
         rows = jnp.take_along_axis(self.class_index[classes], within, axis=1)
-        return self.space.to_model(self.images[rows])
+        return self.space.to_model(self._visit(key, rows))
 
     def fresh(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         rows = distinct_integers(key, n, jnp.asarray(self.num_rows, jnp.int32))
-        return self.images[rows], self.labels[rows]
+        return self._visit(key, rows), self.labels[rows]
+
+    def _visit(self, key: jax.Array, rows: jax.Array) -> jax.Array:
+        """Stored values of `rows` [...], each mirrored with probability 1/2 if `mirrored` is set.
+
+        Args:
+          key: of this visit; it may be used for other draws, too.
+        """
+        if self.mirrored is None:
+            return self.images[rows]
+        chosen = jax.random.bernoulli(jax.random.fold_in(key, MIRRORING), 0.5, rows.shape)
+        chosen = chosen.reshape(*rows.shape, *(1 for _ in self.space.shape))
+        return jnp.where(chosen, self.mirrored[rows], self.images[rows])
 
 
 def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:

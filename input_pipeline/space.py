@@ -25,7 +25,8 @@ class Space(abc.ABC):
       kind: one word for config.json.
       noun: the plural noun for messages.
       dtype: the type of stored values.
-      mirrors: whether samples can be mirrored left to right.
+      mirrors: whether samples have mirror images.
+      reverses: whether these are the samples with their columns in reverse.
     """
 
     shape: tuple[int, ...]
@@ -34,6 +35,7 @@ class Space(abc.ABC):
     noun: ClassVar[str]
     dtype: ClassVar[type]
     mirrors: ClassVar[bool] = False
+    reverses: ClassVar[bool] = False
 
     @abc.abstractmethod
     def to_model(self, stored: jax.Array) -> jax.Array:
@@ -50,6 +52,11 @@ class Space(abc.ABC):
         Args:
           frozen: parameters of networks that are not trained, by name.
         """
+
+    @property
+    def shown(self) -> "Space":
+        """The space of what `to_picture` returns."""
+        return self
 
     def to_vectors(self, stored: jax.Array) -> jax.Array:
         """Stored values [B, *shape] as float32 vectors [B, D], for distances between them."""
@@ -80,6 +87,7 @@ class Pixels(Space):
     noun = "images"
     dtype = np.uint8
     mirrors = True
+    reverses = True
 
     def to_model(self, stored: jax.Array) -> jax.Array:
         return pixels.to_unit(stored)
@@ -125,12 +133,17 @@ class Points(_Values):
 class Latents(_Values):
     """Latents [H, W, C] of an autoencoder.
 
+    Those of a mirror image are not these in reverse: a convolution with a stride or an even kernel
+    shifts by part of a pixel, and nothing makes the kernels symmetric. They are encoded.
+
     Attributes:
       decoder: (parameters, latents [B, H, W, C]) -> images [B, H', W', 3] in [-1, 1], where the
         parameters are `frozen["autoencoder"]`; None: latents are shown in false colours.
+      images: the space of what `decoder` returns.
     """
 
     decoder: Callable[[Any, jax.Array], jax.Array] | None = None
+    images: Space | None = None
 
     kind = "latents"
     noun = "latents"
@@ -143,6 +156,10 @@ class Latents(_Values):
         flat = values.reshape(-1, *self.shape)  # [B, H, W, C]
         images = self.decoder(frozen["autoencoder"], flat)
         return images.reshape(*values.shape[:-3], *images.shape[1:])
+
+    @property
+    def shown(self) -> Space:
+        return self.images or Pixels((*self.shape[:-1], min(3, self.channels)))
 
 
 KINDS = {space.kind: space for space in (Pixels, Points, Latents)}

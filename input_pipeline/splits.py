@@ -86,12 +86,8 @@ class Split:
             )
 
         def part(name: str, rows: np.ndarray) -> ImageSet:
-            return dataclasses.replace(
-                image_set,
-                images=image_set.images[rows],
-                labels=image_set.labels[rows],
-                split=f"{image_set.split}[{name}]",
-            )
+            taken = image_set.take(rows)
+            return dataclasses.replace(taken, split=f"{image_set.split}[{name}]")
 
         return part("fit", self.train_indices), part("val", self.val_indices)
 
@@ -152,10 +148,7 @@ def limit(image_set: ImageSet, num: int) -> ImageSet:
             f"without a sample, {image_set.class_names[lost[0]]!r} the first of them; set "
             f"{-(-len(image_set) // least)} or more"
         )
-    rows = _choose(image_set.labels, shares, LIMIT_SEED)
-    return dataclasses.replace(
-        image_set, images=image_set.images[rows], labels=image_set.labels[rows]
-    )
+    return image_set.take(_choose(image_set.labels, shares, LIMIT_SEED))
 
 
 def _choose(labels: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ step.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import flax.struct
 import jax
@@ -106,6 +106,10 @@ class Stream(DataSet):
     def class_counts(self) -> None:
         return None
 
+    def rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values and labels of the rows `first` to `stop` - 1, in stored order."""
+        return self._read(range(first, stop))
+
     def representative(self) -> ImageSet:
         """Evenly spread records: the first ones may all be of one class."""
         return self.spread(SPREAD)
@@ -155,12 +159,15 @@ class Stream(DataSet):
 
     def spread(self, count: int) -> ImageSet:
         """`count` evenly spread records in stored order, or all if there are fewer."""
+        images, labels = self._read(_spread(len(self), count))
+        return ImageSet(images, labels, self.class_names, self.source, self.split, self.space)
+
+    def _read(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Values and labels of `rows`; record i is drawn as at position i of the stream."""
         import grain
 
-        rows = _spread(len(self), count)
         visits = grain.MapDataset.range(len(rows)).map(lambda i: self._visit(i, rows[i]))
-        images, labels = map(np.stack, zip(*self._read_ahead(visits), strict=True))
-        return ImageSet(images, labels, self.class_names, self.source, self.split, self.space)
+        return tuple(map(np.stack, zip(*self._read_ahead(visits), strict=True)))
 
     def _order(self, epoch: int) -> np.ndarray:
         """The rows of an epoch in their order, int64 [N]."""

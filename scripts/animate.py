@@ -33,7 +33,8 @@ from drifting.core.method import FlowGenerator
 from drifting.evaluation.generation import NonFiniteSamples
 from drifting.pictures import film
 from drifting.runs.build import load_images
-from drifting.runs.workdir import Run, WorkdirError
+from drifting.runs.frozen import open_run
+from drifting.runs.workdir import WorkdirError
 from drifting.training import backend
 from input_pipeline.space import Points
 
@@ -63,7 +64,7 @@ STRIP_ROWS, STRIP_TIMES, STRIP_CELL = 8, 12, 64  # STRIP_CELL: pixels, wide enou
 
 def animate(workdir, out=None, *, sampler, steps, num, seed, cfg_scale=None, suffix="gif"):
     """Writes the animations of a run to the folder `out`; returns their paths."""
-    run = Run(workdir)
+    run = open_run(workdir)
     run.require_generator()
     if not isinstance(run.method, FlowGenerator):
         raise WorkdirError(
@@ -80,7 +81,7 @@ def animate(workdir, out=None, *, sampler, steps, num, seed, cfg_scale=None, suf
     if isinstance(run.facts.space, Points):
         images = load_images(run.config, class_names=run.facts.class_names)
         return animate_points(run.method, images, state, out, num, key, cfg_scale, suffix)
-    return animate_images(run.method, state, out, key, cfg_scale, suffix)
+    return animate_images(run, state, out, key, cfg_scale, suffix)
 
 
 def _make_folder(folder):
@@ -184,13 +185,14 @@ def grid(plane):
 # --- images --------------------------------------------------------------------------------------
 
 
-def animate_images(method, state, out, key, cfg_scale, suffix):
+def animate_images(run, state, out, key, cfg_scale, suffix):
     # Noise does not compress: many large images would make a GIF of tens of megabytes.
-    side = int(np.clip(FILM_WIDTH // method.space.shape[1], 2, MOST_SIDE))
+    method, shown = run.method, run.space.shown
+    side = int(np.clip(FILM_WIDTH // shown.shape[1], 2, MOST_SIDE))
     labels = np.resize(np.arange(method.num_classes, dtype=np.int32), max(side**2, STRIP_ROWS))
     trajectories = paths(method, state, key, labels, cfg_scale)
     trajectories = {
-        name: np.asarray(method.space.to_stored(trajectory))
+        name: np.asarray(shown.to_stored(run.space.to_picture(trajectory, run.decoder_parameters)))
         for name, trajectory in trajectories.items()
     }
     trajectory, *single = trajectories.values()

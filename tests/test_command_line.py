@@ -32,6 +32,7 @@ def errors_of(*command):
          "write --config.data.flip=false"),
         ("train.py --config configs/digits.py config.seed=3", "did you mean --config.seed=3?"),
         (f"scripts/run_suite.py {SUITE} --out x --nano False", "write --nano=false"),
+        ("scripts/encode_latents.py --workdir w --out o --flip no", "write --flip=no"),
         ("scripts/runs.py lst runs", "did you mean 'list'?"),
         ("scripts/runs.py list runs --yes", "list takes no --yes"),
         ("scripts/bench_field.py 7", "unexpected argument '7'"),

@@ -43,8 +43,9 @@ SECTIONS = {
 }
 # Sections that a resumed run may not change; changes in the others are said.
 FIXED = ("model", "data")
-# Of these sections, what changes nothing: the data have a fingerprint (runs/same_data.py).
-FREE = ("data.source", "data.read_threads")
+# Of these sections, what changes nothing: the data have a fingerprint, and an autoencoder has an
+# identity (runs/same_data.py).
+FREE = ("data.source", "data.read_threads", "data.autoencoder")
 # By method: its keys that older versions wrote to config.json under another name.
 RENAMED = {"drifting": {"normalization": "form"}}
 

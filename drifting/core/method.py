@@ -10,7 +10,7 @@ config.
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -20,9 +20,10 @@ import optax
 from flax import linen as nn
 
 from drifting.core import config as config_lib
-from drifting.core import durations, optimizers
+from drifting.core import durations, gaussian, optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
+from drifting.core.networks import Decoder, Encoder
 from drifting.core.state import TrainState, WarmedUp
 from input_pipeline import space as spaces
 from input_pipeline.data import Data
@@ -43,28 +44,6 @@ class Scatter(NamedTuple):
 
     points: jax.Array
     data: jax.Array
-
-
-# --- networks that a step uses and does not train ------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Encoder:
-    """A trained network whose features are used to compare images.
-
-    Attributes:
-      name: the name that it was loaded by.
-      image_shape: [H, W, C].
-      parameters: on one device; passed to jitted programs, never constants in them.
-      encode: (parameters, images [B, H, W, C] in [-1, 1]) -> Activations.
-      identity: a text that differs whenever the features would.
-    """
-
-    name: str
-    image_shape: tuple[int, ...]
-    parameters: Any
-    encode: Callable[[Any, jax.Array], Activations]
-    identity: str
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -114,7 +93,7 @@ class Method(abc.ABC):
       schedule: the learning rate of the main network.
       ema_decay: of the averages; 0: no averages.
       seed: of the order of the data.
-      flip: mirror real images at random.
+      flip: mirror real images at random; not set for latents, whose mirror images the data hold.
       ema_warmup: smaller decays at first, see `state.WarmedUp`.
 
     Class attributes:
@@ -155,7 +134,7 @@ class Method(abc.ABC):
 
     @classmethod
     def from_config(
-        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder] | None = None
+        cls, config: Any, facts: DataFacts, frozen: Mapping[str, Encoder | Decoder] | None = None
     ) -> "Method":
         """Builds the method.
 
@@ -179,7 +158,7 @@ class Method(abc.ABC):
             schedule=schedule,
             ema_decay=config.ema_decay,
             seed=config.seed,
-            flip=config.data.flip,
+            flip=config.data.flip and facts.space.reverses,
             ema_warmup=config.ema_warmup,
         )
 
@@ -373,7 +352,7 @@ class Autoencoder(Method):
     """Compresses images to latents and back."""
 
     @abc.abstractmethod
-    def autoencoder(self, state: TrainState) -> Any:
+    def autoencoder(self, state: TrainState, ema: bool = True) -> Any:
         """The parameters that `moments` and `decode` need, from a state."""
 
     @abc.abstractmethod
@@ -383,3 +362,7 @@ class Autoencoder(Method):
     @abc.abstractmethod
     def decode(self, parameters: Any, latents: jax.Array) -> jax.Array:
         """Images [B, H, W, C], approximately in [-1, 1], of latents [B, h, w, c]."""
+
+    def reconstruct(self, parameters: Any, images: jax.Array) -> jax.Array:
+        """Images [B, H, W, C] decoded from the means of their latents."""
+        return self.decode(parameters, gaussian.split(self.moments(parameters, images))[0])

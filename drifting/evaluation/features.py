@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from drifting.core.errors import ConfigError, did_you_mean
-from drifting.core.method import Encoder
+from drifting.core.networks import Encoder
 from drifting.evaluation import resize
 from drifting.pretrained import inception as inception_weights
 from input_pipeline import pixels

@@ -1,6 +1,6 @@
 """Sampling many images, with exact class frequencies and one compiled program."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -50,14 +50,20 @@ class Generated(NamedTuple):
 class SampleProgram:
     """A sampler that is compiled once and runs on the states of all checkpoints.
 
-    Generation, rounding to 8 bits and feature extraction are one program: samples stay on the
-    device.
+    Generation, decoding of latents, rounding to 8 bits and feature extraction are one program:
+    samples stay on the device.
 
     Args:
       generate: (state, key, labels int32 [B]) -> float samples [B, ...] as models see them,
-        jittable.
-      space: of the samples; defines how they are stored.
+        jittable. With `of_images` it takes stored images [B, ...] instead of labels.
+      space: of the samples; defines how they are decoded and stored.
       sharding: of the batch over devices; None for one device.
+      frozen: parameters of networks that are not trained, by name: those of a decoder.
+      of_images: whether the samples are reconstructions of images.
+
+    Attributes:
+      shown: the space of the stored samples.
+      of_images: the argument.
     """
 
     def __init__(
@@ -65,22 +71,28 @@ class SampleProgram:
         generate: Callable[[Any, jax.Array, jax.Array], jax.Array],
         space: Space,
         sharding: jax.sharding.NamedSharding | None = None,
+        frozen: Mapping[str, Any] | None = None,
+        of_images: bool = False,
     ):
-        def run(state, key, batch, labels, apply):
-            images = generate(state, jax.random.fold_in(key, batch), labels)
-            bad = ~jnp.isfinite(images).all(axis=tuple(range(1, images.ndim)))
-            stored = space.to_stored(images)
+        self.shown, self.of_images = space.shown, of_images
+
+        def run(state, key, batch, inputs, apply, frozen):
+            samples = generate(state, jax.random.fold_in(key, batch), inputs)
+            images = space.to_picture(samples, frozen)
+            # A decoder may turn latents that are not finite into images that are.
+            bad = ~(_finite(samples) & _finite(images))
+            stored = space.shown.to_stored(images)
             features = None if apply is None else apply(stored)
             return Generated(stored, features), bad
 
         self._run = jax.jit(run)
-        self._sharding = sharding
+        self._sharding, self._frozen = sharding, dict(frozen or {})
 
     def batches(
         self,
         state: Any,
         key: jax.Array,
-        labels: np.ndarray,
+        inputs: np.ndarray,
         batch_size: int,
         apply: Partial | None = None,
     ) -> Iterator[Generated]:
@@ -91,6 +103,7 @@ class SampleProgram:
         handles batch b.
 
         Args:
+          inputs: labels [N], or images [N, ...] for a program `of_images`.
           apply: of the FeatureFunction whose features are extracted; None for no features.
 
         Raises:
@@ -99,19 +112,29 @@ class SampleProgram:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        others = state, apply, self._frozen
         if self._sharding is not None:  # once, not at every batch
-            state, apply = jax.device_put((state, apply), extraction.replicated(self._sharding))
+            others = jax.device_put(others, extraction.replicated(self._sharding))
+        state, apply, frozen = others
         waiting = None
-        for batch, start in enumerate(range(0, len(labels), batch_size)):
-            part = np.asarray(labels[start : start + batch_size], np.int32)
-            padded = np.pad(part, (0, batch_size - len(part)), mode="edge")
+        inputs = np.asarray(inputs, None if self.of_images else np.int32)
+        for batch, start in enumerate(range(0, len(inputs), batch_size)):
+            part = inputs[start : start + batch_size]
+            missing = [(0, batch_size - len(part)), *[(0, 0)] * (part.ndim - 1)]
+            padded = np.pad(part, missing, mode="edge")
             padded = jax.device_put(padded, self._sharding)
-            dispatched = (*self._run(state, key, np.uint32(batch), padded, apply), start, len(part))
+            found = self._run(state, key, np.uint32(batch), padded, apply, frozen)
+            dispatched = (*found, start, len(part))
             if waiting is not None:
                 yield _checked(*waiting)
             waiting = dispatched
         if waiting is not None:
             yield _checked(*waiting)
+
+
+def _finite(values: jax.Array) -> jax.Array:
+    """Whether all values of each row of [B, ...] are finite, bool [B]."""
+    return jnp.isfinite(values).all(axis=tuple(range(1, values.ndim)))
 
 
 def _checked(generated: Generated, bad: jax.Array, start: int, count: int) -> Generated:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from drifting import pictures
 from drifting.core import files
-from drifting.evaluation import extraction, generation, metrics, record
+from drifting.evaluation import extraction, generation, metrics, ordering, record
 from drifting.evaluation.checks import check_metrics
 from drifting.evaluation.comparison import Comparison, Reference, samples_of
 from drifting.evaluation.features import FeatureFunction
@@ -42,7 +42,9 @@ class Scorable(Protocol):
 
     def restore(self, step: int) -> tuple[Any, dict[str, float]]: ...
 
-    def sampler(self, cfg_scale: float, ema: bool) -> Any: ...
+    def program(
+        self, cfg_scale: float, ema: bool, sharding: jax.sharding.NamedSharding
+    ) -> generation.SampleProgram: ...
 
     def nfe(self, cfg_scale: float) -> int: ...
 
@@ -63,8 +65,13 @@ def make_scorers(
     Raises:
       ConfigError: the settings are invalid, or a metric is not defined for these data or features.
     """
-    check_metrics(settings, images, function, images.space, settings.num_samples)
     sharding = run.batch_sharding(settings.batch_size)
+    programs = [run.program(scale, settings.ema, sharding) for scale in cfg_scales]
+    of_images, shown = programs[0].of_images, programs[0].shown
+    if of_images:  # each is reconstructed at most once
+        count = min(settings.num_samples, len(images))
+        settings = dataclasses.replace(settings, num_samples=count)
+    check_metrics(settings, images, function, shown, settings.num_samples, of_images)
     reference = Reference(
         images,
         heldout,
@@ -75,8 +82,7 @@ def make_scorers(
         statistics=settings.statistics,
     )
     scorers = []
-    for scale in cfg_scales:
-        program = generation.SampleProgram(run.sampler(scale, settings.ema), images.space, sharding)
+    for scale, program in zip(cfg_scales, programs, strict=True):
         for seed in seeds:
             one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
             scorers.append(Scorer(run, reference, function, program, one))
@@ -96,9 +102,15 @@ class Scorer:
     ):
         self._run, self._settings = run, settings
         self._reference, self._features, self._program = reference, function, program
-        images = reference.images
-        counts = np.bincount(images.labels, minlength=images.num_classes)
-        self._labels = generation.class_balanced_labels(settings.num_samples, counts)
+        images, count = reference.images, settings.num_samples
+        if program.of_images:
+            rows = ordering.shuffled(images.images, seed=0)[:count]
+            self._labels = images.labels[rows]
+            self._originals = self._inputs = images.images[rows]
+        else:
+            counts = np.bincount(images.labels, minlength=images.num_classes)
+            self._inputs = self._labels = generation.class_balanced_labels(count, counts)
+            self._originals = None
 
     @property
     def cfg_scale(self) -> float:
@@ -150,7 +162,7 @@ class Scorer:
             **self.identity(step),
             **{k: v for k, v in training.items() if k in record.columns()},
         }
-        samples = samples_of(features, images, self._labels)
+        samples = samples_of(features, images, self._labels, self._originals)
         comparison = Comparison(self._reference, samples, self._settings.seed)
         row |= metrics.measure(self._settings.metrics, comparison)
         row["eval_seconds"] = round(time.perf_counter() - began, 3)
@@ -180,7 +192,7 @@ class Scorer:
         collector = extraction.FeatureCollector(self._features.dimension, keep_vectors)
         done = 0
         batches = self._program.batches(
-            state, jax.random.key(s.seed), self._labels, s.batch_size, self._features.apply
+            state, jax.random.key(s.seed), self._inputs, s.batch_size, self._features.apply
         )
         with tqdm(total=s.num_samples, unit="image", desc="generate", leave=False) as bar:
             for generated in batches:

@@ -6,7 +6,8 @@ from typing import Any
 from drifting.core import config as config_lib
 from drifting.core.errors import one_of
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Method
+from drifting.core.method import Method
+from drifting.core.networks import Encoder
 
 METHODS = {
     "drifting": "drifting.methods.drifting.method:Drifting",

@@ -13,7 +13,8 @@ from drifting.core import optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, FeatureEncoder, Grid, Scored
+from drifting.core.method import FeatureEncoder, Grid, Scored
+from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.methods import batches, gradients
 from drifting.methods.batches import BatchSettings

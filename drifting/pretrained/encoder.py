@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from drifting.core.errors import ConfigError, one_of
-from drifting.core.method import Encoder
+from drifting.core.networks import Encoder
 from drifting.pretrained import torchvision
 from models import registry
 from models.activations import Activations

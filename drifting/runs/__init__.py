@@ -4,7 +4,7 @@
     frozen     loads the networks that a step uses but does not train
     workdir    the folder of a run: claimed, recorded, opened
     listing, points, removal   what scripts/runs.py shows and removes
-    train, evaluate, sample    the command of that name, from beginning to end
+    train, evaluate, sample, encode    the command of that name, from beginning to end
 
 The entry points and `drifting.train`, ... call these.
 """

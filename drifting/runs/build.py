@@ -1,5 +1,6 @@
 """Builds the parts of a run from its config: data, frozen networks, method, schedule, mesh."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,10 @@ from drifting.runs import frozen as frozen_lib
 from drifting.training import mesh, schedule
 from drifting.training.parts import Parts
 from input_pipeline import sources, splits
+from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
+from input_pipeline.sources import latents
+from input_pipeline.space import Latents
 from input_pipeline.streaming import Stream
 
 log = logging.getLogger(__name__)
@@ -32,6 +36,9 @@ def build(config: Any) -> Parts:
     facts = facts_of(data)
     _warn_of_empty_classes(facts)
     frozen = frozen_lib.load(config, facts.space.shape)
+    if decoder := frozen_lib.load_decoder(config, facts.space):
+        facts = dataclasses.replace(facts, space=decoder.space, latents=decoder.latents)
+        frozen["autoencoder"] = decoder
     method = methods.create(config, facts, frozen)
     return Parts(
         config=config,
@@ -67,9 +74,41 @@ def load_images(
         channels=data.channels,
         fit=data.fit,
         on_corrupt=data.on_corrupt,
+        latent_scale=data.latent_scale,
+        flip=data.flip,
     )
     if data.limit and found.split == data.split:
         found = splits.limit(found, data.limit)
+    return found if class_names is None else found.in_classes(class_names)
+
+
+def load_real_images(
+    config: Any, split: str | None = None, class_names: Sequence[str] | None = None
+) -> ImageSet:
+    """As `load_images`; of latents, the images that they were made from.
+
+    Raises:
+      DataError: as `load_images`, or the latents do not say what they were made from.
+    """
+    data = config.data
+    if sources.kind_of(data.source) is not Latents:
+        return load_images(config, split, class_names)
+    made = latents.encoded(data.source)
+    if made is None:
+        raise DataError(
+            f"{data.source} does not say which images its latents are of, so there are none to "
+            "score samples against: encode the images with scripts/encode_latents.py, or write "
+            "samples with sample.py and score them with `python evaluate.py --real ... --fake ...`"
+        )
+    found = opened = sources.open_rows(made.source, split or data.split, **made.options)
+    encoded = made.splits.get(found.split)
+    if opened.streamed:
+        found = sources.load(made.source, found.split, **made.options)
+    if encoded and encoded.fingerprint != opened.fingerprint:  # opened as for encoding
+        log.warning(
+            "%s holds other images or labels than were encoded in %s; the scores compare with "
+            "those that it holds now", made.source, data.source,
+        )  # fmt: skip
     return found if class_names is None else found.in_classes(class_names)
 
 
@@ -84,6 +123,7 @@ def open_stream(config: Any) -> Stream:
         fit=data.fit,
         on_corrupt=data.on_corrupt,
         latent_scale=data.latent_scale,
+        flip=data.flip,
         seed=config.seed,
         threads=data.read_threads,
     )

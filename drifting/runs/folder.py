@@ -30,11 +30,17 @@ class WorkdirError(UserError):
 
 
 @contextlib.contextmanager
-def owned(workdir: pathlib.Path) -> Iterator[None]:
-    """Creates the folder, and keeps other trainings out of it until this one or its process ends.
+def owned(
+    workdir: pathlib.Path, doing: str = "is training in", flag: str = "--workdir"
+) -> Iterator[None]:
+    """Creates the folder, and keeps others out of it until this process is done with it or ends.
+
+    Args:
+      doing: what is done in it, for messages.
+      flag: the flag that names it.
 
     Raises:
-      WorkdirError: the folder cannot be written, or another process trains in it.
+      WorkdirError: the folder cannot be written, or another process writes to it.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -42,16 +48,15 @@ def owned(workdir: pathlib.Path) -> Iterator[None]:
             held.enter_context(files.locked(workdir / LOCK, wait=False))
         except files.InUse as error:
             raise WorkdirError(
-                f"process {error.holder} is training in {workdir}; wait for it, stop it, or choose "
-                "another --workdir"
+                f"process {error.holder} {doing} {workdir}; wait for it, stop it, or choose "
+                f"another {flag}"
             ) from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise WorkdirError(
-                    f"cannot write to the workdir {workdir}: {error.strerror}; choose another "
-                    "--workdir"
+                    f"cannot write to {workdir}: {error.strerror}; choose another {flag}"
                 ) from error
-            log.warning("%s is on a file system without locks: train only once in it", workdir)
+            log.warning("%s is on a file system without locks: use it only once at a time", workdir)
         try:
             yield
         finally:

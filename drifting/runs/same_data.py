@@ -2,9 +2,13 @@
 
 import logging
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from drifting.core import config as config_lib
-from drifting.core.facts import DataFacts
+from drifting.core.errors import ConfigError
+from drifting.core.facts import DataFacts, LatentFacts
+from drifting.runs.decoding import same_weights
 from drifting.runs.workdir import read_facts, read_fingerprint
 from drifting.training import checkpoints
 from drifting.training.parts import Parts
@@ -22,10 +26,12 @@ def require(workdir: pathlib.Path, parts: Parts, accept: bool) -> None:
 
     Raises:
       DataError: the data are others; the message says what changed. Nothing is written.
+      ConfigError: the latents are decoded by another autoencoder, or no more.
     """
     if not checkpoints.is_resumable(workdir / "checkpoints"):
         return
     config, saved = config_lib.read(workdir / "config.json")
+    _require_autoencoder(workdir, saved, parts.facts.latents)
     known, now = read_fingerprint(saved), parts.facts
     if known == parts.whole.fingerprint:
         return
@@ -48,6 +54,26 @@ def require(workdir: pathlib.Path, parts: Parts, accept: bool) -> None:
     if parts.held_out is not None:
         log.warning("split.json is made anew: images trained on before may now be held out")
         (workdir / "split.json").unlink(missing_ok=True)
+
+
+def _require_autoencoder(
+    workdir: pathlib.Path, saved: Mapping[str, Any], now: LatentFacts | None
+) -> None:
+    """Raises ConfigError unless the autoencoder is the one in the contents of config.json."""
+    before = (saved.get("data") or {}).get("latents")
+    if not before or (now and same_weights(before["identity"], now.identity)):
+        return
+    name = before["autoencoder"]
+    if now is None:
+        raise ConfigError(
+            f"{workdir} was trained in the latents of the autoencoder {name}, and none is named "
+            f"now: set config.data.autoencoder={name}, or choose another --workdir"
+        )
+    raise ConfigError(
+        f"{workdir} was trained in the latents of another autoencoder than {now.autoencoder} is "
+        f"now (hash {before['identity'][:8]}, now {now.identity[:8]}): restore it, or choose "
+        "another --workdir"
+    )
 
 
 def _changes(before: DataFacts, now: DataFacts) -> str:

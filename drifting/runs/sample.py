@@ -8,6 +8,7 @@ import numpy as np
 from drifting import pictures
 from drifting.core import files
 from drifting.runs.build import load_images
+from drifting.runs.frozen import open_run
 from drifting.runs.workdir import Run, WorkdirError
 from input_pipeline.decoding import DataError
 from input_pipeline.space import Points
@@ -18,12 +19,13 @@ log = logging.getLogger(__name__)
 def load(workdir: str | pathlib.Path) -> Run:
     """Opens a workdir to sample from: `load("runs/digits").sample(range(10), seed=0)`.
 
-    Neither the training set nor the encoder of the run is needed.
+    Neither the training set nor the encoder of the run is needed; of a run on latents, their
+    autoencoder is.
 
     Raises:
-      UserError: the workdir is not that of a run.
+      UserError: the workdir is not that of a run, or the autoencoder is missing or another one.
     """
-    return Run(workdir)
+    return open_run(workdir)
 
 
 def sample(
@@ -55,7 +57,7 @@ def sample(
     Raises:
       UserError: an argument is invalid, or `out` cannot be written; nothing is generated.
     """
-    run = Run(workdir)
+    run = open_run(workdir)
     run.require_generator()
     run.use_sampler(sampler, sampling_steps)
     out = pathlib.Path(out).expanduser() if out else run.workdir / "samples.png"
@@ -65,7 +67,7 @@ def sample(
     samples = run.sample(
         chosen, seed, cfg_scale=cfg_scale, ema=ema, batch_size=batch_size, progress=True
     )
-    pictures.save_samples(samples, chosen, run.facts.space, out, _real_points(run))
+    pictures.save_samples(samples, chosen, run.space.shown, out, _real_points(run))
     log.info("%d samples of step %d: %s", num, run.last[1], out)
     return out
 

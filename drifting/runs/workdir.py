@@ -5,7 +5,7 @@ import functools
 import json
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,14 +15,14 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Generator, Method
+from drifting.core.networks import Codec, Encoder
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
 from drifting.runs import folder
+from drifting.runs.decoding import decoder_of
 from drifting.runs.folder import WorkdirError
-from drifting.training import checkpoints, mesh
-from drifting.training.parts import Parts
-from input_pipeline.space import Latents
+from drifting.runs.sampled import Sampled
+from drifting.training import checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -79,80 +79,6 @@ def read_fingerprint(values: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) and len(found) == FINGERPRINT_DIGITS else None
 
 
-class Sampled:
-    """What scoring and sampling need of a run, except its states (scorer.Scorable)."""
-
-    data_fingerprint: str | None = None  # of the training split; None if it is not known
-
-    def __init__(self, workdir: pathlib.Path, config: Any, method: Method):
-        self.workdir, self.config, self.method = workdir, config, method
-
-    @property
-    def facts(self) -> DataFacts:
-        return self.method.facts
-
-    def steps(self) -> list[int]:
-        """Steps of the finished checkpoints that are now in the folder."""
-        return checkpoints.valid_steps(self.workdir / "checkpoints")
-
-    def sampler(self, cfg_scale: float, ema: bool) -> Callable:
-        """The function (state, key, labels) -> samples, for a SampleProgram."""
-
-        def generate(state, key, labels):
-            return self.method.sample(state, key, labels, cfg_scale, ema)
-
-        return generate
-
-    def use_sampler(self, name: str | None, steps: int | None) -> None:
-        """Replaces the config's sampler or steps; ConfigError if the method cannot."""
-        self.method = self.method.with_sampler(name, steps)
-
-    @property
-    def sampler_name(self) -> str:
-        """How samples are drawn; "" if the generator has only one way."""
-        return self.method.sampler_name
-
-    def nfe(self, cfg_scale: float) -> int:
-        """Network evaluations per sample."""
-        return self.method.nfe(cfg_scale)
-
-    def require_generator(self) -> None:
-        """Raises WorkdirError for a run that cannot make samples that people can look at."""
-        if not isinstance(self.method, Generator):
-            raise WorkdirError(
-                f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
-                "no images; its scores are in test.json"
-            )
-        if isinstance(self.facts.space, Latents) and self.facts.space.decoder is None:
-            raise WorkdirError(
-                f"the run was trained on {self.facts.source}: sampling and scoring latents needs "
-                "the decoder of their autoencoder, which is not supported yet; train on images "
-                "instead"
-            )
-
-    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        """How a batch of samples is sharded over the devices."""
-        return mesh.batch_sharding(batch_size)
-
-
-class InTraining(Sampled):
-    """A run that is being trained; the loop gives it the state to score with `hold`."""
-
-    def __init__(self, workdir: pathlib.Path, parts: Parts):
-        super().__init__(workdir, parts.config, parts.method)
-        self._mesh = parts.mesh  # a program cannot mix meshes
-
-    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        return mesh.batch_over(self._mesh, batch_size)
-
-    def hold(self, state: TrainState, metrics: dict[str, float]) -> None:
-        self._held = state, metrics
-
-    def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
-        del step
-        return self._held
-
-
 def _identity(config: Any, facts: Mapping[str, Any]) -> str:
     """Equal for what opens as the same run."""
     data = facts.get("data"), facts.get("data_fingerprint")
@@ -181,7 +107,8 @@ class Run(Sampled):
     ):
         workdir = pathlib.Path(workdir).expanduser()
         self._now = config_lib.read_complete(workdir / "config.json")
-        read_facts(workdir, self._now[1])
+        self._latents = read_facts(workdir, self._now[1]).latents
+        self._codec: Codec | None = None
         for name, why in checkpoints.misnamed(workdir / "checkpoints").items():
             log.warning("checkpoint %s is ignored: %s", workdir / "checkpoints" / name, why)
         self.workdir, self._networks, self._precision = workdir, frozen, precision
@@ -204,8 +131,12 @@ class Run(Sampled):
         if self._precision:
             config = config.copy_and_resolve_references()
             config.precision = self._precision
-        method = methods.create(config, read_facts(self.workdir, facts), self._networks)
+        data = read_facts(self.workdir, facts)
+        method = methods.create(config, data, self._networks)
         super().__init__(self.workdir, config, method)
+        # A checkpoint from before the run was given an autoencoder is decoded by it, too.
+        latents = data.latents or self._latents
+        self.decoder = decoder_of(self._codec, data.space, latents) if self._codec else None
         self.data_fingerprint = None if config.data.streaming else read_fingerprint(facts)
         self._left_out = method.replaceable if self._networks is None else ()
         where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -260,6 +191,18 @@ class Run(Sampled):
     def use_sampler(self, name: str | None, steps: int | None) -> None:
         super().use_sampler(name, steps)
         self._sampler = name, steps
+        self._opened = {key: run for key, run in self._opened.items() if run is self}
+
+    @property
+    def autoencoder(self) -> str | None:
+        """The workdir of the autoencoder of the run's latents; None without one."""
+        return self._latents and (self._now[0].data.autoencoder or self._latents.autoencoder)
+
+    def use_autoencoder(self, codec: Codec) -> None:
+        """Decodes latents by an autoencoder; ConfigError unless it is that of the run."""
+        self._codec = codec
+        latents = self.facts.latents or self._latents
+        self.decoder = decoder_of(codec, self.facts.space, latents)
         self._opened = {key: run for key, run in self._opened.items() if run is self}
 
     def best_step(self) -> int:
@@ -348,7 +291,7 @@ class Run(Sampled):
         state, step = self.last
         run = self.at(step)
         cfg_scale = run.config.eval.cfg_scale if cfg_scale is None else cfg_scale
-        program = generation.SampleProgram(run.sampler(cfg_scale, ema), run.facts.space)
+        program = run.program(cfg_scale, ema)
         size = run.config.eval.batch_size if batch_size is None else batch_size
         if size < 1:
             raise WorkdirError(

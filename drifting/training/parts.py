@@ -8,7 +8,8 @@ import jax
 from ml_collections import ConfigDict
 
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Method
+from drifting.core.method import Method
+from drifting.core.networks import Decoder, Encoder
 from drifting.training.schedule import Schedule
 from input_pipeline.image_set import ImageSet
 from input_pipeline.streaming import Stream
@@ -33,7 +34,7 @@ class Parts:
     held_out: ImageSet | None
     facts: DataFacts
     method: Method
-    frozen: Mapping[str, Encoder]
+    frozen: Mapping[str, Encoder | Decoder]
     schedule: Schedule
     mesh: jax.sharding.Mesh
 

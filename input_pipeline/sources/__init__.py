@@ -4,18 +4,19 @@ Each source is a file of this package; registry.py lists them.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from drifting.core.errors import ConfigError
 from input_pipeline import cache
 from input_pipeline import fit as fitting
-from input_pipeline.decoding import DataError, Decoding, Found, require_split
+from input_pipeline.decoding import LATENT_SCALE, DataError, Decoding, Found, require_split
 from input_pipeline.image_files import load_unresized
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.sources import registry
 from input_pipeline.sources.registry import SOURCES
-from input_pipeline.space import Pixels, Points, Space
+from input_pipeline.space import Latents, Pixels, Points, Space
 from input_pipeline.streaming import Stream
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "ImageSet",
     "Settings",
     "Stream",
+    "kind_of",
     "load",
     "load_unresized",
+    "open_rows",
     "open_stream",
     "space_of",
 ]
@@ -53,7 +56,8 @@ class Settings:
     # Read while training, for data larger than the device; otherwise all data live on the device.
     streaming: bool = False
     read_threads: int = 8  # of a stream; the host's memory holds one batch per thread
-    latent_scale: float = 0.18215  # factor of latents drawn from moments (sources/latents.py)
+    autoencoder: str = ""  # workdir of that which decodes latents; "": that which the folder names
+    latent_scale: float = LATENT_SCALE  # factor of latents drawn from npy moments
 
     def check(self) -> None:
         """Refuses what can be refused without the data.
@@ -77,6 +81,16 @@ class Settings:
                 f"config.data.num_val = {self.num_val}, but no part of a stream is kept out of "
                 "training: set config.data.num_val=0, or config.data.streaming=False"
             )
+        if self.autoencoder and kind_of(self.source) is not Latents:
+            raise ConfigError(
+                f"config.data.autoencoder = {self.autoencoder!r} decodes latents, which "
+                f"{self.source} does not hold; set config.data.autoencoder=''"
+            )
+        if self.latent_scale <= 0:
+            raise ConfigError(
+                f"config.data.latent_scale = {self.latent_scale} is not positive; set it to 1 over "
+                "the standard deviation of the latents"
+            )
         if self.streaming:
             _check_streaming(self.source, self.on_corrupt, self.read_threads)
         _check_options(self.source, self.fit, self.on_corrupt, self.channels)
@@ -90,6 +104,8 @@ def load(
     channels: int,
     fit: str = Settings.fit,
     on_corrupt: str = Settings.on_corrupt,
+    latent_scale: float = Settings.latent_scale,
+    flip: bool = Settings.flip,
 ) -> ImageSet:
     """Decodes a split of a source, or takes it from the cache of decoded arrays.
 
@@ -103,11 +119,14 @@ def load(
         or centred on black (`pad`).
       on_corrupt: an unreadable image of a folder is an `error`, or is named in a warning and left
         out (`skip`).
+      latent_scale: as for `open_stream`; not used, but refused where it would have no meaning.
+      flip: whether half of all visits are of mirror images. Images are mirrored when they are used;
+        latents need a folder that holds those of mirror images.
 
     Raises:
       DataError: missing or unusable data, or an unknown source.
     """
-    options = Decoding(image_size, channels, fit, on_corrupt, Settings.latent_scale)
+    options = Decoding(image_size, channels, fit, on_corrupt, latent_scale, flip)
     found = _find(source, split, options)
     if found.identity is None:
         images, labels = found.decode()
@@ -117,7 +136,8 @@ def load(
     _check_labels(source, split, labels, len(images), len(found.class_names))
     space = space_of(source, image_size, channels)
     labels = labels.astype(np.int32)
-    return ImageSet(images, labels, found.class_names, source, split, space)
+    mirrored = found.mirrored() if flip and found.mirrored else None
+    return ImageSet(images, labels, found.class_names, source, split, space, mirrored)
 
 
 def open_stream(
@@ -129,6 +149,7 @@ def open_stream(
     fit: str = Settings.fit,
     on_corrupt: str = Settings.on_corrupt,
     latent_scale: float = Settings.latent_scale,
+    flip: bool = Settings.flip,
     seed: int = 0,
     threads: int = Settings.read_threads,
 ) -> Stream:
@@ -140,6 +161,7 @@ def open_stream(
       on_corrupt: only `error`, because every position of a stream has a record.
       latent_scale: factor of latents that are drawn from moments; 0.18215 is that of Stable
         Diffusion's autoencoder (Rombach et al., arXiv:2112.10752).
+      flip: as for `load`.
       seed, threads: see `Stream`.
 
     Raises:
@@ -147,10 +169,33 @@ def open_stream(
         in a single record are found when it is read.
     """
     _check_streaming(source, on_corrupt, threads)
-    options = Decoding(image_size, channels, fit, on_corrupt, latent_scale)
+    options = Decoding(image_size, channels, fit, on_corrupt, latent_scale, flip)
     found = _find(source, split, options)
     space = space_of(source, image_size, channels)
     return Stream(found.records, found.class_names, source, split, space, seed, threads)
+
+
+def open_rows(source: str, split: str, **options: Any) -> ImageSet | Stream:
+    """A split to read by `rows`: as a stream, which saves memory, where it can be one.
+
+    Args:
+      options: those of `load`, among them on_corrupt.
+
+    Raises:
+      DataError: as `load` and `open_stream`.
+    """
+    streams = registry.find(source).streams and options["on_corrupt"] == "error"
+    opened = open_stream(source, split, **options) if streams else None
+    return opened if isinstance(opened, Stream) else load(source, split, **options)
+
+
+def kind_of(source: str) -> type[Space]:
+    """The kind of samples of a source, without opening the data.
+
+    Raises:
+      DataError: an unknown source.
+    """
+    return registry.find(source).kind
 
 
 def space_of(source: str, image_size: int, channels: int) -> Space:
@@ -159,7 +204,7 @@ def space_of(source: str, image_size: int, channels: int) -> Space:
     Raises:
       DataError: an unknown source.
     """
-    kind = registry.find(source).kind
+    kind = kind_of(source)
     return kind((2,) if kind is Points else (image_size, image_size, channels))
 
 

@@ -1,26 +1,98 @@
-"""Latents of a KL autoencoder (Rombach et al., arXiv:2112.10752) as npy files in a folder.
+"""Latents of a KL autoencoder (Rombach et al., arXiv:2112.10752) in a folder.
 
-`<split>_latents.npy` holds values that are trained on unchanged. `<split>_moments.npy` holds the
-mean and log-variance of each image's posterior, from which every visit draws a new latent.
+`scripts/encode_latents.py` writes the mean and log-variance of each image's posterior and their
+statistics (latent_sets.py). Every visit of a stream draws a new latent; a resident set holds the
+posteriors' means. Both are standardised per channel.
+
+Else, `<split>_latents.npy` holds values that are trained on unchanged. `<split>_moments.npy` holds
+means and log-variances, from which every visit draws a new latent.
 """
 
+import functools
 import pathlib
 
 import numpy as np
 
-from input_pipeline import arrays
-from input_pipeline.decoding import DataError, Decoding, Found, Records, Source
+from input_pipeline import arrays, latent_sets
+from input_pipeline.decoding import (
+    LATENT_SCALE,
+    DataError,
+    Decoding,
+    Found,
+    Records,
+    Source,
+    progress,
+    require_split,
+)
+from input_pipeline.latent_sets import LOG_VARIANCE, LatentSet
 from input_pipeline.space import Latents
-
-LOG_VARIANCE = (-30.0, 20.0)  # clipped to, as in the release's DiagonalGaussianDistribution
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
+    """A split of an encoded folder, or of one with npy files."""
+    folder, latent_set = pathlib.Path(rest).expanduser(), encoded(f"latents:{rest}")
+    if latent_set:
+        return _find_encoded(folder, latent_set, split, options)
+    return _find_npy(folder, split, options)
+
+
+def encoded(source: str) -> LatentSet | None:
+    """What the folder of `latents:<folder>` says that it holds; None for one with npy files.
+
+    Raises:
+      DataError: as `latent_sets.describe`.
+    """
+    folder = pathlib.Path(source.partition(":")[2]).expanduser()
+    names = latent_sets.STARTED, latent_sets.FINISHED
+    if any((folder / name).is_file() for name in names):
+        return latent_sets.describe(folder)
+    return None
+
+
+def _find_encoded(
+    folder: pathlib.Path, latent_set: LatentSet, split: str, options: Decoding
+) -> Found:
+    """A split that scripts/encode_latents.py wrote."""
+    require_split(f"latents:{folder}", split, tuple(latent_set.splits))
+    _require_shape(folder, latent_set.latent_shape, options)
+    if options.latent_scale != LATENT_SCALE:
+        raise DataError(
+            f"config.data.latent_scale = {options.latent_scale}, but the latents of {folder} are "
+            f"standardised by their own statistics; leave it at {LATENT_SCALE}"
+        )
+    _require_mirrored(folder, latent_set.mirrored, options)
+    reader = latent_sets.Reader(folder, latent_set, split)
+
+    def draw(moments: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        copy = int(generator.integers(2)) if options.flip else 0
+        return latent_set.normalise(draw_latent(moments[copy], generator))
+
+    @functools.cache
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        """Means [copies, N, h, w, c] and labels [N]."""
+        means = np.empty((1 + options.flip, len(reader), *latent_set.latent_shape), np.float32)
+        labels = np.empty(len(reader), np.int32)
+        for row in progress(range(len(reader)), f"reading {folder} {split}"):
+            moments, labels[row] = reader[row]
+            means[:, row] = np.split(moments[: len(means)], 2, axis=-1)[0]
+        return latent_set.normalise(means), labels
+
+    return Found(
+        None,
+        latent_set.splits[split].class_names,
+        lambda: (read()[0][0], read()[1]),
+        records=Records(len(reader), reader.__getitem__, draw),
+        mirrored=(lambda: read()[0][1]) if options.flip else None,
+    )
+
+
+def _find_npy(folder: pathlib.Path, split: str, options: Decoding) -> Found:
     """float16 or float32 [N, H, W, C] latents or [N, H, W, 2C] moments, and `<split>_labels.npy`.
 
     A latent drawn from moments is multiplied by options.latent_scale.
     """
-    path, drawn = _locate(pathlib.Path(rest).expanduser(), split)
+    _require_mirrored(folder, False, options)
+    path, drawn = _locate(folder, split)
     stored = arrays.in_npy(path)
     _check(stored, options, drawn)
     kind = "moments" if drawn else "latents"
@@ -60,6 +132,16 @@ def draw_latent(moments: np.ndarray, generator: np.random.Generator) -> np.ndarr
     return mean + deviation * generator.standard_normal(mean.shape, np.float32)
 
 
+def scale_of(source: str, split: str, latent_scale: float) -> float:
+    """The factor of the latents of npy files: 1 unless they are drawn from moments.
+
+    Raises:
+      DataError: there are no such files.
+    """
+    _, drawn = _locate(pathlib.Path(source.partition(":")[2]).expanduser(), split)
+    return latent_scale if drawn else 1.0
+
+
 def _locate(root: pathlib.Path, split: str) -> tuple[pathlib.Path, bool]:
     """The file of values, and whether it holds moments to draw from."""
     latents, moments, labels = (
@@ -92,10 +174,23 @@ def _check(stored: arrays.Stored, options: Decoding, drawn: bool) -> None:
             "the means first"
         )
     shape = height, width, channels // 2 if drawn else channels
+    _require_shape(where, shape, options)
+
+
+def _require_shape(where: object, shape: tuple[int, int, int], options: Decoding) -> None:
     if not options.keeps(shape):
         raise DataError(
             f"{where} holds latents {shape}, not {options.shape}; set config.data.image_size="
-            f"{height} and config.data.channels={shape[2]} (they must be square)"
+            f"{shape[0]} and config.data.channels={shape[2]} (they must be square)"
+        )
+
+
+def _require_mirrored(folder: pathlib.Path, mirrored: bool, options: Decoding) -> None:
+    """Refuses `flip` for a set without mirror images, whose latents nothing else can make."""
+    if options.flip and not mirrored:
+        raise DataError(
+            f"config.data.flip=True, but {folder} holds no latents of mirror images: encode with "
+            "scripts/encode_latents.py --flip, or set config.data.flip=False"
         )
 
 
@@ -111,6 +206,7 @@ def _finite(path: pathlib.Path, values: np.ndarray, first: int) -> np.ndarray:
     return values
 
 
-# Values [N, H, W, C] in `<split>_latents.npy`, or moments [N, H, W, 2C] in `<split>_moments.npy`
+# A folder of scripts/encode_latents.py; or
+# values [N, H, W, C] in `<split>_latents.npy`, or moments [N, H, W, 2C] in `<split>_moments.npy`
 # (streamed only); integers [N] in `<split>_labels.npy`. They must have image_size and channels.
 SOURCES = (Source("latents:<folder>", find, kind=Latents, streams=True),)

@@ -19,6 +19,7 @@ from input_pipeline.decoding import (
     Source,
     numbered_classes,
     progress,
+    reason_of,
     require_split,
 )
 
@@ -84,7 +85,7 @@ def _prepare(builder, name: str) -> None:
     try:
         builder.download_and_prepare()
     except Exception as error:  # whatever a mirror, a disk or a builder raises
-        raise DataError(f"{advice} (preparing failed: {_reason(error)})") from error
+        raise DataError(f"{advice} (preparing failed: {reason_of(error)})") from error
 
 
 @contextlib.contextmanager
@@ -96,13 +97,9 @@ def _undamaged(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DataError(
-            f"{where} cannot be read: {_reason(error)}. Remove the prepared folder, and prepare it "
-            "again or restore it from a copy"
+            f"{where} cannot be read: {reason_of(error)}. Remove the prepared folder, and prepare "
+            "it again or restore it from a copy"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _reader(builder, split: str, options: Decoding) -> Callable[[int], tuple[np.ndarray, int]]:

@@ -10,10 +10,12 @@ from ml_collections import ConfigDict
 from drifting.evaluation import record, scorer
 from drifting.evaluation.checkpoints import CheckpointEvaluator
 from drifting.evaluation.features import feature_function
+from drifting.evaluation.generation import SampleProgram
 from drifting.evaluation.settings import ScoreSettings
 from drifting.training.mesh import batch_sharding
 from input_pipeline import sources
 from input_pipeline.sources import toy2d
+from input_pipeline.space import Points
 
 
 @dataclasses.dataclass
@@ -30,7 +32,7 @@ class Exact:
     def restore(self, step):
         return {"shift": np.float32(step)}, {"loss": 0.25}
 
-    def sampler(self, cfg_scale, ema):
+    def program(self, cfg_scale, ema, sharding):
         mixture = toy2d.mixture("gaussians")
         centres, deviation = mixture.centres.astype(np.float32), np.float32(mixture.deviations[0])
 
@@ -38,7 +40,7 @@ class Exact:
             noise = jax.random.normal(key, (len(labels), 2))
             return jax.numpy.asarray(centres)[labels] + deviation * noise + state["shift"]
 
-        return generate
+        return SampleProgram(generate, Points((2,)), sharding)
 
     def nfe(self, cfg_scale):
         return 3 if cfg_scale == 1.0 else 6

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from drifting.core.method import Encoder
+from drifting.core.networks import Encoder
 from drifting.evaluation import features
 from models.activations import Activations
 from models.inception import InceptionV3

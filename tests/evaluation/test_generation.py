@@ -10,7 +10,7 @@ from drifting.evaluation.generation import (
     class_balanced_labels,
     generate_images,
 )
-from input_pipeline.space import Pixels, Points
+from input_pipeline.space import Latents, Pixels, Points
 
 SHAPE = (4, 4, 1)
 SPACE = Pixels(SHAPE)
@@ -131,6 +131,23 @@ def test_nonfinite_samples_are_refused_with_their_count():
         make(program, np.array([3]))
     assert issubclass(NonFiniteSamples, UserError)
     make(program, labels[:8])
+
+
+def test_latents_are_refused_before_a_decoder_hides_that_they_are_nan():
+    def decoder(parameters, latents):
+        return jnp.where(jnp.isfinite(latents), latents, 0.0) * parameters
+
+    space, frozen = Latents(SHAPE, decoder, SPACE), {"autoencoder": jnp.float32(2.0)}
+    program = SampleProgram(nan_for_label_three, space, frozen=frozen)
+    assert program.shown == SPACE
+    plain = make(SampleProgram(noisy, SPACE), np.zeros(8, np.int32), scale=0.5)
+    decoded = make(program, np.zeros(8, np.int32), scale=0.25)
+    np.testing.assert_array_equal(decoded, plain)
+    with pytest.raises(NonFiniteSamples, match="1 of 2 samples"):
+        make(program, np.array([3, 1]), scale=0.25)
+    program = SampleProgram(noisy, space, frozen={"autoencoder": jnp.float32(jnp.inf)})
+    with pytest.raises(NonFiniteSamples, match="2 of 2 samples"):
+        make(program, np.array([3, 1]), scale=0.25)
 
 
 def test_senseless_sizes_are_refused():

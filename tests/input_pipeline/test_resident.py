@@ -9,7 +9,7 @@ import pytest
 
 from input_pipeline import pixels, resident
 from input_pipeline.sources import ImageSet
-from input_pipeline.space import Pixels
+from input_pipeline.space import Latents, Pixels
 
 
 @pytest.fixture
@@ -106,6 +106,23 @@ def numbered(count):
     index = np.zeros((1, 1), np.int32)
     arrays = map(jnp.asarray, (images, np.arange(count), index, index[0]))
     return resident.Resident(*arrays, Pixels((1, 1, 1)))
+
+
+def test_half_of_the_visits_are_of_the_mirror_images():
+    """Row k is stored as k + 1, and its mirror image as -(k + 1)."""
+    rows = np.arange(1, 401, dtype=np.float32).reshape(400, 1, 1, 1)
+    labels, space = np.arange(400) % 2, Latents((1, 1, 1))
+    data = jax.device_put(resident.Resident.of(rows, labels, 2, space, -rows))
+    key, classes = jax.random.key(0), jnp.arange(2, dtype=jnp.int32)
+    step = [data.next_batch(key, jnp.asarray(s), 400)[0] for s in (0, 1)]  # an epoch each
+    positives = data.positives(key, classes, 200)
+    assert jnp.all((jnp.abs(positives) - 1) % 2 == jnp.asarray([0.0, 1.0]).reshape(2, 1, 1, 1, 1))
+    for drawn in (*step, data.draw(key, 400)[0], data.fresh(key, 400)[0], positives):
+        values = np.asarray(drawn).ravel()
+        np.testing.assert_array_equal(np.sort(np.abs(values)), rows.ravel())
+        assert abs((values < 0).mean() - 0.5) < 0.125  # five standard errors
+    in_order = [np.sign(np.asarray(x).ravel())[np.argsort(np.abs(x).ravel())] for x in step]
+    assert 0.375 < (in_order[0] == in_order[1]).mean() < 0.625  # each step draws anew
 
 
 @pytest.mark.parametrize("count,n", [(120, 30), (10, 4), (5, 12), (7, 1), (1, 4)])

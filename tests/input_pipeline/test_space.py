@@ -66,6 +66,7 @@ def test_sizes_and_channels():
     assert [space.size for space in EVERY] == [6, 2, 16]
     assert [space.channels for space in EVERY] == [1, 2, 4]
     assert [space.mirrors for space in EVERY] == [True, False, True]
+    assert [space.reverses for space in EVERY] == [True, False, False]
 
 
 @pytest.mark.parametrize("space", EVERY)
@@ -87,6 +88,8 @@ def test_latents_are_shown_in_false_colours_without_a_decoder():
     values = stored(LATENTS).reshape(1, 5, *LATENTS.shape)
     shown = LATENTS.to_picture(jnp.asarray(values))
     np.testing.assert_allclose(shown, values[..., :3] / 3, rtol=1e-6)
+    assert LATENTS.shown == Pixels((2, 2, 3)) and Latents((2, 2, 1)).shown == Pixels((2, 2, 1))
+    assert (PIXELS.shown, POINTS.shown) == (PIXELS, POINTS)
 
 
 def test_latents_are_shown_decoded_with_the_frozen_parameters():
@@ -94,7 +97,8 @@ def test_latents_are_shown_decoded_with_the_frozen_parameters():
         assert latents.ndim == 4
         return scale * jnp.repeat(jnp.repeat(latents[..., :3], 2, axis=1), 2, axis=2)
 
-    space = Latents(LATENTS.shape, decoder)
+    space = Latents(LATENTS.shape, decoder, Pixels((4, 4, 3)))
+    assert space.shown == Pixels((4, 4, 3))
     values = stored(space, 6).reshape(2, 3, *space.shape)
     shown = space.to_picture(jnp.asarray(values), {"autoencoder": 0.5, "encoder": None})
     assert shown.shape == (2, 3, 4, 4, 3)

@@ -4,13 +4,14 @@ import facts
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import base
 from drifting import methods
-from drifting.core import gaussian
+from drifting.core import fidelity, gaussian
 from drifting.core.errors import ConfigError
-from drifting.core.method import Encoder
+from drifting.core.networks import Encoder
 from drifting.methods.autoencoder import adversarial, equivariance, losses
 from drifting.methods.autoencoder.method import Common
 from input_pipeline import sources
@@ -116,7 +117,7 @@ def test_the_signal_to_noise_ratio_is_that_of_each_image():
     others = generator.integers(0, 256, (4, 5, 7, 3), np.uint8)
     others[1] = images[1]
     others[2] = images[2] ^ 1  # each value differs by one level: 20 log10(255)
-    found = np.asarray(losses.psnr(images, others))
+    found = np.asarray(fidelity.psnr(images, others))
     squared = np.square(images.astype(float) - others).reshape(4, -1).mean(axis=1)
     squared[1] = 1 / 105  # identical images count as if one value differed by one level
     np.testing.assert_allclose(found, 20 * np.log10(255) - 10 * np.log10(squared), rtol=1e-5)
@@ -244,6 +245,15 @@ def judged():
     return make(**JUDGED)
 
 
+def assert_close(found, expected):
+    """Up to rounding of the largest gradient: that of a bias before a norm is nothing else."""
+    most = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * most),
+        found, expected,
+    )  # fmt: skip
+
+
 def changed_kernels(before, after):
     """The layers whose kernels differ; a bias before a norm has no effect, so no gradient."""
     return {k for k in before if bool((before[k]["kernel"] != after[k]["kernel"]).any())}
@@ -299,16 +309,13 @@ def test_the_gradient_through_the_discriminator(judged, state, data):
     through, own = jax.jit(lambda p: (jax.grad(followed)(p), jax.grad(alone)(p)))(
         params["autoencoder"]
     )
-    assert all(np.isfinite(x).all() and np.abs(x).max() > 0 for x in jax.tree.leaves(through))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(through))
+    assert all(optax.tree.norm(through[half]) > 1e-4 for half in ("encoder", "decoder"))
     last = [np.linalg.norm(g["decoder"]["out_conv"]["kernel"]) for g in (own, through)]
     factor = last[0] / (last[1] + 1e-4)
     np.testing.assert_allclose(metrics["adversarial_weight"], factor, rtol=1e-3)
-    jax.tree.map(
-        lambda g, a, b: np.testing.assert_allclose(
-            g, a + 0.5 * factor * b, rtol=2e-3, atol=2e-3 * np.abs(g).max()
-        ),
-        grads["autoencoder"], own, through,
-    )  # fmt: skip
+    expected = jax.tree.map(lambda a, b: a + 0.5 * factor * b, own, through)
+    assert_close(grads["autoencoder"], expected)
 
 
 def test_the_discriminators_loss_is_a_hinge(judged, state, data):
@@ -330,10 +337,9 @@ def test_a_judged_batch_in_parts_is_a_step_of_the_whole(judged, state, data):
         jax.jit(m._gradients_with_adversary)(params, (images, noise), NOTHING)
         for m in (judged, parts)
     ]
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(a).max()),
-        *found,
-    )
+    assert_close(found[0][0], found[1][0])
+    for name in ("loss", "adversarial_loss", "discriminator_loss", "adversarial_weight"):
+        np.testing.assert_allclose(found[0][1][name], found[1][1][name], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +435,7 @@ def test_latents_of_a_transformed_image_are_decoded_alike(method, state, data):
 
 
 def test_a_step_with_transformations_is_finite(data):
-    method = make(**{"method.equivariance_probability": 1.0, "method.micro_batches": 2})
+    method = make(**{"method.equivariance_probability": 1.0, "model.widths": (8, 8, 8)})
     state = jax.jit(method.init)(jax.random.key(0))
     _, metrics = jax.jit(method.train_step)(state, data, jax.random.key(1), {})
     assert np.isfinite(metrics["loss"]) and metrics["grad_norm"] > 0.0

@@ -37,7 +37,7 @@ def test_positives_and_unconditional_negatives(white_on_the_right, flip, queue_s
         classes_per_step=2, num_positives=100, num_unconditional=100,
         queue_size=queue_size, queue_push=400,
     )  # fmt: skip
-    extra = {"queue": SampleQueue.create(2, queue_size, SPACE.shape)} if queue_size else {}
+    extra = {"queue": SampleQueue.create(2, queue_size, SPACE)} if queue_size else {}
 
     @jax.jit
     def drawn(key):

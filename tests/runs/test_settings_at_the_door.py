@@ -54,7 +54,7 @@ def test_samples_are_made_in_batches_of_one_or_more():
         require_generator=lambda: None,
         facts=types.SimpleNamespace(num_classes=1, space=None),
         config=drifting.of("meanflow"),
-        sampler=lambda *_: None,
+        program=lambda *_: None,
         last=(None, 4),
         at=lambda step: run,
     )

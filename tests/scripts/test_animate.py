@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from drifting.pictures import film
 from drifting.runs.build import facts_of, load_images
 from drifting.runs.workdir import Run, WorkdirError
 from drifting.training import checkpoints
-from input_pipeline.space import Latents
+from input_pipeline.space import Latents, Pixels
 
 animate = script_modules.load("animate")
 
@@ -263,6 +264,17 @@ def test_images_are_shown_at_states_of_their_way(of_images, tmp_path, monkeypatc
     np.testing.assert_allclose(frames[-1].reshape(64, 8, 8, 1), eight_bit(way[-1]), atol=1)
 
 
+def test_latents_are_shown_decoded(of_images, tmp_path, monkeypatch):
+    """Here by a decoder that makes white images of all latents."""
+    run, films = Run(of_images), []
+    white = Latents((8, 8, 1), lambda one, x: jnp.full((len(x), 4, 4, 3), one), Pixels((4, 4, 3)))
+    run.decoder = types.SimpleNamespace(space=white, parameters=1.0)
+    monkeypatch.setattr(animate, "open_run", lambda workdir: run)
+    monkeypatch.setattr(film, "save_grids", lambda images, *_: films.append(images))
+    animate.animate(of_images, tmp_path, **(GIVEN | {"steps": 2}))
+    assert films[0].shape == (3, 8, 8, 4, 4, 3) and (films[0] == 255).all()
+
+
 def test_a_strip_of_images_is_a_picture(of_images, tmp_path, monkeypatch):
     monkeypatch.setattr(animate, "FILM_WIDTH", 24)  # as if 8 pixels were many: 3 x 3 images
     strip, moving = animate.animate(of_images, tmp_path, **(GIVEN | {"steps": 2}))
@@ -290,11 +302,11 @@ def test_runs_without_a_path_are_refused(of_images, copied, small_config):
     assert not (workdir / "animations").exists()
 
 
-def test_latents_are_refused(of_images, copied):
+def test_latents_that_nothing_decodes_are_refused(of_images, copied):
     workdir = copied(of_images, {}, space=Latents((8, 8, 1)).to_json())
-    with pytest.raises(WorkdirError, match="needs the decoder of their autoencoder"):
+    with pytest.raises(WorkdirError, match="latents of digits, which no autoencoder decodes"):
         animate.animate(workdir, **GIVEN)
-    with pytest.raises(WorkdirError, match="needs the decoder of their autoencoder"):
+    with pytest.raises(WorkdirError, match="latents of digits, which no autoencoder decodes"):
         drifting.evaluate(workdir)
 
 

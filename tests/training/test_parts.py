@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from configs import digits
-from drifting.core.method import Encoder
+from drifting.core.networks import Encoder
 from drifting.runs.build import build
 
 

@@ -150,13 +150,6 @@ def test_a_run_that_cannot_stream_writes_nothing(train, source, tmp_path, change
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_latents_are_refused_by_a_queue_of_images(train, moments, tmp_path):
-    changed = {"data.source": moments.source, "data.image_size": 2, "data.channels": 3}
-    with pytest.raises(DataError, match="has latents, but the sample queue holds uint8"):
-        train(**STREAMED | changed | {"model.patch_size": 1})
-    assert list((tmp_path / "run").iterdir()) == []
-
-
 def test_a_classifier_does_not_stream(small_classifier, source, tmp_path):
     changed = {"data.source": source, "data.streaming": True, "data.num_val": 0}
     with pytest.raises(ConfigError, match="'classifier' cannot train on streamed data"):

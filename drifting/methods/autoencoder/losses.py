@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from drifting.core import gaussian
 
 ERRORS = {"l1": jnp.abs, "l2": jnp.square}
-GREY_LEVELS = 255.0
 EPSILON = 1e-10  # under the root of a squared length: the gradient at 0 is 0, not NaN
 
 
@@ -67,15 +66,3 @@ def feature_distance(maps: Sequence[jax.Array], others: Sequence[jax.Array]) -> 
     pairs = zip(maps, others, strict=True)
     squared = [jnp.sum(jnp.square(unit(a) - unit(b)), axis=-1) for a, b in pairs]  # [B, h, w]
     return sum(jnp.mean(x, axis=(1, 2)) for x in squared)
-
-
-def psnr(images: jax.Array, others: jax.Array) -> jax.Array:
-    """The peak signal-to-noise ratio of uint8 images [B, H, W, C], in dB: [B].
-
-    10 log10(255^2 / mean squared difference). Of identical images it would be infinite: they count
-    as if one value differed by one grey level.
-    """
-    difference = images.astype(jnp.float32) - others.astype(jnp.float32)
-    squared = jnp.mean(jnp.square(difference), axis=(1, 2, 3))
-    least = 1.0 / images[0].size
-    return 10.0 * jnp.log10(GREY_LEVELS**2 / jnp.maximum(squared, least))

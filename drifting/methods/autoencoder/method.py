@@ -20,7 +20,9 @@ from drifting.core import method as bases
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Grid, Scored
+from drifting.core.fidelity import psnr
+from drifting.core.method import Grid, Scored
+from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.methods import batches, gradients
 from drifting.methods.autoencoder import adversarial, equivariance, losses
@@ -75,6 +77,8 @@ class Autoencoder(Scored, bases.Autoencoder):
     }
     defaults: ClassVar[Mapping[str, Any]] = {
         "data.num_val": 1000,
+        "eval.metrics": ("fid", "psnr"),  # of reconstructions
+        "eval.cfg_scale": 1.0,
         "train.total_steps": 200_000,
         "train.sample_steps": 2000,
         "train.checkpoint_steps": 5000,
@@ -255,7 +259,7 @@ class Autoencoder(Scored, bases.Autoencoder):
         scores = {"recons_err": error, "kl": gaussian.kl(moments)}
         if isinstance(self.space, Pixels):
             stored = (self.space.to_stored(x) for x in (images, rebuilt))
-            scores["psnr"] = losses.psnr(*stored)
+            scores["psnr"] = psnr(*stored)
         return {"count": jnp.sum(weight), **{k: jnp.sum(weight * v) for k, v in scores.items()}}
 
     def scores(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
@@ -283,9 +287,9 @@ class Autoencoder(Scored, bases.Autoencoder):
 
     # --- as an autoencoder -----------------------------------------------------------------------
 
-    def autoencoder(self, state: TrainState) -> Any:
-        """The EMA weights."""
-        return state.weights("autoencoder")
+    def autoencoder(self, state: TrainState, ema: bool = True) -> Any:
+        """The weights, averaged unless `ema` is false."""
+        return state.weights("autoencoder", ema)
 
     def moments(self, parameters: Any, images: jax.Array) -> jax.Array:
         """Mean and log-variance of the latents of images [B, H, W, C]: [B, h, w, 2 z]."""
@@ -294,7 +298,3 @@ class Autoencoder(Scored, bases.Autoencoder):
     def decode(self, parameters: Any, latents: jax.Array) -> jax.Array:
         """Images [B, H, W, C], approximately in [-1, 1], of latents [B, h, w, z]."""
         return self.network.apply({"params": parameters}, latents, method="decode")
-
-    def reconstruct(self, parameters: Any, images: jax.Array) -> jax.Array:
-        """Images [B, H, W, C] decoded from the means of their latents."""
-        return self.decode(parameters, gaussian.split(self.moments(parameters, images))[0])

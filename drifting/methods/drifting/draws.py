@@ -132,8 +132,8 @@ def real(
         extra = {**extra, "queue": queue}
         positives, valid = queue.sample(keys.positives, classes, num_drawn)
         if asked:
-            unconditional, _ = queue.sample_any(keys.unconditional, asked)
-        valid = valid.astype(jnp.float32)
+            unconditional = data.space.to_model(queue.sample_any(keys.unconditional, asked)[0])
+        positives, valid = data.space.to_model(positives), valid.astype(jnp.float32)
     else:
         positives = data.positives(keys.positives, classes, num_drawn)
         if asked:

@@ -12,7 +12,8 @@ from drifting.core import durations, optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Encoder, Generator, Grid, Scatter
+from drifting.core.method import Generator, Grid, Scatter
+from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.fields import kernel, pairs
 from drifting.flows.paths import broadcast
@@ -125,7 +126,7 @@ class Drifting(Generator):
         extra = {}
         if self.settings.queue_size:
             extra["queue"] = SampleQueue.create(
-                self.num_classes, self.settings.queue_size, self.space.shape
+                self.num_classes, self.settings.queue_size, self.space
             )
         if self.field:
             params["field"] = self.field.init(jax.random.fold_in(key, 1))

@@ -8,7 +8,6 @@ from drifting.core.method import MethodSettings
 from drifting.methods import features as feature_lib
 from drifting.methods import gradients
 from input_pipeline.decoding import DataError
-from input_pipeline.space import Pixels
 
 FORMS = ("sphere", "distance")
 FIELDS = ("kernel", "learned")
@@ -98,11 +97,6 @@ class Settings(MethodSettings):
             raise ConfigError(
                 "config.data.streaming = True needs a queue to draw positives from: set "
                 "config.method.queue_size (released: 128)"
-            )
-        if self.queue_size and not isinstance(facts.space, Pixels):
-            raise DataError(
-                f"{facts.source} has {facts.space.noun}, but the sample queue holds uint8 images; "
-                "set config.method.queue_size=0 and config.data.streaming=False"
             )
         if not facts.streamed:
             _require_class_counts(facts, num_drawn)

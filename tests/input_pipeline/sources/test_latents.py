@@ -97,6 +97,13 @@ def test_missing_or_ambiguous_latents(tmp_path):
         load(source, image_size=2, channels=3)
 
 
+def test_latents_are_not_mirrored(tmp_path):
+    source = save(tmp_path, "latents", np.zeros((3, 2, 2, 3), np.float32))
+    for read in (load, open_stream):
+        with pytest.raises(DataError, match="config.data.flip=True, but .* encode with .* --flip"):
+            read(source, image_size=2, channels=3, flip=True)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_named_when_it_is_read(tmp_path, bad):
     values = np.zeros((9, 2, 2, 6), np.float32)
