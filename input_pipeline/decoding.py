@@ -1,7 +1,7 @@
 """What a source is, what it finds, and how it is asked to decode it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -86,6 +86,8 @@ class Found:
       records: None where the source is not read record by record.
       mirrored: () -> stored values of the mirror images, for `ImageSet.mirrored`; None where images
         are mirrored when they are used.
+      samples: position -> the values and labels from there on; None unless the source has no
+        length.
     """
 
     identity: object | None
@@ -93,6 +95,7 @@ class Found:
     decode: Callable[[], tuple[np.ndarray, np.ndarray]]
     records: Records | None = None
     mirrored: Callable[[], np.ndarray] | None = None
+    samples: Callable[[int], Iterator[tuple[np.ndarray, int]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Source:
       usage: the form of config.data.source, `<scheme>` or `<scheme>:<rest>`.
       find: (what follows the colon, split, options) -> the split, not yet decoded.
       kind: the space of its samples. Images are brought to one shape (`Decoding`).
-      streams: whether it can be read record by record.
+      streams: whether it can be read while training.
       splits: their names; None: they depend on the data, and `find` checks them.
     """
 

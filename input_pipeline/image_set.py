@@ -33,9 +33,10 @@ class DataSet(abc.ABC):
     space: Space
     streamed: ClassVar[bool]
 
+    @property
     @abc.abstractmethod
-    def __len__(self) -> int:
-        """The number of samples."""
+    def num_samples(self) -> int | None:
+        """The number of samples; None if they do not end."""
 
     @property
     @abc.abstractmethod
@@ -84,7 +85,8 @@ class ImageSet(DataSet):
         `flip`, and for images, which are mirrored when they are used.
 
     Raises:
-      ValueError: dtype or shape of the values is not that of the space.
+      ValueError: dtype or shape of the values is not that of the space, or the mirror images are
+        not as many.
     """
 
     images: np.ndarray
@@ -104,9 +106,18 @@ class ImageSet(DataSet):
                 f"{self.source}: values are {given[0]} [N, *{given[1]}], but {self.space.noun} "
                 f"are {np.dtype(self.space.dtype)} [N, *{self.space.shape}]"
             )
+        if self.mirrored is not None and self.mirrored.shape != self.images.shape:
+            raise ValueError(
+                f"{self.source}: mirror images are {self.mirrored.shape}, but images "
+                f"{self.images.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def num_samples(self) -> int:
+        return len(self)
 
     @functools.cached_property
     def fingerprint(self) -> str:

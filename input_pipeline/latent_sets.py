@@ -117,6 +117,7 @@ class LatentSet:
             values.pop(name)
         for split in values["splits"].values():
             split.pop("mean"), split.pop("std")
+        values["splits"] = list(values["splits"].items())  # in order: see `splits`
         return json.loads(files.to_json(values))
 
     @functools.cached_property
@@ -125,13 +126,9 @@ class LatentSet:
         text = json.dumps(self.binding, sort_keys=True)
         return hashlib.sha256(text.encode()).digest()[:8]
 
-    def normalise(self, latents: Any) -> Any:
+    def normalise(self, latents: np.ndarray) -> np.ndarray:
         """Latents [..., c] of the autoencoder with mean 0 and variance 1 per channel."""
         return (latents - np.float32(self._first.mean)) / np.float32(self._first.std)
-
-    def denormalise(self, values: Any) -> Any:
-        """The inverse of `normalise`, for NumPy and JAX arrays: latents to decode."""
-        return values * np.float32(self._first.std) + np.float32(self._first.mean)
 
     def paths(self, folder: pathlib.Path, split: str) -> list[pathlib.Path]:
         """The shards of a split, in order."""
@@ -161,8 +158,8 @@ def describe(folder: str | os.PathLike) -> LatentSet:
     folder = pathlib.Path(folder).expanduser()
     if not (folder / FINISHED).is_file():
         raise DataError(
-            f"{folder} has no {FINISHED}: run `python scripts/encode_latents.py --out {folder}`, "
-            "which goes on where it stopped"
+            f"{folder} has no {FINISHED}: run its `python scripts/encode_latents.py` command "
+            "again, which goes on where it stopped"
         )
     return _read(folder / FINISHED)
 
@@ -214,8 +211,8 @@ def _unpack(
 ) -> tuple[np.ndarray, int]:
     if len(record) < RECORD.size or RECORD.unpack_from(record)[:2] != (latent_set.mark, row):
         raise DataError(
-            f"{path} belongs to another encoding than {path.parent}: remove it and run "
-            "scripts/encode_latents.py again, which writes it anew"
+            f"{path} is a shard of another encoding than {path.parent}, or of other rows: remove "
+            "it and run scripts/encode_latents.py again, which writes it anew"
         )
     moments = np.frombuffer(record, "<f4", offset=RECORD.size)
     return moments.reshape(latent_set.moments_shape), RECORD.unpack_from(record)[2]
@@ -391,7 +388,7 @@ def _require_same(folder: pathlib.Path, theirs: dict[str, Any], ours: dict[str, 
         if theirs[name] == value:
             continue
         if name == "splits":
-            what = "other images, labels or splits"
+            what = "other images, labels or splits (in this order)"
         else:
             what = f"{name} = {theirs[name]}, not {value}"
         raise DataError(

@@ -1,4 +1,4 @@
-"""The space of one sample (image, point or latent): how it is stored, modelled and shown.
+"""The space of one sample (image, point, array or latent): how it is stored, modelled and shown.
 
 Code that depends on the kind of data asks its `Space`, which the source determines.
 """
@@ -130,6 +130,21 @@ class Points(_Values):
 
 
 @dataclasses.dataclass(frozen=True)
+class Arrays(_Values):
+    """Arrays [H, W, C] of any number of channels, such as spectra over a plane."""
+
+    kind = "arrays"
+    noun = "arrays"
+    mirrors = True
+    reverses = True
+
+    def to_picture(self, values: jax.Array, frozen: Mapping[str, Any] | None = None) -> jax.Array:
+        """The first three channels, or the first one where there are two."""
+        del frozen
+        return values[..., : 3 if self.channels >= 3 else 1]
+
+
+@dataclasses.dataclass(frozen=True)
 class Latents(_Values):
     """Latents [H, W, C] of an autoencoder.
 
@@ -162,7 +177,7 @@ class Latents(_Values):
         return self.images or Pixels((*self.shape[:-1], min(3, self.channels)))
 
 
-KINDS = {space.kind: space for space in (Pixels, Points, Latents)}
+KINDS = {space.kind: space for space in (Pixels, Points, Arrays, Latents)}
 
 
 def from_json(values: Mapping[str, Any]) -> Space:

@@ -88,6 +88,10 @@ class Stream(DataSet):
     def __len__(self) -> int:
         return self.records.count
 
+    @property
+    def num_samples(self) -> int:
+        return len(self)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of N and of SAMPLED evenly spaced records; all would take as long as an epoch."""

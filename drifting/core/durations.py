@@ -1,5 +1,6 @@
 """Durations in steps, epochs or examples (real images seen)."""
 
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -24,15 +25,16 @@ def choose_units(config: ConfigDict, overrides: dict[str, Any]) -> None:
                 config.train[f"{name}_{unit}"] = None
 
 
-def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int) -> int:
+def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int | None) -> int:
     """The duration `name` of config.train in steps. Units are converted only here.
 
     Args:
       images_per_step: real images seen per step.
-      num_images: of the data set.
+      num_images: of the data set; None for a stream that does not end.
 
     Raises:
-      ConfigError: not exactly one unit is set, or the duration is shorter than one step.
+      ConfigError: not exactly one unit is set, the duration is shorter than one step, or it is in
+        epochs of such a stream.
     """
     given = {u: train[f"{name}_{u}"] for u in UNITS if train[f"{name}_{u}"] is not None}
     if len(given) != 1:
@@ -41,9 +43,16 @@ def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int
             f"to None; now set: {given or 'none'}"
         )
     ((unit, value),) = given.items()
+    epoch = steps_per_epoch(train, images_per_step, num_images)
+    if unit == "epochs" and epoch == math.inf:
+        raise ConfigError(
+            f"config.train.{name}_epochs = {value}, but the data have no length: set "
+            f"config.train.{name}_steps or _examples, or the length of an epoch in "
+            "config.train.steps_per_epoch"
+        )
     per_unit = {
         "steps": 1.0,
-        "epochs": steps_per_epoch(train, images_per_step, num_images),
+        "epochs": epoch,
         "examples": 1.0 / images_per_step,
     }
     exact = value * per_unit[unit]
@@ -58,8 +67,10 @@ def to_steps(train: ConfigDict, name: str, images_per_step: int, num_images: int
     return round(exact)
 
 
-def steps_per_epoch(train: ConfigDict, images_per_step: int, num_images: int) -> float:
+def steps_per_epoch(train: ConfigDict, images_per_step: int, num_images: int | None) -> float:
     """config.train.steps_per_epoch or, where that is 0, num_images / images_per_step.
+
+    Infinite where neither is known.
 
     Raises:
       ConfigError: it is negative.
@@ -69,4 +80,5 @@ def steps_per_epoch(train: ConfigDict, images_per_step: int, num_images: int) ->
             f"config.train.steps_per_epoch = {train.steps_per_epoch} is negative; set 0 for images "
             "of the data set / real images per step"
         )
-    return float(train.steps_per_epoch or num_images / images_per_step)
+    images = math.inf if num_images is None else num_images
+    return float(train.steps_per_epoch or images / images_per_step)

@@ -41,7 +41,7 @@ class DataFacts:
       space: what one sample is.
       class_names: one per label.
       class_counts: samples per class; None for a stream, whose classes are not counted.
-      num_samples: of the part that is trained on.
+      num_samples: of the part that is trained on; None for a stream that does not end.
       mean, std: per channel, in the range that a model sees.
       source: config.data.source.
       streamed: whether the data are read during training, rather than held on the device.
@@ -51,7 +51,7 @@ class DataFacts:
     space: spaces.Space
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...] | None
-    num_samples: int
+    num_samples: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
@@ -74,7 +74,8 @@ class DataFacts:
         space = spaces.from_json(values["space"])
         facts = cls(**values | {"space": space, "latents": latents})
         counts = facts.class_counts or ()
-        if any(type(n) is not int or n < 0 for n in (facts.num_samples, *counts)):
+        numbers = (*counts, 0 if facts.num_samples is None else facts.num_samples)
+        if any(type(n) is not int or n < 0 for n in numbers):
             raise TypeError("numbers of samples are integers")
         if not all(isinstance(x, float) for x in (*facts.mean, *facts.std)):
             raise TypeError("mean and std are numbers")

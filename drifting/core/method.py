@@ -106,6 +106,7 @@ class Method(abc.ABC):
       defaults: values by dotted key that differ from the sections' own.
       replaceable: networks that a run may initialise anew where a checkpoint lacks them, and that
         are not restored where they are not used.
+      plotted: metrics whose values at every step are plotted during training.
       streams: whether it can train on streamed data.
       best_score: the score, `val_<name>`, whose largest value marks the best checkpoint; None if
         the method has no such score.
@@ -129,6 +130,7 @@ class Method(abc.ABC):
     default_optimizers: ClassVar[Mapping[str, Any]] = {"optimizer": optimizers.AdamW()}
     defaults: ClassVar[Mapping[str, Any]] = {}
     replaceable: ClassVar[tuple[str, ...]] = ()
+    plotted: ClassVar[tuple[str, ...]] = ("loss",)
     streams: ClassVar[bool] = False
     best_score: ClassVar[str | None] = None
 

@@ -1,6 +1,5 @@
 """Metrics of one set of images against another, without a run."""
 
-import dataclasses
 import time
 from typing import Any
 
@@ -59,4 +58,4 @@ def score_folders(
 
 def _shuffled(images: ImageSet) -> ImageSet:
     rows = ordering.shuffled(images.images, seed=0)
-    return dataclasses.replace(images, images=images.images[rows], labels=images.labels[rows])
+    return images.take(rows)

@@ -22,7 +22,11 @@ class BatchSettings(MethodSettings):
 
     def check(self, facts: DataFacts) -> None:
         """Raises ConfigError if the data are less than a batch, or its parts would be unequal."""
-        if not 1 <= self.batch_size <= facts.num_samples:
+        if self.batch_size < 1:
+            raise ConfigError(
+                f"config.method.batch_size = {self.batch_size} is less than 1; increase it"
+            )
+        if facts.num_samples is not None and self.batch_size > facts.num_samples:
             raise ConfigError(
                 f"config.method.batch_size = {self.batch_size}, but {facts.source} has "
                 f"{facts.num_samples} {facts.space.noun} to train on: choose from 1 to that many"

@@ -3,6 +3,7 @@
     grids      images side by side
     samples    samples as a picture, arrays or a folder
     curves     values over training steps
+    live       a metric of every step, drawn during training by a process of its own
     confusion  true classes by predicted classes
     spread     values over seeds
     plane      points, fields and paths in the plane

@@ -4,14 +4,11 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from drifting.pictures import figures
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MOST_DOTS = 60  # a longer line has none
 _LEGEND_WIDTH = 90  # characters in a line of the legend
@@ -60,8 +57,6 @@ def plot_lines(
         if len(steps) <= _MOST_DOTS:
             axes.plot(steps, values, ".", color=line.get_color(), markersize=6)
     axes.set(xlabel="training step", ylabel=ylabel, yscale="log" if log_scale else "linear")
-    if log_scale:
-        _plain_log_ticks(axes)
     figures.tidy(axes)
     columns = min(4, max(1, _LEGEND_WIDTH // max(map(len, series))))
     figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=columns)
@@ -116,16 +111,3 @@ def _curve_label(name: str) -> str:
     if name.startswith("val_"):
         return "held out"
     return "real data" if name.endswith("_real") else "training"
-
-
-def _plain_log_ticks(axes: "Axes") -> None:
-    """Labels ticks of a log axis with plain numbers, 20 or 0.031, also between powers of ten."""
-    from matplotlib.ticker import LogFormatter
-
-    class Plain(LogFormatter):  # LogFormatter chooses the ticks with a label, but rounds 0.031
-        def __call__(self, value, position=None):
-            return f"{value:.10g}" if super().__call__(value, position) else ""
-
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(2.0, 0.5)))
-    axes.tick_params(axis="y", which="minor", labelsize=8)

@@ -14,7 +14,8 @@ from drifting.training import mesh, schedule
 from drifting.training.parts import Parts
 from input_pipeline import sources, splits
 from input_pipeline.decoding import DataError
-from input_pipeline.image_set import ImageSet
+from input_pipeline.endless import Endless
+from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.sources import latents
 from input_pipeline.space import Latents
 from input_pipeline.streaming import Stream
@@ -48,7 +49,7 @@ def build(config: Any) -> Parts:
         facts=facts,
         method=method,
         frozen=frozen,
-        schedule=schedule.make(config.train, method.images_per_step, len(data)),
+        schedule=schedule.make(config.train, method.images_per_step, data.num_samples),
         mesh=mesh.mesh_of(config, method),
     )
 
@@ -77,9 +78,7 @@ def load_images(
         latent_scale=data.latent_scale,
         flip=data.flip,
     )
-    if data.limit and found.split == data.split:
-        found = splits.limit(found, data.limit)
-    return found if class_names is None else found.in_classes(class_names)
+    return _as_trained(found, data, class_names)
 
 
 def load_real_images(
@@ -109,10 +108,20 @@ def load_real_images(
             "%s holds other images or labels than were encoded in %s; the scores compare with "
             "those that it holds now", made.source, data.source,
         )  # fmt: skip
+    return _as_trained(found, data, class_names)
+
+
+def _as_trained(found: ImageSet, data: Any, class_names: Sequence[str] | None) -> ImageSet:
+    """The part of a split that config.data asks for, with the labels of a run.
+
+    The rows of a limit depend on labels alone: of latents and of their images they are the same.
+    """
+    if data.limit and found.split == data.split:
+        found = splits.limit(found, data.limit)
     return found if class_names is None else found.in_classes(class_names)
 
 
-def open_stream(config: Any) -> Stream:
+def open_stream(config: Any) -> Stream | Endless:
     """config.data.source as a stream, which is read during training."""
     data = config.data
     return sources.open_stream(
@@ -129,17 +138,17 @@ def open_stream(config: Any) -> Stream:
     )
 
 
-def facts_of(data: ImageSet | Stream) -> DataFacts:
+def facts_of(data: DataSet) -> DataFacts:
     """The facts about the training data that a method needs.
 
-    The mean and the standard deviation of a stream are those of 2,048 evenly spread records.
+    The mean and the standard deviation of a stream are those of the samples that represent it.
     """
     mean, std = splits.channel_statistics(data.representative())
     return DataFacts(
         space=data.space,
         class_names=data.class_names,
         class_counts=data.class_counts,
-        num_samples=len(data),
+        num_samples=data.num_samples,
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
         source=data.source,
@@ -157,7 +166,7 @@ def _warn_of_empty_classes(facts: DataFacts) -> None:
         )  # fmt: skip
 
 
-def _divide(config: Any, whole: ImageSet | Stream) -> tuple[ImageSet | Stream, ImageSet | None]:
+def _divide(config: Any, whole: DataSet) -> tuple[DataSet, ImageSet | None]:
     """The part to train on, and the part held out for validation, if any."""
     if not config.data.num_val:
         return whole, None

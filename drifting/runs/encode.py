@@ -37,7 +37,8 @@ def encode(
 
     Memory holds one batch of them and, of a source that cannot be streamed, all its images as
     uint8. After an interruption the same call writes the shards that are missing, with the bytes
-    that they would have had on the same device.
+    that they would have had on the same device (of a GPU, with deterministic programs, see
+    `backend.configure`).
 
     Args:
       workdir: of the autoencoder; its best checkpoint is used.
@@ -100,7 +101,9 @@ def _write(
     left = sum(stop - first for first, stop in rows)
     program = _compiled(codec, latent_set) if left else None
     start = time.perf_counter()
-    with tqdm(desc="encoding", total=total, initial=total - left, unit="img") as bar:
+    with tqdm(
+        desc="encoding", total=total, initial=total - left, unit="img", mininterval=1.0
+    ) as bar:
 
         def encoded(split: str, first: int, stop: int) -> Iterator[tuple[np.ndarray, int]]:
             """Batches start with the shard and are all full, so a shard's bytes are its own."""

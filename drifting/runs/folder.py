@@ -19,7 +19,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of a file system witho
 # What a run writes before its first checkpoint is finished, and may write again.
 _OF_A_START = re.compile(
     r"\.lock|config\.json|split\.json|(metrics|epochs|history)\.jsonl(\.damaged)?|curves\.png"
-    r"|events\.out\.tfevents\..*|samples/step_0000000(_\w+)?\.png"
+    r"|events\.out\.tfevents\..*|(samples|figures)/step_0000000(_\w+)?\.png"
     r"|checkpoints/(0|[^/]*\.tmp[^/]*|[^/]*\.orbax-checkpoint-tmp[^/]*)/.*|damaged_checkpoints/.*"
     r"|(.*/)?\..*\.\d+(\.tmp)?"  # a file of these while it is written
 )
@@ -54,7 +54,7 @@ def owned(
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise WorkdirError(
-                    f"cannot write to {workdir}: {error.strerror}; choose another {flag}"
+                    f"cannot write to {flag} {workdir}: {error.strerror}; choose another one"
                 ) from error
             log.warning("%s is on a file system without locks: use it only once at a time", workdir)
         try:

@@ -60,18 +60,21 @@ def _require_autoencoder(
     workdir: pathlib.Path, saved: Mapping[str, Any], now: LatentFacts | None
 ) -> None:
     """Raises ConfigError unless the autoencoder is the one in the contents of config.json."""
-    before = (saved.get("data") or {}).get("latents")
-    if not before or (now and same_weights(before["identity"], now.identity)):
+    try:
+        before = read_facts(workdir, saved).latents
+    except ConfigError:  # an earlier version wrote them, and decoded no latents
         return
-    name = before["autoencoder"]
+    if before is None or (now and same_weights(before.identity, now.identity)):
+        return
     if now is None:
         raise ConfigError(
-            f"{workdir} was trained in the latents of the autoencoder {name}, and none is named "
-            f"now: set config.data.autoencoder={name}, or choose another --workdir"
+            f"{workdir} was trained in the latents of the autoencoder {before.autoencoder}, and "
+            f"none is named now: set config.data.autoencoder={before.autoencoder}, or choose "
+            "another --workdir"
         )
     raise ConfigError(
         f"{workdir} was trained in the latents of another autoencoder than {now.autoencoder} is "
-        f"now (hash {before['identity'][:8]}, now {now.identity[:8]}): restore it, or choose "
+        f"now (hash {before.identity[:8]}, now {now.identity[:8]}): restore it, or choose "
         "another --workdir"
     )
 

@@ -103,7 +103,7 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
         "trained_steps": total_steps,
         "num_images": len(images),
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-        "epoch_seconds": float(np.median(epochs)),
+        **({"epoch_seconds": float(np.median(epochs))} if epochs else {}),
         "split": f"{images.source} {images.split}",
     }
     if "confusion" in sums:

@@ -14,6 +14,7 @@ STEPS = 200
 VALUES = {
     "train.total_steps": STEPS,
     "train.log_steps": 10,
+    "train.plot_steps": 20,
     "train.sample_steps": 50,
     "train.checkpoint_steps": 100,
     "train.keep_checkpoints": 1,

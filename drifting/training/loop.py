@@ -27,6 +27,7 @@ from drifting.training.epochs import Epoch
 from drifting.training.meters import Window
 from drifting.training.parts import Parts
 from drifting.training.program import compile_steps, make_summary
+from drifting.training.telemetry import Telemetry
 from drifting.training.validation import Validation
 from drifting.training.writers import Writers
 
@@ -44,6 +45,7 @@ class Trainer:
     def __init__(self, parts: Parts, workdir: pathlib.Path, score: Score | None = None):
         self.parts, self.workdir, self.score = parts, workdir, score
         self.method, self.config, self.schedule = parts.method, parts.config, parts.schedule
+        self.plotted = self.method.plotted if self.schedule.plot else ()
         self.mesh = parts.mesh
         self.everywhere = mesh_lib.replicated(self.mesh)
         self.checkpoints = Checkpoints(
@@ -60,6 +62,7 @@ class Trainer:
         self.saved_step = -1
         self.deferral = interrupts.Deferral()  # of requests to stop, while there is work to save
         self.resumed_step: int | None = None
+        self.telemetry: Telemetry | None = None
 
     # A run starts in this order, whether it is fresh or resumed:
     #   1. shapes, then shardings: a replicated state is never built and then moved;
@@ -113,7 +116,10 @@ class Trainer:
         arguments = (self.state, self.feed.data, self.key, self._count(1), self.frozen)
         shardings = (self.shardings, self.everywhere)
         looped = self.feed.whole  # a streamed batch serves one step
-        self.program, looped = compile_steps(self.method, arguments, shardings, looped)
+        per_call = self.schedule.per_call
+        self.program, looped = compile_steps(
+            self.method, arguments, shardings, looped, per_call, self.plotted
+        )
         if not looped:
             self.schedule = dataclasses.replace(self.schedule, per_call=1)
         self.summarize = make_summary(self.method)
@@ -128,7 +134,9 @@ class Trainer:
           TrainingDiverged: the loss or the state became non-finite; such a state is never saved.
         """
         self.writers = writers
-        with self._bar() as bar:
+        if self.config.train.telemetry:
+            self.telemetry = Telemetry(self.mesh.local_devices)
+        with _bar(self.step, self.schedule.total) as bar:
             self.epoch = Epoch(self.schedule, self.step, self.last_row)
             self.clock = time.perf_counter()  # until when the time of calls has been counted
             if self.saved_step < 0:
@@ -143,6 +151,8 @@ class Trainer:
                 self._dispatch(bar)
                 if self.schedule.due(self.step, self.schedule.log):
                     self._log(bar)
+                if self.schedule.plot_due(self.step):
+                    self._plot()
                 if self.schedule.due(self.step, self.schedule.sample):
                     self._sample()
                 if self.schedule.due(self.step, self.schedule.checkpoint):
@@ -150,15 +160,6 @@ class Trainer:
                 if self.deferral.asked:
                     self._save()
                     break
-
-    def _bar(self) -> tqdm:
-        return tqdm(
-            total=self.schedule.total,
-            initial=self.step,
-            unit="step",
-            desc="training",
-            mininterval=1.0,
-        )
 
     def _dispatch(self, bar: tqdm) -> None:
         """Starts the next call, and waits for the one before it, so as not to run far ahead."""
@@ -194,6 +195,7 @@ class Trainer:
                     f"steps {after - count} to {after}; metrics at its end: {shown})"
                 )
             self.window.add(report, count)
+            self.writers.plots.add(report["each"], count)
             if self.epoch.add(report["sum"], count, seconds, after):
                 self.writers.epoch(after, self.epoch.row(after))
         self.pending = []
@@ -211,12 +213,19 @@ class Trainer:
             return
         rates = self.window.rates(self.method.images_per_step, self.schedule.per_epoch)
         means = self.window.means()
-        self.last_row = {"epoch": self.step / self.schedule.per_epoch, **means}
-        self.writers.scalars(self.step, {**self.last_row, **rates})
+        self.last_row = {**self.schedule.epoch_at(self.step), **means}
+        readings = self.telemetry.row() if self.telemetry else {}
+        self.writers.scalars(self.step, {**self.last_row, **rates, **readings})
         bar.set_postfix_str(
             f"loss {means['loss']:.4g}, {rates['images_per_second']:.0f} images/s", refresh=False
         )
         self.window.reset()
+
+    def _plot(self) -> None:
+        """Starts to draw the plots of all steps so far, unless the last drawing still goes on."""
+        if self.writers.plots.ready():
+            self._collect()
+            self.writers.plots.draw()
 
     def _sample(self) -> None:
         began = time.perf_counter()
@@ -226,7 +235,7 @@ class Trainer:
         for name, picture in shown.items():
             self.writers.picture(self.step, name, picture)
         if numbers:
-            row = {"epoch": self.step / self.schedule.per_epoch}
+            row = self.schedule.epoch_at(self.step)
             self.writers.scalars(self.step, row | {k: float(v) for k, v in numbers.items()})
         paused = time.perf_counter() - began
         self.window.began += paused  # rates are those of train steps alone
@@ -237,7 +246,7 @@ class Trainer:
         self._collect()
         row = self.last_row
         if self.window.steps:
-            row = {"epoch": self.step / self.schedule.per_epoch, **self.window.means()}
+            row = {**self.schedule.epoch_at(self.step), **self.window.means()}
         if self.saved_step != self.step:
             if where := divergence.find_unsound(self.state):
                 raise self._diverged(f"the state is not finite after step {self.step}: {where}")
@@ -263,13 +272,19 @@ class Trainer:
             return {}
         scores = self.validation.scores(self.state)
         scores = {f"val_{name}": value for name, value in scores.items()}
-        self.writers.scalars(self.step, {"epoch": self.step / self.schedule.per_epoch, **scores})
+        self.writers.scalars(self.step, {**self.schedule.epoch_at(self.step), **scores})
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d: %s", self.step, shown)
         return scores
 
     def close(self) -> None:
+        if self.telemetry:
+            self.telemetry.close()
         self.checkpoints.close()
+
+
+def _bar(step: int, total: int) -> tqdm:
+    return tqdm(total=total, initial=step, unit="step", desc="training", mininterval=1.0)
 
 
 def train(
@@ -311,7 +326,7 @@ def _train(trainer: Trainer) -> None:
         return
     hparams = config_lib.flatten(trainer.config)
     tensorboard = trainer.config.train.tensorboard
-    writers = Writers(trainer.workdir, trainer.saved_step, tensorboard, hparams)
+    writers = Writers(trainer.workdir, trainer.saved_step, tensorboard, hparams, trainer.plotted)
     try:
         trainer.run(writers)
     finally:

@@ -1,5 +1,6 @@
 """Metrics of many steps: their means since the last log, and rates."""
 
+import math
 import time
 from typing import Any
 
@@ -27,8 +28,7 @@ class Window:
 
     def rates(self, images_per_step: int, steps_per_epoch: float) -> dict[str, float]:
         seconds = (time.perf_counter() - self.began) / self.steps
-        return {
-            "images_per_second": images_per_step / seconds,
-            "step_ms": 1000 * seconds,
-            "epoch_seconds": steps_per_epoch * seconds,
-        }
+        rates = {"images_per_second": images_per_step / seconds, "step_ms": 1000 * seconds}
+        return rates | (
+            {"epoch_seconds": steps_per_epoch * seconds} if steps_per_epoch < math.inf else {}
+        )

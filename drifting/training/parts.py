@@ -11,8 +11,7 @@ from drifting.core.facts import DataFacts
 from drifting.core.method import Method
 from drifting.core.networks import Decoder, Encoder
 from drifting.training.schedule import Schedule
-from input_pipeline.image_set import ImageSet
-from input_pipeline.streaming import Stream
+from input_pipeline.image_set import DataSet, ImageSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Parts:
     """
 
     config: ConfigDict
-    whole: ImageSet | Stream
-    data: ImageSet | Stream
+    whole: DataSet
+    data: DataSet
     held_out: ImageSet | None
     facts: DataFacts
     method: Method

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,30 +15,41 @@ from input_pipeline import pixels
 log = logging.getLogger(__name__)
 
 
-def make_program(method: Method, looped: bool = True) -> Callable:
+def make_program(
+    method: Method, looped: bool = True, per_call: int = 1, plotted: Sequence[str] = ()
+) -> Callable:
     """The jittable program (state, data, key, count, frozen) -> (state, report) of `count` steps.
 
     `count` is traced, so one compilation serves calls of every length. The report holds the sums
     and last values of the metrics, and the first step (from 1) with a non-finite loss or gradient,
     or 0. If not `looped`, the program is a single step, and `count` must be 1.
+
+    The report also holds the values of each of the `plotted` metrics, [per_call]: first those of
+    the steps of the call.
     """
 
     def program(state, data, key, count, frozen):
         def step_key(state):
             return jax.random.fold_in(key, state.step)
 
-        def body(_, carry):
+        def body(i, carry):
             state, report = carry
             state, metrics = method.train_step(state, data, step_key(state), frozen)
             finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
             first_bad = jnp.where(finite, 0, state.step)
             bad = jnp.where(report["bad_step"] > 0, report["bad_step"], first_bad)
             sums = jax.tree.map(jnp.add, report["sum"], metrics)
-            return state, {"sum": sums, "last": metrics, "bad_step": bad}
+            each = {
+                name: jax.lax.dynamic_update_index_in_dim(values, metrics[name], i, 0)
+                for name, values in report["each"].items()
+            }
+            return state, {"sum": sums, "last": metrics, "bad_step": bad, "each": each}
 
         shapes = jax.eval_shape(lambda s: method.train_step(s, data, step_key(s), frozen)[1], state)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        report = {"sum": zeros, "last": zeros, "bad_step": jnp.zeros((), jnp.int32)}
+        each = {name: jnp.zeros((per_call,), shapes[name].dtype) for name in plotted}
+        bad_step = jnp.zeros((), jnp.int32)
+        report = {"sum": zeros, "last": zeros, "bad_step": bad_step, "each": each}
         if not looped:
             return body(0, (state, report))
         return jax.lax.fori_loop(0, count, body, (state, report))
@@ -47,7 +58,12 @@ def make_program(method: Method, looped: bool = True) -> Callable:
 
 
 def compile_steps(
-    method: Method, arguments: tuple, out_shardings: tuple, looped: bool
+    method: Method,
+    arguments: tuple,
+    out_shardings: tuple,
+    looped: bool,
+    per_call: int,
+    plotted: Sequence[str],
 ) -> tuple[Callable, bool]:
     """`make_program`, compiled ahead of time so that nothing can recompile in the loop.
 
@@ -55,25 +71,28 @@ def compile_steps(
       arguments: with the shapes and shardings of every call; the first, the state, is donated.
       out_shardings: of the state and of the report.
       looped: whether a call may run many steps.
+      per_call: how many at most.
+      plotted: see `make_program`.
 
     Returns:
       The program, and whether its calls may indeed run many steps.
     """
     began = time.perf_counter()
-    traced = _trace(method, arguments, out_shardings, looped)
+    program = make_program(method, looped, per_call if looped else 1, plotted)
+    traced = _trace(program, arguments, out_shardings)
     if looped and jax.default_backend() == "cpu" and flops.convolves(traced.jaxpr.jaxpr):
         # Inside a loop, XLA's CPU backend computes the gradients of convolutions by a path that is
         # ten times slower (github.com/jax-ml/jax/issues/12868).
         looped = False
-        traced = _trace(method, arguments, out_shardings, looped)
+        program = make_program(method, looped, 1, plotted)
+        traced = _trace(program, arguments, out_shardings)
     compiled = traced.lower().compile()
     log.info("compiled the train step in %.1f s", time.perf_counter() - began)
     return compiled, looped
 
 
-def _trace(method: Method, arguments: tuple, out_shardings: tuple, looped: bool) -> Any:
-    program = jax.jit(make_program(method, looped), donate_argnums=0, out_shardings=out_shardings)
-    return program.trace(*arguments)
+def _trace(program: Callable, arguments: tuple, out_shardings: tuple) -> Any:
+    return jax.jit(program, donate_argnums=0, out_shardings=out_shardings).trace(*arguments)
 
 
 def make_summary(method: Method) -> Callable:

@@ -1,20 +1,23 @@
-"""The metrics.jsonl, epochs.jsonl, TensorBoard events, curves and sample grids of a run."""
+"""The metrics.jsonl, epochs.jsonl, TensorBoard events, plots, curves and sample grids of a run."""
 
 import json
 import logging
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import IO, Any
 
 from drifting import pictures
 from drifting.core import json_lines
 from drifting.core.files import naming
 from drifting.core.method import Grid, Scatter
+from drifting.training import telemetry
+from drifting.training.live_plots import LivePlots
 
 log = logging.getLogger(__name__)
 
 NO_EVENTS = "TensorBoard events are off from here on: %s"
-NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds")
+NOT_DRAWN = ("step", "epoch", "images_per_second", "epoch_seconds", *telemetry.NAMES)
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -53,15 +56,22 @@ class Writers:
         steps is dropped, as they are written again.
       tensorboard: whether to write events.
       hparams: for TensorBoard's table of runs.
+      plotted: metrics that are plotted during training, by `plots`.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, last_step: int, tensorboard: bool, hparams: dict[str, Any]
+        self,
+        workdir: pathlib.Path,
+        last_step: int,
+        tensorboard: bool,
+        hparams: dict[str, Any],
+        plotted: Sequence[str] = (),
     ):
         self._workdir, self._path = workdir, workdir / "metrics.jsonl"
         self._file = _continued(self._path, last_step)
         self._epochs_path = workdir / "epochs.jsonl"
         self._epochs = _continued(self._epochs_path, last_step)
+        self.plots = LivePlots(workdir / "summary", plotted, last_step)
         self._board = _summary_writer(workdir, last_step + 1) if tensorboard else None
         simple = {k: v for k, v in hparams.items() if isinstance(v, int | float | str | bool)}
         self._event("write_hparams", simple)
@@ -91,15 +101,15 @@ class Writers:
             log.warning(NO_EVENTS, _first_line(error))
 
     def picture(self, step: int, name: str, shown: Grid | Scatter) -> None:
-        """Writes samples/step_XXXXXXX.png, or step_XXXXXXX_<name>.png if it shows no samples.
+        """Writes samples/step_XXXXXXX.png, or figures/step_XXXXXXX_<name>.png of anything else.
 
         Args:
           shown: points, or uint8 images.
         """
-        suffix = "" if name in ("samples", "points") else f"_{name}"
-        folder = self._workdir / "samples"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"step_{step:07d}{suffix}.png"
+        sampled = name in ("samples", "points")
+        path = self._workdir / ("samples" if sampled else "figures")
+        path.mkdir(exist_ok=True)
+        path /= f"step_{step:07d}.png" if sampled else f"step_{step:07d}_{name}.png"
         with pictures.attempt(path):
             if isinstance(shown, Scatter):
                 pictures.plot_points(shown.points, shown.data, path)
@@ -113,13 +123,14 @@ class Writers:
             self._event("write_images", step, {name: sheet})
 
     def close(self) -> None:
-        """Closes the files and draws curves.png from everything that was logged."""
+        """Closes the files and draws the plots and curves.png from everything that was logged."""
         with naming(self._path):
             self._file.close()
         with naming(self._epochs_path):
             self._epochs.close()
         self._event("flush")
         self._event("close")
+        self.plots.close()
         curves = _curves(read_metrics(self._path))
         if curves:
             path = self._workdir / "curves.png"

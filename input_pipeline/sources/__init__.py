@@ -12,6 +12,7 @@ from drifting.core.errors import ConfigError
 from input_pipeline import cache
 from input_pipeline import fit as fitting
 from input_pipeline.decoding import LATENT_SCALE, DataError, Decoding, Found, require_split
+from input_pipeline.endless import Endless
 from input_pipeline.image_files import load_unresized
 from input_pipeline.image_set import DataSet, ImageSet
 from input_pipeline.sources import registry
@@ -23,6 +24,7 @@ __all__ = [
     "SOURCES",
     "DataError",
     "DataSet",
+    "Endless",
     "ImageSet",
     "Settings",
     "Stream",
@@ -152,7 +154,7 @@ def open_stream(
     flip: bool = Settings.flip,
     seed: int = 0,
     threads: int = Settings.read_threads,
-) -> Stream:
+) -> Stream | Endless:
     """A split of a source that is read while training; little is read before.
 
     Args:
@@ -172,6 +174,8 @@ def open_stream(
     options = Decoding(image_size, channels, fit, on_corrupt, latent_scale, flip)
     found = _find(source, split, options)
     space = space_of(source, image_size, channels)
+    if found.samples:
+        return Endless(found.samples, found.class_names, source, split, space)
     return Stream(found.records, found.class_names, source, split, space, seed, threads)
 
 

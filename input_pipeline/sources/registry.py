@@ -15,6 +15,7 @@ FILES = (
     "latents",
     "npy",
     "npz",
+    "python",
     "shapes",
     "tfds",
     "tiny_imagenet",

@@ -48,7 +48,7 @@ def test_what_a_run_leaves(classify):
     assert found["val_accuracy"] == max(scored.values()) == scored[found["step"]]
     wanted = {"loss", "accuracy", "lr", "grad_norm", "epoch_seconds", "images_per_second"}
     assert wanted <= set(workdirs.rows(workdir)[1])
-    for name in ("confusion.png", "curves.png", "samples/step_0000000_augmented.png"):
+    for name in ("confusion.png", "curves.png", "figures/step_0000000_augmented.png"):
         assert Image.open(workdir / name).width > 200
     # The newest and the best one are kept.
     steps = checkpoints.valid_steps(workdir / "checkpoints")

@@ -81,7 +81,7 @@ def test_a_new_method_is_trained_and_opened(config, tmp_path):
     rows = workdirs.rows(tmp_path)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert np.isfinite([row["loss"] for row in rows]).all()
-    assert (tmp_path / "samples" / "step_0000006_images.png").exists()
+    assert (tmp_path / "figures" / "step_0000006_images.png").exists()
     run = drifting.load(tmp_path)
     assert run.method.settings == Settings(batch_size=32)
     with pytest.raises(drifting.UserError, match="'denoise', which generates no images"):

@@ -89,7 +89,6 @@ def test_statistics_are_those_of_the_drawn_latents(written):
     np.testing.assert_allclose(
         standardised, (latents - np.asarray(train.mean)) / np.asarray(train.std), atol=1e-3
     )
-    np.testing.assert_allclose(described.denormalise(standardised), latents, rtol=1e-6, atol=1e-6)
     assert standardised.dtype == np.float32
 
 
@@ -116,24 +115,26 @@ def test_data_and_autoencoder_may_lie_elsewhere(written, tmp_path):
     assert latent_sets.describe(tmp_path).source == "npz:moved"
 
 
-OTHERS = {
-    "autoencoder_identity = abc:float32:7, not abd:float32:7": {
-        "autoencoder_identity": "abd:float32:7"
-    },
-    "other images, labels or splits": {"splits": {"train": SET.splits["train"]}},
-    "mirrored = True, not False": {"mirrored": False},
-    "batch_size = 4, not 8": {"batch_size": 8},
-    "shard_rows = 10, not 5": {"shard_rows": 5},
-    "fit = resize, not pad": {"fit": "pad"},
-}
+SPLITS = r"other images, labels or splits \(in this order\)"
 
 
-@pytest.mark.parametrize("message", OTHERS)
-def test_a_folder_of_another_encoding_is_refused(tmp_path, message):
+@pytest.mark.parametrize(
+    ("message", "changed"),
+    [
+        ("autoencoder_identity = abc:float32:7, not new", {"autoencoder_identity": "new"}),
+        (SPLITS, {"splits": {"train": SET.splits["train"]}}),
+        (SPLITS, {"splits": dict(reversed(SET.splits.items()))}),
+        ("mirrored = True, not False", {"mirrored": False}),
+        ("batch_size = 4, not 8", {"batch_size": 8}),
+        ("shard_rows = 10, not 5", {"shard_rows": 5}),
+        ("fit = resize, not pad", {"fit": "pad"}),
+    ],
+)
+def test_a_folder_of_another_encoding_is_refused(tmp_path, message, changed):
     write(tmp_path, shards=1)
     before = contents(tmp_path)
     with pytest.raises(DataError, match=f"holds latents with {message}: choose another --out"):
-        write(tmp_path, make_set(**OTHERS[message]))
+        write(tmp_path, make_set(**changed))
     assert contents(tmp_path) == before
 
 
@@ -149,7 +150,7 @@ def test_a_shard_of_another_encoding_is_refused_in_writing_and_in_reading(writte
     write(tmp_path, other)
     name = "train-00001-of-00003.array_record"
     (tmp_path / name).write_bytes((written / name).read_bytes())
-    message = f"{name} belongs to another encoding than"
+    message = f"{name} is a shard of another encoding than"
     with pytest.raises(DataError, match=message):
         latent_sets.claim(tmp_path, other)
     reader = latent_sets.Reader(tmp_path, latent_sets.describe(tmp_path), "train")

@@ -18,6 +18,7 @@ from drifting.runs.folder import WorkdirError, owned
 from input_pipeline import latent_sets
 from input_pipeline.decoding import DataError
 from input_pipeline.sources import load, open_stream
+from input_pipeline.streaming import Stream
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 SMALL = {"batch_size": 64, "shard_rows": 400}
@@ -112,7 +113,7 @@ def test_speed_is_reported_and_finished_work_is_not_repeated(autoencoder, tmp_pa
 
 def test_another_source_or_autoencoder_is_refused(autoencoder, encoded, tmp_path):
     np.savez(tmp_path / "digits.npz", images=np.zeros((1497, 8, 8, 1), np.uint8))
-    with pytest.raises(DataError, match="other images, labels or splits: choose another --out"):
+    with pytest.raises(DataError, match="other images, labels or splits .*: choose another --out"):
         encode(autoencoder, encoded, source=f"npz:{tmp_path}/digits.npz", splits=["train"],
                flip=True, **SMALL)  # fmt: skip
     drifting.train(exact_latents.config("linear", seed=1), tmp_path / "other")
@@ -147,12 +148,15 @@ def test_latents_are_standardised_to_train_on(autoencoder, encoded):
 
 
 def test_images_of_a_stream_are_those_that_samples_are_scored_against(
-    autoencoder, tmp_path, caplog
+    autoencoder, tmp_path, caplog, monkeypatch
 ):
+    asked, read = [], Stream.rows
+    monkeypatch.setattr(Stream, "rows", lambda *given: asked.append(given[1:]) or read(*given))
     images = load("digits", "train", image_size=8, channels=1)
     np.save(tmp_path / "train_images.npy", images.images)
     np.save(tmp_path / "train_labels.npy", images.labels)
     encode(autoencoder, tmp_path / "latents", source=f"npy:{tmp_path}", splits=["train"], **SMALL)
+    assert asked[0] == (0, 64) and max(stop - first for first, stop in asked) == 64
     reader = latent_sets.Reader(
         tmp_path / "latents", latent_sets.describe(tmp_path / "latents"), "train"
     )
@@ -162,6 +166,12 @@ def test_images_of_a_stream_are_those_that_samples_are_scored_against(
     real = build.load_real_images(config)
     np.testing.assert_array_equal(real.images, images.images)
     assert not caplog.records
+    config.update_from_flattened_dict({"data.limit": 100, "data.image_size": 4, "data.channels": 4})
+    latents, real = build.load_images(config), build.load_real_images(config)
+    expected = latent_sets.describe(tmp_path / "latents").normalise(
+        means_of(autoencoder, real.images)
+    )
+    np.testing.assert_allclose(latents.images, expected, atol=1e-4)
     np.save(tmp_path / "train_images.npy", 255 - images.images)
     build.load_real_images(config)
     assert "holds other images or labels than were encoded" in caplog.text

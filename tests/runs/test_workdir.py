@@ -31,7 +31,7 @@ def test_another_model_or_data_set_is_refused_with_its_keys(run_copy, small_conf
 
 def test_an_unwritable_workdir(small_config, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(WorkdirError, match="cannot write to the workdir .*choose another"):
+    with pytest.raises(WorkdirError, match="cannot write to --workdir .*choose another"):
         drifting.train(small_config(), tmp_path / "file" / "run")
 
 

@@ -25,7 +25,7 @@ def test_a_short_run_of_any_config(name, tmp_path):
     per_call = config.train.steps_per_call
     debug.shorten(config, {}, tmp_path)
     found = schedule.make(config.train, 320, 50_000)
-    assert found == Schedule(200, 10, 50, 100, per_call, per_epoch=found.per_epoch)
+    assert found == Schedule(200, 10, 50, 100, per_call, found.per_epoch, plot=20)
     assert (config.train.keep_checkpoints, config.train.evaluate) == (1, False)
     sections = [key for key in config if key.endswith("optimizer")]
     for section in sections:

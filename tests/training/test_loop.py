@@ -245,8 +245,8 @@ def test_a_picture_is_named_after_its_step_and_its_content(tmp_path):
     output.picture(3, "points", Scatter(points, points))
     output.picture(3, "augmented", Grid(np.zeros((2, 3, 8, 8, 1), np.uint8)))
     output.close()
-    names = sorted(path.name for path in (tmp_path / "samples").iterdir())
-    assert names == ["step_0000003.png", "step_0000003_augmented.png"]
+    assert [p.name for p in (tmp_path / "samples").iterdir()] == ["step_0000003.png"]
+    assert [p.name for p in (tmp_path / "figures").iterdir()] == ["step_0000003_augmented.png"]
 
 
 def test_without_tensorflow_training_says_so_once(tmp_path, monkeypatch, caplog):

@@ -18,6 +18,14 @@ def test_calls_end_at_events():
     assert schedule.due(25, 7) and schedule.due(21, 7) and not schedule.due(20, 7)
 
 
+def test_calls_end_where_plots_are_drawn():
+    schedule = Schedule(25, 99, 99, 99, per_call=10, per_epoch=99.0, plot=12)
+    assert [schedule.next_stop(step) for step in (0, 10, 12, 22, 24)] == [10, 12, 22, 24, 25]
+    assert [step for step in range(1, 26) if schedule.plot_due(step)] == [12, 24]
+    off = Schedule(25, 99, 99, 99, per_call=10, per_epoch=99.0)
+    assert not any(map(off.plot_due, range(1, 26))) and off.next_stop(10) == 20
+
+
 def test_a_call_is_at_most_as_long_as_asked():
     schedule = Schedule(total=25, log=99, sample=99, checkpoint=99, per_call=10, per_epoch=99.0)
     assert [schedule.next_stop(step) for step in (0, 10, 20)] == [10, 20, 25]
@@ -49,13 +57,15 @@ def train():
     """config.train, each interval in a unit of its own."""
     train = drifting.of("drifting").train
     train.update(total_steps=None, total_epochs=2.0, sample_steps=None, sample_examples=640)
-    train.update(log_steps=3, checkpoint_steps=5, steps_per_call=7)
+    train.update(log_steps=3, checkpoint_steps=5, steps_per_call=7, plot_steps=4)
     return train
 
 
 def test_a_schedule_of_every_unit(train):
     made = schedule.make(train, images_per_step=32, num_images=1600)
-    assert made == Schedule(total=100, log=3, sample=20, checkpoint=5, per_call=7, per_epoch=50.0)
+    assert made == Schedule(
+        total=100, log=3, sample=20, checkpoint=5, per_call=7, per_epoch=50.0, plot=4
+    )
     train.steps_per_epoch = 30
     made = schedule.make(train, images_per_step=32, num_images=1600)
     assert (made.total, made.per_epoch) == (60, 30.0)
@@ -64,6 +74,9 @@ def test_a_schedule_of_every_unit(train):
 def test_an_invalid_schedule_is_refused(train):
     train.sample_steps = 10
     with pytest.raises(ConfigError, match="exactly one of config.train.sample_steps"):
+        schedule.make(train, 32, 1600)
+    train.plot_steps = -1
+    with pytest.raises(ConfigError, match="config.train.plot_steps = -1 is less than 0"):
         schedule.make(train, 32, 1600)
     train.steps_per_call = 0
     with pytest.raises(ConfigError, match="config.train.steps_per_call = 0 is less than 1"):

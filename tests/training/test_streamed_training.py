@@ -87,13 +87,15 @@ def moments(tmp_path):
 
 def test_step_k_sees_batch_k_spread_over_the_mesh(small_config, moments, tmp_path):
     config = small_config(**{"mesh.data": 4, "mesh.fsdp": 2})
-    loop.train(parts_of(config, moments, 16, 7, 1, 7, 4, 3, 1.25), tmp_path / "run")
+    loop.train(parts_of(config, moments, 16, 7, 1, 7, 4, 3, 1.25, 20), tmp_path / "run")
     expected = [weigh(b.images, b.labels) for b in moments.batches(16, 0, 7)]
     np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-5)
     # Going on: only the batches that are left are asked for.
-    loop.train(parts_of(config, moments, 16, 9, 1, 7, 4, 3, 1.25), tmp_path / "run")
+    loop.train(parts_of(config, moments, 16, 9, 1, 7, 4, 3, 1.25, 20), tmp_path / "run")
     expected += [weigh(b.images, b.labels) for b in moments.batches(16, 7, 9)]
     np.testing.assert_allclose(losses(tmp_path / "run"), expected, rtol=1e-5)
+    plotted = np.fromfile(tmp_path / "run" / "summary" / "loss.float32", "<f4")
+    np.testing.assert_allclose(plotted, expected, rtol=1e-5)
 
 
 def test_batches_lie_on_all_devices(small_config, moments, tmp_path):

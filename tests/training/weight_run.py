@@ -20,6 +20,7 @@ class Weights:
     """From step `explodes` on, the update makes the weights `far`; the loss is of before."""
 
     replaceable, best_score, images_per_step, stream_batch = (), None, 1, 1
+    plotted = ("loss",)
 
     def __init__(self, explodes=0, far=0.0):
         self.explodes, self.far = explodes, far
