@@ -68,3 +68,18 @@ def test_reconstructions_are_scored(finished, tmp_path):
 def test_the_ratio_of_samples_is_refused(run_copy):
     with pytest.raises(ConfigError, match="--metrics psnr compares reconstructions"):
         drifting.evaluate(run_copy, metrics=("psnr",), features="pixels")
+
+
+@pytest.mark.slow
+def test_reconstructions_are_compared_in_a_classifiers_features(finished_classifier, tmp_path):
+    config = small_runs.autoencoder(**{
+        "method.encoder": str(finished_classifier), "method.perceptual_weight": 0.1,
+        "train.total_steps": 4,
+    })  # fmt: skip
+    drifting.train(config, tmp_path / "run")
+    logged = [row for row in workdirs.rows(tmp_path / "run") if "perceptual" in row]
+    assert len(logged) == 4
+    for row in logged:
+        assert row["perceptual"] > 0.0
+        expected = row["recons_err"] + 1e-3 * row["kl"] + 64 * 0.1 * row["perceptual"]
+        np.testing.assert_allclose(row["loss"], expected, rtol=1e-4)

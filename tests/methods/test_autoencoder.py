@@ -328,6 +328,7 @@ def test_the_discriminators_loss_is_a_hinge(judged, state, data):
     assert adversarial.adaptive_weight(1e9 * own, 0.0 * other) == 1e4
 
 
+@pytest.mark.slow
 def test_a_judged_batch_in_parts_is_a_step_of_the_whole(judged, state, data):
     parts = make(**JUDGED, **{"method.micro_batches": 4})
     params = judged.init(jax.random.key(0)).params | state.params
@@ -434,6 +435,7 @@ def test_latents_of_a_transformed_image_are_decoded_alike(method, state, data):
         np.testing.assert_allclose(found["recons_err"], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_with_transformations_is_finite(data):
     method = make(**{"method.equivariance_probability": 1.0, "model.widths": (8, 8, 8)})
     state = jax.jit(method.init)(jax.random.key(0))
