@@ -2,7 +2,8 @@
 
     python train.py --config configs/classifier_digits.py
 
-Variants: the networks that classifier_cifar10.py names, at a quarter of their width.
+Variants: the networks that classifier_cifar10.py names, at a quarter of their width, except
+convnext_tiny, which needs images of 16 pixels.
 """
 
 from configs import base, classifier_cifar10

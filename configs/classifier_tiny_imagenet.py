@@ -16,7 +16,11 @@ def get_config(network="resnet18"):
     config.data.source = "tiny_imagenet:tiny-imagenet-200"
     config.data.image_size = 64
     config.data.num_val = 10_000
-    if network != classifier_cifar10.NANO:
-        config.method.batch_size = 128
-    config.optimizer.warmup_steps = 3516  # 5 epochs of 90,000 images
+    config.optimizer.warmup_steps = 1758  # 5 epochs of 90,000 images
+    config.method.crop_padding = 8
+    config.train.total_epochs = 100.0
+    if network == classifier_cifar10.NANO:
+        config.optimizer.warmup_steps = 1406  # 1 epoch
+        config.method.crop_padding = 2
+        config.train.total_epochs = 8.0
     return config

@@ -102,6 +102,11 @@ class ConvNeXt(nn.Module):
         rates = iter(drop_rates(self.depths, self.drop_rate))
         for i, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             if i > 1:
+                if min(x.shape[1:3]) < 2:
+                    raise ValueError(
+                        f"nothing would be left of the images at width {width}: ConvNeXt needs "
+                        f"images of {patch * 2 ** (len(self.widths) - 1)} pixels or more"
+                    )
                 x = layer_norm(self.dtype, f"downsample{i}_norm")(x)
                 x = downsample(width, 2, self.dtype, f"downsample{i}_conv")(x)
             for j in range(1, depth + 1):

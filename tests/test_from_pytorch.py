@@ -18,11 +18,12 @@ import small_runs
 from places import ROOT
 
 import drifting
-from configs import mae_cifar10
+from configs import mae_cifar10, vae_digits
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import UserError
 from drifting.evaluation import record
+from drifting.training import telemetry
 from drifting.training.epochs import PREFIX
 from drifting.training.meters import Window
 from input_pipeline.sources import SOURCES
@@ -39,6 +40,7 @@ METHODS = {
     "Flow matching and MeanFlow: kylevedder/DenoisingZoo": ("meanflow",),
     "MeanFlow: Gsunshine/meanflow": ("meanflow",),
     "MeanFlow: Gsunshine/py-meanflow": ("meanflow",),
+    "KL autoencoder: cfpark00/MLtools": ("autoencoder",),
     "Classifiers: a benchmark of Keras and PyTorch": ("classifier",),
 }
 FACTS = facts.make()
@@ -109,14 +111,16 @@ def scores():
     learned = {"method.form": "sphere", "method.field": "learned"}
     mae = mae_cifar10.get_config("mae_nano")
     mae.update_from_flattened_dict(MAE)
-    runs = small_runs.drifting(), small_runs.drifting(**learned), small_runs.meanflow()
-    names = set().union(*map(logged, runs), *map(scored, (small_runs.classifier(), mae)))
+    vae = vae_digits.get_config()
+    vae.mesh.data = 1
+    runs = small_runs.drifting(), small_runs.drifting(**learned), small_runs.meanflow(), vae
+    names = set().union(*map(logged, runs), *map(scored, (small_runs.classifier(), mae, vae)))
     window = Window()
     window.steps = 1
     return {
         "step", "epoch", "seconds", "num_batches",  # of epochs.jsonl
         *names, *(f"val_{n}" for n in names), *(f"{PREFIX}{n}" for n in names),
-        *window.rates(1, 1.0), *record.columns(),
+        *window.rates(1, 1.0), *telemetry.NAMES, *record.columns(),
         *filter(str.isidentifier, literals(ROOT / "drifting" / "suites")),  # columns of its tables
     }  # fmt: skip
 

@@ -44,7 +44,7 @@ def get_suite(budget="full"):
     encoder = RunSpec(
         "encoder",
         "configs/classifier_cifar10.py:" + ("resnet18_nano" if nano else "resnet18"),
-        {"train.total_epochs": 2.0} if nano else {},
+        {"train.total_epochs": 2.0 if nano else 100.0},
         in_table=False,
     )
     ldf = "configs/cifar10_ldf.py"

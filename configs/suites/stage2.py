@@ -1,4 +1,6 @@
-"""Three classifiers on three data sets in two precisions with five seeds each: 90 runs.
+"""Three classifiers on three data sets in two precisions, by JAX and by PyTorch: 180 runs.
+
+Five seeds each.
 
 python scripts/run_suite.py configs/suites/stage2.py --out runs/stage2
 """
@@ -15,6 +17,7 @@ def get_suite():
         },
         models=["mobilenetv2", "resnet50", "convnext_tiny"],
         precisions=["float32", "bfloat16"],
-        seeds=[0, 1, 2, 3, 4],
+        seeds=[42, 123, 456, 789, 1024],
+        frameworks=["jax", "torch"],
     )
     return Suite(runs, table="accuracy")

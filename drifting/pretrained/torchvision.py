@@ -89,15 +89,19 @@ def _layer_names(name: str) -> Callable[..., str]:
 
 
 @functools.cache
-def _leaves(name: str, num_classes: int, image_size: int) -> dict[str, tuple[tuple, tuple]]:
-    """Each array's path and shape in the variables, by torchvision's name."""
+def _variables(name: str, num_classes: int, image_size: int) -> Any:
+    """The shapes of the variables of a network at width 1."""
     network = classifiers.create(name, num_classes, image_size)
     images = jnp.zeros((1, image_size, image_size, 3))
     init = functools.partial(network.init, train=False)
-    shapes = traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0), images))
+    return jax.eval_shape(init, jax.random.key(0), images)
+
+
+def _leaves(name: str, variables: Any) -> dict[str, tuple[tuple, tuple]]:
+    """Each array's path and shape in the variables, by torchvision's name."""
     layer_of = _layer_names(name)
     found = {}
-    for path, leaf in shapes.items():
+    for path, leaf in traverse_util.flatten_dict(variables).items():
         _, *modules, last = path
         found[f"{layer_of(*modules)}.{_LEAVES.get(last, last)}"] = (path, leaf.shape)
     return found
@@ -116,7 +120,11 @@ def state_shapes(name: str, num_classes: int, image_size: int) -> dict[str, tupl
     Raises:
       ValueError: the classifier is unknown.
     """
-    leaves = _leaves(name, num_classes, image_size)
+    return _state_shapes(name, _variables(name, num_classes, image_size))
+
+
+def _state_shapes(name: str, variables: Any) -> dict[str, tuple[int, ...]]:
+    leaves = _leaves(name, variables)
     return {key: _state_shape(path, shape) for key, (path, shape) in leaves.items()}
 
 
@@ -135,12 +143,19 @@ def to_variables(name: str, state: dict[str, np.ndarray]) -> dict[str, Any]:
       WeightsError: arrays are missing, unexpected or have another shape; the message names the
         first.
     """
-    num_classes, image_size = sizes(name, state)
+    return to_variables_like(name, state, _variables(name, *sizes(name, state)))
+
+
+def to_variables_like(name: str, state: dict[str, np.ndarray], variables: Any) -> dict[str, Any]:
+    """As `to_variables`, for a network of any width, with variables of the shapes of `variables`.
+
+    Raises:
+      WeightsError: as `to_variables`.
+    """
     # PyTorch's count of training batches is not used, as the momentum is fixed.
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    _check(name, state, state_shapes(name, num_classes, image_size))
-    leaves = _leaves(name, num_classes, image_size)
-    flat = {path: _to_ours(state[key]) for key, (path, _) in leaves.items()}
+    _check(name, state, _state_shapes(name, variables))
+    flat = {path: _to_ours(state[key]) for key, (path, _) in _leaves(name, variables).items()}
     return {"batch_stats": {}} | traverse_util.unflatten_dict(flat)
 
 

@@ -1,4 +1,7 @@
-"""Test accuracies of classifiers: mean and spread over seeds."""
+"""Test accuracies of classifiers: mean and spread over seeds.
+
+Where not all runs are trained by JAX, the framework is one more column.
+"""
 
 import pathlib
 import statistics
@@ -14,9 +17,8 @@ CELL = ("data_set", "model", "precision")
 LABELS = (*CELL, "seed")
 # The keys that test.json needs to count as a result, in the order of the table.
 RESULTS = ("accuracy", "val_accuracy", "macro_f1", "loss", "epoch_seconds", "parameters", "step")
-COLUMNS = ("name", *LABELS, "status", *RESULTS, "exit_code", "error", "workdir")
-SUMMARY_COLUMNS = (
-    *CELL, "n", "accuracy_mean", "accuracy_std", "accuracy_min", "accuracy_max",
+SUMMARY = (
+    "n", "accuracy_mean", "accuracy_std", "accuracy_min", "accuracy_max",
     "macro_f1_mean", "macro_f1_std", "macro_f1_min", "macro_f1_max", "epoch_seconds_mean",
 )  # fmt: skip
 
@@ -24,10 +26,15 @@ SUMMARY_COLUMNS = (
 class AccuracyTable(tables.Table):
     """matrix.csv, summary.csv, summary.md and matrix.png."""
 
-    csv_name, markdown_name, columns = "matrix.csv", "summary.md", COLUMNS
+    csv_name, markdown_name = "matrix.csv", "summary.md"
 
     def __init__(self, runs: Sequence[RunSpec], out: pathlib.Path):
         super().__init__(runs, out)
+        compared = any(run.framework != "jax" for run in self.runs)
+        self.cell = (*CELL, "framework") if compared else CELL
+        self.columns = (
+            "name", *self.cell, "seed", "status", *RESULTS, "exit_code", "error", "workdir"
+        )  # fmt: skip
         for run in self.runs:
             lacking = [key for key in LABELS if key not in run.labels]
             if lacking:
@@ -36,12 +43,14 @@ class AccuracyTable(tables.Table):
                 )
 
     def _cells(self, run: RunSpec) -> Row:
-        return {**{key: run.labels[key] for key in LABELS}, **(self.result(run) or {})}
+        labels = {key: run.labels[key] for key in LABELS}
+        framework = {"framework": run.framework} if "framework" in self.cell else {}
+        return {**labels, **framework, **(self.result(run) or {})}
 
     def _write_summary(self, rows: Sequence[Row]) -> None:
-        cells = summarize(rows)
-        write_atomically(self.out / "summary.csv", tables.to_csv(cells, SUMMARY_COLUMNS))
-        write_atomically(self.out / self.markdown_name, _markdown(cells, rows))
+        cells = summarize(rows, self.cell)
+        write_atomically(self.out / "summary.csv", tables.to_csv(cells, (*self.cell, *SUMMARY)))
+        write_atomically(self.out / self.markdown_name, _markdown(cells, rows, self.cell))
         path = self.out / "matrix.png"
         if any(cell["n"] for cell in cells):
             with pictures.attempt(path):
@@ -56,19 +65,19 @@ class AccuracyTable(tables.Table):
         return f"accuracy {100 * result['accuracy']:.2f} %"
 
 
-def summarize(rows: Iterable[Row]) -> list[Row]:
-    """One row of SUMMARY_COLUMNS per data set, model and precision, over finished runs.
+def summarize(rows: Iterable[Row], by: Sequence[str] = CELL) -> list[Row]:
+    """One row of SUMMARY for each combination of the columns `by`, over finished runs.
 
     The standard deviation is that of a sample (n - 1), and empty for fewer than two runs.
     """
     cells: dict[tuple, list[Row]] = {}
     for row in rows:
-        cell = cells.setdefault(tuple(row[key] for key in CELL), [])
+        cell = cells.setdefault(tuple(row[key] for key in by), [])
         if row["status"] == "finished":
             cell.append(row)
     summary = []
     for key, cell in cells.items():
-        row = dict(zip(CELL, key, strict=True)) | {"n": len(cell)}
+        row = dict(zip(by, key, strict=True)) | {"n": len(cell)}
         if cell:
             row |= _statistics("accuracy", cell) | _statistics("macro_f1", cell)
             row["epoch_seconds_mean"] = statistics.fmean(r["epoch_seconds"] for r in cell)
@@ -83,11 +92,11 @@ def _statistics(key: str, rows: Sequence[Row]) -> dict[str, float]:
     return {f"{key}_mean": statistics.fmean(values), **spread, **extremes}
 
 
-def _markdown(cells: Iterable[Row], rows: Iterable[Row]) -> bytes:
-    header = ("data set", "model", "precision", "runs", "test accuracy, %", "macro-F1, %",
+def _markdown(cells: Iterable[Row], rows: Iterable[Row], by: Sequence[str]) -> bytes:
+    header = (*(key.replace("_", " ") for key in by), "runs", "test accuracy, %", "macro-F1, %",
               "s per epoch")  # fmt: skip
     shown = [
-        (*(cell[key] for key in CELL), cell["n"], _percentages("accuracy", cell),
+        (*(cell[key] for key in by), cell["n"], _percentages("accuracy", cell),
          _percentages("macro_f1", cell), f"{cell['epoch_seconds_mean']:.3g}" if cell["n"] else "")
         for cell in cells
     ]  # fmt: skip
@@ -105,11 +114,12 @@ def _percentages(key: str, cell: Row) -> str:
 
 
 def _accuracies(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Percentages by data set, precision and model, over finished runs."""
+    """Percentages by data set, precision (and framework) and model, over finished runs."""
     panels: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
-        series = panels.setdefault(row["data_set"], {}).setdefault(row["precision"], {})
-        values = series.setdefault(row["model"], [])
+        series = ", ".join(row[key] for key in ("precision", "framework") if key in row)
+        panel = panels.setdefault(row["data_set"], {})
+        values = panel.setdefault(series, {}).setdefault(row["model"], [])
         if row["status"] == "finished":
             values.append(100 * row["accuracy"])
     return panels

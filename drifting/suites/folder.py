@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 # In the workdir of a run whose checkpoints the suite removed, so that it is not trained again.
 REMOVED = "checkpoints_removed"
+TORCH_CHECKPOINT = "newest.pt"  # of scripts/reference_torch, in `checkpoints`
 
 
 @contextlib.contextmanager
@@ -79,6 +80,8 @@ def next_action(workdir: pathlib.Path) -> str:
     """`resume`, `restart` (there are files, but no checkpoint to resume from) or `start`."""
     manifests = workdir.glob("checkpoints/*/manifest.json")  # as in checkpoints.valid_steps
     if any(path.parent.name.isdecimal() for path in manifests):
+        return "resume"
+    if (workdir / "checkpoints" / TORCH_CHECKPOINT).is_file():
         return "resume"
     return "restart" if workdir.is_dir() and any(workdir.iterdir()) else "start"
 

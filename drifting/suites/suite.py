@@ -15,6 +15,7 @@ from drifting.core.errors import UserError, did_you_mean
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOGS = "logs"  # a folder next to those of the runs
+FRAMEWORKS = ("jax", "torch")  # train.py, and the PyTorch loop in scripts/reference_torch
 TABLES = {
     "accuracy": "drifting.suites.accuracy:AccuracyTable",
     "scores": "drifting.suites.scores:ScoreTable",
@@ -38,6 +39,7 @@ class RunSpec:
       labels: further cells of its row, by column.
       in_table: False for a run that only prepares others: it is finished once it has a test.json,
         is not scored, and has no row.
+      framework: one of FRAMEWORKS.
 
     Raises:
       SuiteError: an attribute is invalid.
@@ -49,6 +51,7 @@ class RunSpec:
     after: Sequence[str] = ()
     labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     in_table: bool = True
+    framework: str = "jax"
 
     def __post_init__(self):
         name, config, overrides = self.name, self.config, self.overrides
@@ -68,14 +71,21 @@ class RunSpec:
                 raise SuiteError(
                     f"{key} of {name!r} is None, which no flag can set; set it in a config file"
                 )
+        if self.framework not in FRAMEWORKS:
+            raise SuiteError(
+                f"the framework of {name!r} is {self.framework!r}; choose one of "
+                f"{', '.join(FRAMEWORKS)}"
+            )
 
     @property
     def settings(self) -> list[str]:
-        """The config and overrides that it is trained with."""
-        return [self.config, *(f"{key}={value}" for key, value in self.overrides.items())]
+        """The config, overrides and framework that it is trained with."""
+        framework = [] if self.framework == "jax" else [f"framework={self.framework}"]
+        overrides = (f"{key}={value}" for key, value in self.overrides.items())
+        return [self.config, *overrides, *framework]
 
     def train_arguments(self, workdir: pathlib.Path) -> list[str]:
-        """The arguments of train.py."""
+        """The arguments of train.py, and of the PyTorch loop's."""
         keys = [f"--config.{key}={value}" for key, value in self.overrides.items()]
         return ["--config", self.config, "--workdir", str(workdir), *keys]
 
@@ -108,6 +118,11 @@ class Suite:
                 raise SuiteError(f"'runs' holds a {type(run).__name__}, not a RunSpec")
             if run.name in names:
                 raise SuiteError(f"two runs are called {run.name!r}; rename one")
+            if self.table == "scores" and run.framework != "jax":
+                raise SuiteError(
+                    f"{run.name!r} is trained by {run.framework}, which trains only classifiers "
+                    "for the table 'accuracy'"
+                )
             _check_prerequisites(run, names)
             names.add(run.name)
         if not any(run.in_table for run in self.runs):
@@ -138,17 +153,20 @@ def matrix(
     precisions: Sequence[str],
     seeds: Sequence[int],
     overrides: Mapping[str, Any] | None = None,
+    frameworks: Sequence[str] = ("jax",),
 ) -> list[RunSpec]:
     """A run for the accuracy table for each combination of the axes, the last varying fastest.
 
     Args:
       configs: config file by data set; the model is appended to it after a colon.
       overrides: further config values of all runs, by dotted key.
+      frameworks: of FRAMEWORKS, the last axis; the name of a run says which only if it is not jax.
 
     Raises:
       SuiteError: an axis is empty, or has duplicate or invalid values.
     """
-    axes = {"configs": configs, "models": models, "precisions": precisions, "seeds": seeds}
+    axes = {"configs": configs, "models": models, "precisions": precisions, "seeds": seeds,
+            "frameworks": frameworks}  # fmt: skip
     for axis, values in axes.items():
         _check_axis(axis, values)
     for key in ("precision", "seed"):
@@ -156,21 +174,23 @@ def matrix(
             raise SuiteError(f"'overrides' sets {key}, which is an axis; use {key}s instead")
     return [
         RunSpec(
-            f"{data_set}-{model}-{precision}-seed{seed}",
+            f"{data_set}-{model}-{precision}-seed{seed}"
+            + ("" if framework == "jax" else f"-{framework}"),
             f"{config}:{model}",
             {"precision": precision, "seed": seed, **(overrides or {})},
             labels=dict(data_set=data_set, model=model, precision=precision, seed=seed),
+            framework=framework,
         )
-        for (data_set, config), model, precision, seed in itertools.product(
-            configs.items(), models, precisions, seeds
+        for (data_set, config), model, precision, seed, framework in itertools.product(
+            configs.items(), models, precisions, seeds, frameworks
         )
     ]
 
 
 def _check_axis(axis: str, values: Any) -> None:
-    kind = dict if axis == "configs" else list
-    if not isinstance(values, kind):
-        raise SuiteError(f"{axis!r} is a {type(values).__name__}, not a {kind.__name__}")
+    kind, known = ("dict", dict) if axis == "configs" else ("list", list | tuple)
+    if not isinstance(values, known):
+        raise SuiteError(f"{axis!r} is a {type(values).__name__}, not a {kind}")
     if not values:
         raise SuiteError(f"{axis!r} is empty")
     given = list(values.values()) if axis == "configs" else values

@@ -22,6 +22,11 @@ class Programs(NamedTuple):
 
     train: Sequence[str] = (sys.executable, "train.py")
     evaluate: Sequence[str] = (sys.executable, "evaluate.py")
+    train_torch: Sequence[str] = (sys.executable, "scripts/reference_torch/train.py")
+
+    def training(self, framework: str) -> Sequence[str]:
+        """The command that trains with a framework."""
+        return {"jax": self.train, "torch": self.train_torch}[framework]
 
 
 class Table(abc.ABC):
@@ -45,7 +50,8 @@ class Table(abc.ABC):
 
     def commands(self, run: RunSpec, programs: Programs) -> list[list[str]]:
         """The commands still to run, each only if the previous one succeeds; they resume."""
-        return [[*programs.train, *run.train_arguments(self.workdir(run).absolute())]]
+        program = programs.training(run.framework)
+        return [[*program, *run.train_arguments(self.workdir(run).absolute())]]
 
     def result(self, run: RunSpec) -> Row | None:
         """The numbers of a finished run; None if it is not finished."""

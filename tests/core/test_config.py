@@ -118,12 +118,29 @@ def test_classifiers_warm_up_for_whole_epochs_of_their_batches():
         ("classifier_cifar10", 256, 45_000, 5),
         ("classifier_cifar100:resnet50", 256, 45_000, 5),
         ("classifier_cifar10:resnet18_nano", 64, 45_000, 1),
-        ("classifier_tiny_imagenet", 128, 90_000, 5),
+        ("classifier_tiny_imagenet", 256, 90_000, 5),
     ):
         module, *variant = name.split(":")
         config = importlib.import_module(f"configs.{module}").get_config(*variant)
         assert config.method.batch_size == batch
         assert config.optimizer.warmup_steps == round(epochs * images / batch)
+
+
+def test_the_classifiers_of_the_suites_have_the_published_recipe():
+    """Batch 256, SGD at 0.1 with Nesterov momentum 0.9 and decay 1e-4; crops of padded images."""
+    for name, epochs, padding in (
+        ("classifier_cifar10:resnet50", 200, 4),
+        ("classifier_cifar100:mobilenetv2", 200, 4),
+        ("classifier_tiny_imagenet:convnext_tiny", 100, 8),
+    ):
+        module, variant = name.split(":")
+        config = importlib.import_module(f"configs.{module}").get_config(variant)
+        sgd = config.optimizer
+        assert (sgd.learning_rate, sgd.momentum, sgd.weight_decay) == (0.1, 0.9, 1e-4)
+        assert (sgd.name, sgd.schedule, sgd.clip_norm) == ("sgd", "cosine", 0.0)
+        assert (config.method.batch_size, config.method.crop_padding) == (256, padding)
+        assert (config.method.label_smoothing, config.data.flip) == (0.0, True)
+        assert (config.train.total_epochs, config.train.checkpoint_epochs) == (epochs, 1)
 
 
 def _parameters(method):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from input_pipeline import space as spaces
-from input_pipeline.space import Latents, Pixels, Points
+from input_pipeline.space import Arrays, Latents, Pixels, Points
 
 PIXELS, POINTS, LATENTS = Pixels((2, 3, 1)), Points((2,)), Latents((2, 2, 4))
 EVERY = (PIXELS, POINTS, LATENTS)
@@ -67,6 +67,7 @@ def test_sizes_and_channels():
     assert [space.channels for space in EVERY] == [1, 2, 4]
     assert [space.mirrors for space in EVERY] == [True, False, True]
     assert [space.reverses for space in EVERY] == [True, False, False]
+    assert Arrays((2, 3, 5)).mirrors and Arrays((2, 3, 5)).reverses
 
 
 @pytest.mark.parametrize("space", EVERY)

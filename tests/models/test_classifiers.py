@@ -73,6 +73,12 @@ def test_stems_leave_a_map_to_work_on(name, size, stem, last, channels):
     assert found.logits.shape == (1, 10)
 
 
+def test_images_too_small_for_convnext_are_refused():
+    shapes_of(classifiers.create("convnext_tiny", 10, 16), 16)
+    with pytest.raises(ValueError, match="ConvNeXt needs images of 16 pixels or more"):
+        shapes_of(classifiers.create("convnext_tiny", 10, 8), 8)
+
+
 def test_stems_change_at_32_and_64():
     assert [classifiers.stem_for(s) for s in (28, 32, 33, 64, 65)] == [
         "small", "small", "medium", "medium", "imagenet"

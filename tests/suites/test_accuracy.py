@@ -175,6 +175,41 @@ def test_the_tables_hold_the_results_and_their_statistics(toy, call, monkeypatch
     assert len(drawn) == len(NAMES) and path == toy / "out" / "matrix.png"
 
 
+def test_frameworks_are_compared_in_one_table(toy, write_matrix, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_spread", lambda *given: drawn.append(given))
+    (toy / "torch.py").write_text(TOY.replace("accuracy=accuracy, macro", "accuracy=0.25, macro"))
+    programs = Programs(*([sys.executable, str(toy / f"{name}.py")]
+                          for name in ("train", "evaluate", "torch")))  # fmt: skip
+    path = write_matrix(models=["small"], frameworks=["jax", "torch"])
+    assert suites.run(path, toy / "out", jobs=2, programs=programs) == 0
+    rows = table(toy)
+    assert rows["second-small-float32-seed3"]["framework"] == "jax"
+    assert rows["second-small-float32-seed3-torch"]["framework"] == "torch"
+    summary = read_csv(toy / "out" / "summary.csv")
+    keys = [tuple(row[k] for k in ("data_set", "framework", "n")) for row in summary]
+    assert keys == [(d, f, "2") for d in ("first", "second") for f in ("jax", "torch")]
+    assert [row["accuracy_mean"] for row in summary if row["framework"] == "torch"] == ["0.25"] * 2
+    text = (toy / "out" / "summary.md").read_text()
+    assert "| data set | model | precision | framework | runs | test accuracy, % |" in text
+    assert "| second | small | float32 | torch | 2 | 25.00 ± 0.00 (25.00 to 25.00) |" in text
+    panels = drawn[-1][0]
+    assert panels["first"].keys() == {"float32, jax", "float32, torch"}
+    assert panels["first"]["float32, torch"]["small"] == [25.0, 25.0]
+    assert suites.run(path, toy / "out", programs=programs) == 0
+    assert len((toy / "starts").read_text().splitlines()) == 8
+
+
+def test_a_folder_of_one_framework_goes_on_with_two(toy, call, write_matrix):
+    assert call(models=["small"])[0] == 0
+    assert "framework" not in read_csv(toy / "out" / "matrix.csv")[0]
+    programs = Programs(*[[sys.executable, str(toy / "train.py")]] * 3)
+    path = write_matrix(models=["small"], frameworks=["jax", "torch"])
+    (toy / "starts").write_text("")
+    assert suites.run(path, toy / "out", jobs=2, programs=programs) == 0
+    assert all(row[0].endswith("-torch") for row in starts(toy)) and len(starts(toy)) == 4
+
+
 def test_one_seed_has_no_deviation(toy, call):
     assert call(models=["small"], seeds=[3])[0] == 0
     assert [row["accuracy_std"] for row in read_csv(toy / "out" / "summary.csv")] == ["", ""]

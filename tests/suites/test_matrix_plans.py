@@ -9,20 +9,48 @@ import pytest
 
 from drifting import suites
 from drifting.suites import SuiteError, read_plan
+from drifting.suites.tables import Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_names_and_numbers_of_the_stages_are_stable(tmp_path):
     runs = read_plan(ROOT / "configs/suites/stage1.py", tmp_path).runs
-    assert [runs[0].name, runs[-1].name] == [
-        "cifar10-mobilenetv2-float32-seed0", "cifar100-resnet50-float32-seed2",
+    assert [runs[0].name, runs[1].name, runs[-1].name] == [
+        "cifar10-mobilenetv2-float32-seed42", "cifar10-mobilenetv2-float32-seed42-torch",
+        "cifar100-resnet50-float32-seed456-torch",
     ]  # fmt: skip
     more = read_plan(ROOT / "configs/suites/stage2.py", tmp_path).runs
-    assert [len(runs), len(more)] == [12, 90]
-    assert more[-1].name == "tiny_imagenet-convnext_tiny-bfloat16-seed4"
-    assert len({run.name for run in more}) == 90
+    assert [len(runs), len(more)] == [24, 180]
+    assert more[-1].name == "tiny_imagenet-convnext_tiny-bfloat16-seed1024-torch"
+    assert len({run.name for run in more}) == 180
     assert {run.name for run in runs} < {run.name for run in more}
+    assert [run.framework for run in more] == ["jax", "torch"] * 90
+    digits = read_plan(ROOT / "configs/suites/digits_frameworks.py", tmp_path).runs
+    assert len(digits) == 8
+
+
+def test_a_matrix_of_one_framework_is_that_of_jax(write_matrix, tmp_path):
+    plan = read_plan(write_matrix(models=["small"], seeds=[0]), tmp_path)
+    names = ["first-small-float32-seed0", "second-small-float32-seed0"]
+    assert [run.name for run in plan.runs] == names
+    assert {run.framework for run in plan.runs} == {"jax"}
+    assert plan.runs[0].settings == ["configs/digits.py:small", "precision=float32", "seed=0"]
+    assert "framework" not in plan.table.columns
+
+
+def test_each_framework_has_its_program(write_matrix, tmp_path):
+    both = read_plan(write_matrix(models=["small"], frameworks=["jax", "torch"]), tmp_path)
+    ours, theirs = both.runs[:2]
+    assert theirs.name == f"{ours.name}-torch"
+    assert theirs.settings == [*ours.settings, "framework=torch"]
+    (train,), (train_torch,) = (both.table.commands(run, Programs()) for run in (ours, theirs))
+    assert [train[1], train_torch[1]] == ["train.py", "scripts/reference_torch/train.py"]
+    assert (ROOT / train_torch[1]).is_file()
+    workdir = train.index("--workdir") + 1
+    assert train[2:workdir] == train_torch[2:workdir]
+    assert train[workdir + 1 :] == train_torch[workdir + 1 :]
+    assert train_torch[workdir] == str(tmp_path / theirs.name)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +64,8 @@ def test_names_and_numbers_of_the_stages_are_stable(tmp_path):
         ({"models": ["a-b"]}, "'models' holds 'a-b': use letters"),
         ({"configs": {}}, "'configs' is empty"),
         ({"configs": {"a": "configs/digits.py", "b": "configs/digits.py"}}, "twice"),
+        ({"frameworks": ["jax", "jax"]}, "'frameworks' holds 'jax' twice"),
+        ({"frameworks": ["numpy"]}, "is 'numpy'; choose one of jax, torch"),
         ({"overrides": {"seed": 3}}, "'overrides' sets seed, which is an axis; use seeds instead"),
         ({"configs": {"a": "configs/digit.py"}}, "'configs/digit.py:small', which does not exist"),
         ({"configs": {"a": 3}}, "is '3:small', which does not exist"),

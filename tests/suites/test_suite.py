@@ -76,6 +76,8 @@ def test_a_run_or_table_that_cannot_be_is_refused():
         RunSpec("a", DIGITS, "seed=3")
     with pytest.raises(SuiteError, match="unknown table 'fid'; choose one of accuracy, scores"):
         Suite([RunSpec("a", DIGITS)], "fid")
+    with pytest.raises(SuiteError, match="'a' is trained by torch, which trains only classifiers"):
+        Suite([RunSpec("a", DIGITS, framework="torch")], "scores")
 
 
 SUITE = """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.decoding import DataError
-from input_pipeline.sources import load, open_stream, python
+from input_pipeline.sources import load, open_rows, open_stream, python
 from input_pipeline.space import Arrays, Pixels
 
 COUNTING = """
@@ -187,3 +187,13 @@ def test_memory_of_the_representative_samples_is_bounded(tmp_path, monkeypatch):
     found = stream(f"python_arrays:{path}:spectra", channels=5)
     assert len(found.representative()) == 8
     assert list(itertools.islice(found.representative().labels, 3)) == [0, 0, 0]
+
+
+def test_what_ends_has_rows(file, monkeypatch):
+    """As encoding reads them; a stream of the same function has none."""
+    given = {"image_size": 2, "channels": 1, "fit": "resize", "on_corrupt": "error"}
+    images, labels = open_rows(f"python:{file}:splits", "test", **given).rows(2, 5)
+    assert images[:, 0, 0, 0].tolist() == [2, 3, 4] and labels.tolist() == [0, 1, 0]
+    monkeypatch.setattr(python, "MOST_BYTES", 40)
+    with pytest.raises(DataError, match="goes on after 11 samples"):
+        open_rows(f"python:{file}:from_start", "train", **given)

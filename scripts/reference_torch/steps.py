@@ -1,0 +1,68 @@
+"""One step of training in PyTorch, and its learning rate."""
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+METRICS = ("loss", "accuracy", "grad_norm")
+
+
+def learning_rate(optimizer: Any, total_steps: int, step: int) -> float:
+    """The rate of a step, counted from 0: drifting.core.optimizers.learning_rates in floats.
+
+    A linear warm-up over W steps from peak / W, then half a cosine to 0 at total_steps.
+    """
+    peak, warmup = optimizer.learning_rate, optimizer.warmup_steps
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if optimizer.schedule == "constant":
+        return peak
+    return 0.5 * peak * (1.0 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
+
+
+def make_optimizer(settings: Any, network: torch.nn.Module) -> torch.optim.Optimizer:
+    """SGD of config.optimizer; weight decay acts on all parameters, norms and biases included."""
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=0.0,  # set before every step
+        momentum=settings.momentum,
+        nesterov=True,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def computing_in(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
+    """The context in which a network computes in config.precision; parameters stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def train_step(
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    rate: float,
+    label_smoothing: float = 0.0,
+    clip_norm: float = 0.0,
+    precision: str = "float32",
+) -> torch.Tensor:
+    """Updates the network by a batch of standardised images [B, C, H, W].
+
+    Returns:
+      The METRICS of the batch, float32 [3], before the update and the clipping.
+    """
+    network.train()
+    with computing_in(precision, images.device):
+        logits = network(images)
+    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm or math.inf)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    accuracy = (logits.argmax(dim=1) == labels).float().mean()
+    return torch.stack([loss.detach(), accuracy, norm])
