@@ -3,7 +3,7 @@
     python train.py --config configs/vae_cifar10.py          # 200,000 steps, a job for a GPU
     python train.py --config configs/vae_cifar10.py:nano     # two CPU cores
 
-Images and their reconstructions are in samples/, their PSNR on test images in test.json.
+Images and their reconstructions are in figures/, their PSNR on test images in test.json.
 """
 
 from configs import base

@@ -24,4 +24,6 @@ def get_config():
     config.train.sample_steps = 250
     config.train.checkpoint_steps = 250
     config.eval.batch_size = 200
+    config.eval.num_samples = 300
+    config.eval.features = "pixels"
     return config

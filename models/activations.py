@@ -39,11 +39,14 @@ class Activations(NamedTuple):
 
 def pooled_stacks(activations: Activations) -> tuple[jax.Array, ...]:
     """The mean of each stage's output over space: one [1, B, C] per stage."""
-    return tuple(
-        _over_patches(x, x.shape[1], x.shape[2], jnp.mean)
-        for (_, block), x in _by_depth(activations.maps)
-        if block == math.inf
-    )
+    maps = stage_maps(activations)
+    return tuple(_over_patches(x, x.shape[1], x.shape[2], jnp.mean) for x in maps)
+
+
+def stage_maps(activations: Activations) -> tuple[jax.Array, ...]:
+    """The output of each stage, [B, h, w, C], in order of depth."""
+    found = _by_depth(activations.maps)
+    return tuple(x for (_, block), x in found if block == math.inf)
 
 
 def location_stacks(activations: Activations, every_block: int) -> tuple[jax.Array, ...]:

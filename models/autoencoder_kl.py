@@ -110,6 +110,8 @@ class AutoencoderKL(nn.Module):
     unused_resampling: bool = False
     dtype: Dtype = jnp.float32
 
+    last_layer = ("decoder", "out_conv", "kernel")  # where the parameters have the decoder's last
+
     def setup(self) -> None:
         self._check()
         blocks, sizes = self.blocks_per_level, self._sizes()

@@ -1,6 +1,6 @@
 """The configs of the tests' runs, which take seconds: one for each kind of method."""
 
-from configs import classifier_digits, digits, meanflow_toy2d
+from configs import classifier_digits, digits, meanflow_toy2d, vae_digits
 
 LOGGED = {"mesh.data": 1, "train.log_steps": 1, "train.tensorboard": False}
 DRIFTING = LOGGED | {
@@ -41,6 +41,16 @@ MEANFLOW = LOGGED | {
     "eval.num_samples": 1000,
     "eval.batch_size": 500,
 }
+AUTOENCODER = LOGGED | {
+    "model.widths": (8, 8),
+    "method.batch_size": 32,
+    "optimizer.warmup_steps": 2,
+    "ema_decay": 0.5,
+    "train.total_steps": 8,
+    "train.sample_steps": 8,
+    "train.checkpoint_steps": 4,
+    "train.keep_checkpoints": 9,
+}
 
 
 def drifting(**changed):
@@ -56,6 +66,11 @@ def classifier(**changed):
 def meanflow(**changed):
     """MeanFlow on points in the plane."""
     return _changed(meanflow_toy2d.get_config(), MEANFLOW | changed)
+
+
+def autoencoder(**changed):
+    """A variational autoencoder of 8x8 digits."""
+    return _changed(vae_digits.get_config(), AUTOENCODER | changed)
 
 
 def _changed(config, values):

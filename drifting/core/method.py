@@ -20,7 +20,7 @@ import optax
 from flax import linen as nn
 
 from drifting.core import config as config_lib
-from drifting.core import durations, optimizers
+from drifting.core import durations, gaussian, optimizers
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
 from drifting.core.networks import Decoder, Encoder
@@ -354,7 +354,7 @@ class Autoencoder(Method):
     """Compresses images to latents and back."""
 
     @abc.abstractmethod
-    def autoencoder(self, state: TrainState) -> Any:
+    def autoencoder(self, state: TrainState, ema: bool = True) -> Any:
         """The parameters that `moments` and `decode` need, from a state."""
 
     @abc.abstractmethod
@@ -364,3 +364,7 @@ class Autoencoder(Method):
     @abc.abstractmethod
     def decode(self, parameters: Any, latents: jax.Array) -> jax.Array:
         """Images [B, H, W, C], approximately in [-1, 1], of latents [B, h, w, c]."""
+
+    def reconstruct(self, parameters: Any, images: jax.Array) -> jax.Array:
+        """Images [B, H, W, C] decoded from the means of their latents."""
+        return self.decode(parameters, gaussian.split(self.moments(parameters, images))[0])

@@ -27,7 +27,12 @@ def check_settings(settings: ScoreSettings) -> None:
 
 
 def check_metrics(
-    settings: ScoreSettings, real: ImageSet, function: FeatureFunction, samples: Space, count: int
+    settings: ScoreSettings,
+    real: ImageSet,
+    function: FeatureFunction,
+    samples: Space,
+    count: int,
+    originals: bool = False,
 ) -> None:
     """Checks that every metric is defined for these data and features.
 
@@ -35,6 +40,7 @@ def check_metrics(
       real: the reference that the samples are compared with.
       samples: the space of one sample.
       count: the number of samples.
+      originals: whether they are reconstructions of images of the reference.
 
     Raises:
       ConfigError: the settings are invalid, or a metric is not defined; the message names it.
@@ -50,6 +56,11 @@ def check_metrics(
     _require_kind(chosen, "the samples are", samples)
     _require_one_size(chosen, real.space, function, samples)
     for metric in chosen:
+        if Need.ORIGINALS in metric.needs and not originals:
+            raise ConfigError(
+                f"--metrics {metric.name} compares reconstructions with their originals, so it is "
+                "of runs of an autoencoder alone: leave it out"
+            )
         if Need.LOGITS in metric.needs:
             _require_logits(metric, function, samples)
     if count <= function.dimension and Need.MOMENTS in metrics.needs(settings.metrics):

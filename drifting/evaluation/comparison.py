@@ -98,10 +98,12 @@ class Samples(FeatureSet):
       images: as stored, uint8 [M, H, W, C]; only the first ones, or None, unless a metric needs
         all.
       labels: int32 [M], the classes that the generator was conditioned on, or None.
+      originals: uint8 [M, H, W, C], the images that the samples are reconstructions of, or None.
     """
 
     images: np.ndarray | None
     labels: np.ndarray | None
+    originals: np.ndarray | None = None
 
 
 class Comparison:
@@ -125,7 +127,10 @@ class Comparison:
 
 
 def samples_of(
-    features: FeatureSet, images: np.ndarray | None, labels: np.ndarray | None
+    features: FeatureSet,
+    images: np.ndarray | None,
+    labels: np.ndarray | None,
+    originals: np.ndarray | None = None,
 ) -> Samples:
-    """The features of samples together with their images and labels."""
-    return Samples(**vars(features), images=images, labels=labels)
+    """The features of samples together with their images, labels and originals."""
+    return Samples(**vars(features), images=images, labels=labels, originals=originals)

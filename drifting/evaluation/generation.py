@@ -55,13 +55,15 @@ class SampleProgram:
 
     Args:
       generate: (state, key, labels int32 [B]) -> float samples [B, ...] as models see them,
-        jittable.
+        jittable. With `of_images` it takes stored images [B, ...] instead of labels.
       space: of the samples; defines how they are decoded and stored.
       sharding: of the batch over devices; None for one device.
       frozen: parameters of networks that are not trained, by name: those of a decoder.
+      of_images: whether the samples are reconstructions of images.
 
     Attributes:
       shown: the space of the stored samples.
+      of_images: the argument.
     """
 
     def __init__(
@@ -70,11 +72,12 @@ class SampleProgram:
         space: Space,
         sharding: jax.sharding.NamedSharding | None = None,
         frozen: Mapping[str, Any] | None = None,
+        of_images: bool = False,
     ):
-        self.shown = space.shown
+        self.shown, self.of_images = space.shown, of_images
 
-        def run(state, key, batch, labels, apply, frozen):
-            samples = generate(state, jax.random.fold_in(key, batch), labels)
+        def run(state, key, batch, inputs, apply, frozen):
+            samples = generate(state, jax.random.fold_in(key, batch), inputs)
             images = space.to_picture(samples, frozen)
             # A decoder may turn latents that are not finite into images that are.
             bad = ~(_finite(samples) & _finite(images))
@@ -89,7 +92,7 @@ class SampleProgram:
         self,
         state: Any,
         key: jax.Array,
-        labels: np.ndarray,
+        inputs: np.ndarray,
         batch_size: int,
         apply: Partial | None = None,
     ) -> Iterator[Generated]:
@@ -100,6 +103,7 @@ class SampleProgram:
         handles batch b.
 
         Args:
+          inputs: labels [N], or images [N, ...] for a program `of_images`.
           apply: of the FeatureFunction whose features are extracted; None for no features.
 
         Raises:
@@ -113,9 +117,11 @@ class SampleProgram:
             others = jax.device_put(others, extraction.replicated(self._sharding))
         state, apply, frozen = others
         waiting = None
-        for batch, start in enumerate(range(0, len(labels), batch_size)):
-            part = np.asarray(labels[start : start + batch_size], np.int32)
-            padded = np.pad(part, (0, batch_size - len(part)), mode="edge")
+        inputs = np.asarray(inputs, None if self.of_images else np.int32)
+        for batch, start in enumerate(range(0, len(inputs), batch_size)):
+            part = inputs[start : start + batch_size]
+            missing = [(0, batch_size - len(part)), *[(0, 0)] * (part.ndim - 1)]
+            padded = np.pad(part, missing, mode="edge")
             padded = jax.device_put(padded, self._sharding)
             found = self._run(state, key, np.uint32(batch), padded, apply, frozen)
             dispatched = (*found, start, len(part))

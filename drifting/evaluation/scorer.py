@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from drifting import pictures
 from drifting.core import files
-from drifting.evaluation import extraction, generation, metrics, record
+from drifting.evaluation import extraction, generation, metrics, ordering, record
 from drifting.evaluation.checks import check_metrics
 from drifting.evaluation.comparison import Comparison, Reference, samples_of
 from drifting.evaluation.features import FeatureFunction
@@ -67,7 +67,11 @@ def make_scorers(
     """
     sharding = run.batch_sharding(settings.batch_size)
     programs = [run.program(scale, settings.ema, sharding) for scale in cfg_scales]
-    check_metrics(settings, images, function, programs[0].shown, settings.num_samples)
+    of_images, shown = programs[0].of_images, programs[0].shown
+    if of_images:  # each is reconstructed at most once
+        count = min(settings.num_samples, len(images))
+        settings = dataclasses.replace(settings, num_samples=count)
+    check_metrics(settings, images, function, shown, settings.num_samples, of_images)
     reference = Reference(
         images,
         heldout,
@@ -98,9 +102,15 @@ class Scorer:
     ):
         self._run, self._settings = run, settings
         self._reference, self._features, self._program = reference, function, program
-        images = reference.images
-        counts = np.bincount(images.labels, minlength=images.num_classes)
-        self._labels = generation.class_balanced_labels(settings.num_samples, counts)
+        images, count = reference.images, settings.num_samples
+        if program.of_images:
+            rows = ordering.shuffled(images.images, seed=0)[:count]
+            self._labels = images.labels[rows]
+            self._originals = self._inputs = images.images[rows]
+        else:
+            counts = np.bincount(images.labels, minlength=images.num_classes)
+            self._inputs = self._labels = generation.class_balanced_labels(count, counts)
+            self._originals = None
 
     @property
     def cfg_scale(self) -> float:
@@ -152,7 +162,7 @@ class Scorer:
             **self.identity(step),
             **{k: v for k, v in training.items() if k in record.columns()},
         }
-        samples = samples_of(features, images, self._labels)
+        samples = samples_of(features, images, self._labels, self._originals)
         comparison = Comparison(self._reference, samples, self._settings.seed)
         row |= metrics.measure(self._settings.metrics, comparison)
         row["eval_seconds"] = round(time.perf_counter() - began, 3)
@@ -182,7 +192,7 @@ class Scorer:
         collector = extraction.FeatureCollector(self._features.dimension, keep_vectors)
         done = 0
         batches = self._program.batches(
-            state, jax.random.key(s.seed), self._labels, s.batch_size, self._features.apply
+            state, jax.random.key(s.seed), self._inputs, s.batch_size, self._features.apply
         )
         with tqdm(total=s.num_samples, unit="image", desc="generate", leave=False) as bar:
             for generated in batches:

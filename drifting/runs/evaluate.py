@@ -18,7 +18,7 @@ from drifting.evaluation.metric import Need
 from drifting.evaluation.settings import ScoreSettings
 from drifting.runs import frozen
 from drifting.runs.build import load_real_images
-from drifting.runs.workdir import InTraining, Sampled
+from drifting.runs.sampled import InTraining, Sampled
 from drifting.training import checkpoints, loop, mesh
 from drifting.training.parts import Parts
 from input_pipeline import unresized
@@ -59,7 +59,7 @@ def evaluate(
       UserError: a setting is invalid or a checkpoint cannot be scored; earlier scores are kept.
     """
     run = frozen.open_run(workdir)
-    run.require_generator()
+    run.require_scorable()
     run.use_sampler(sampler, sampling_steps)
     made = functools.cache(lambda opened: _scorers(opened, split, cfg_scales, seeds, given))
     evaluator = CheckpointEvaluator(run, lambda step: made(run.at(step)), skip_existing or watch)
@@ -77,7 +77,7 @@ def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
     if not parts.config.train.evaluate:
         return None
     run = InTraining(workdir, parts)
-    run.require_generator()
+    run.require_scorable()
     scorers = _scorers(run)
     evaluator = CheckpointEvaluator(run, lambda step: scorers, skip_existing=True)
 
@@ -159,6 +159,8 @@ def _scorers(
     cfg_scales, seeds = cfg_scales or [settings.cfg_scale], seeds or [settings.seed]
     for scale, seed in itertools.product(cfg_scales, seeds):
         dataclasses.replace(settings, cfg_scale=scale, seed=seed).check()
+    if run.reconstructs:  # of images that it has not seen
+        split = split or run.config.data.test_split
     images = load_real_images(run.config, split, run.facts.class_names)
     if run.data_fingerprint and images.split == run.config.data.split and not run.decoder:
         _warn_of_other_data(run, images)

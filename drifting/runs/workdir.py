@@ -5,7 +5,7 @@ import functools
 import json
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,16 +15,14 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Generator, Method
-from drifting.core.networks import Codec, Decoder, Encoder
+from drifting.core.networks import Codec, Encoder
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
 from drifting.runs import folder
 from drifting.runs.decoding import decoder_of
 from drifting.runs.folder import WorkdirError
-from drifting.training import checkpoints, mesh
-from drifting.training.parts import Parts
-from input_pipeline.space import Latents, Space
+from drifting.runs.sampled import Sampled
+from drifting.training import checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -79,99 +77,6 @@ def read_fingerprint(values: Mapping[str, Any]) -> str | None:
     """
     found = values.get("data_fingerprint")
     return found if isinstance(found, str) and len(found) == FINGERPRINT_DIGITS else None
-
-
-class Sampled:
-    """What scoring and sampling need of a run, except its states (scorer.Scorable)."""
-
-    data_fingerprint: str | None = None  # of the training split; None if it is not known
-    decoder: Decoder | None = None  # of the latents that the method generates
-
-    def __init__(self, workdir: pathlib.Path, config: Any, method: Method):
-        self.workdir, self.config, self.method = workdir, config, method
-
-    @property
-    def facts(self) -> DataFacts:
-        return self.method.facts
-
-    @property
-    def space(self) -> Space:
-        """The space of what the method generates, which decodes latents."""
-        return self.decoder.space if self.decoder else self.facts.space
-
-    @property
-    def decoder_parameters(self) -> dict[str, Any]:
-        """The parameters of the networks that `space` needs to make pictures, by name."""
-        return {"autoencoder": self.decoder.parameters} if self.decoder else {}
-
-    def steps(self) -> list[int]:
-        """Steps of the finished checkpoints that are now in the folder."""
-        return checkpoints.valid_steps(self.workdir / "checkpoints")
-
-    def sampler(self, cfg_scale: float, ema: bool) -> Callable:
-        """The function (state, key, labels) -> samples as the method generates them."""
-
-        def generate(state, key, labels):
-            return self.method.sample(state, key, labels, cfg_scale, ema)
-
-        return generate
-
-    def program(
-        self, cfg_scale: float, ema: bool, sharding: jax.sharding.NamedSharding | None = None
-    ) -> generation.SampleProgram:
-        """The program that generates samples, decodes latents and rounds to 8 bits."""
-        generate = self.sampler(cfg_scale, ema)
-        return generation.SampleProgram(generate, self.space, sharding, self.decoder_parameters)
-
-    def use_sampler(self, name: str | None, steps: int | None) -> None:
-        """Replaces the config's sampler or steps; ConfigError if the method cannot."""
-        self.method = self.method.with_sampler(name, steps)
-
-    @property
-    def sampler_name(self) -> str:
-        """How samples are drawn; "" if the generator has only one way."""
-        return self.method.sampler_name
-
-    def nfe(self, cfg_scale: float) -> int:
-        """Network evaluations per sample."""
-        return self.method.nfe(cfg_scale)
-
-    def require_generator(self) -> None:
-        """Raises WorkdirError for a run that cannot make samples that people can look at."""
-        if not isinstance(self.method, Generator):
-            raise WorkdirError(
-                f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
-                "no images; its scores are in test.json"
-            )
-        if isinstance(self.facts.space, Latents) and self.decoder is None:
-            raise WorkdirError(
-                f"{self.workdir} generates latents of {self.facts.source}, which no autoencoder "
-                "decodes: run its `python train.py` command (again) with "
-                "--config.data.autoencoder=<workdir of the autoencoder>"
-            )
-
-    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        """How a batch of samples is sharded over the devices."""
-        return mesh.batch_sharding(batch_size)
-
-
-class InTraining(Sampled):
-    """A run that is being trained; the loop gives it the state to score with `hold`."""
-
-    def __init__(self, workdir: pathlib.Path, parts: Parts):
-        super().__init__(workdir, parts.config, parts.method)
-        self.decoder = parts.frozen.get("autoencoder")
-        self._mesh = parts.mesh  # a program cannot mix meshes
-
-    def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
-        return mesh.batch_over(self._mesh, batch_size)
-
-    def hold(self, state: TrainState, metrics: dict[str, float]) -> None:
-        self._held = state, metrics
-
-    def restore(self, step: int) -> tuple[TrainState, dict[str, float]]:
-        del step
-        return self._held
 
 
 def _identity(config: Any, facts: Mapping[str, Any]) -> str:

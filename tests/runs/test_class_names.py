@@ -9,7 +9,7 @@ from PIL import Image
 import drifting
 from drifting.runs import evaluate
 from drifting.runs.build import build, load_images
-from drifting.runs.workdir import InTraining
+from drifting.runs.sampled import InTraining
 from input_pipeline.sources import DataError, load
 
 GREYS = {"ant": 10, "bee": 120, "cow": 230}

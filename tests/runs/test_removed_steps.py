@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from drifting.runs.workdir import Run, Sampled, WorkdirError
+from drifting.runs.sampled import Sampled
+from drifting.runs.workdir import Run, WorkdirError
 from drifting.training import checkpoints
 from drifting.training.checkpoints import CheckpointError, Checkpoints
 from drifting.training.integrity import MANIFEST

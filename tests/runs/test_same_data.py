@@ -13,7 +13,7 @@ from drifting.core.errors import ConfigError
 from drifting.runs import evaluate, same_data
 from drifting.runs.build import build
 from drifting.runs.records import record
-from drifting.runs.workdir import InTraining
+from drifting.runs.sampled import InTraining
 from drifting.training import checkpoints
 from input_pipeline.sources import DataError
 

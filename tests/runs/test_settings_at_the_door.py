@@ -26,7 +26,7 @@ from drifting.runs.workdir import Run, WorkdirError
         ("data.limit", -1, "config.data.limit = -1 is negative; set 0 for all"),
     ],
 )
-@pytest.mark.parametrize("method", ["classifier", "meanflow"])
+@pytest.mark.parametrize("method", ["autoencoder", "classifier", "meanflow"])
 def test_a_config_is_refused(method, key, value, message):
     config = drifting.of(method)
     config.data.source = "npz:nowhere.npz"

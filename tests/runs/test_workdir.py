@@ -4,7 +4,8 @@ import pytest
 
 import drifting
 from drifting.core.errors import ConfigError
-from drifting.runs.workdir import Sampled, WorkdirError
+from drifting.runs.sampled import Sampled
+from drifting.runs.workdir import WorkdirError
 from input_pipeline.sources import DataError
 
 
