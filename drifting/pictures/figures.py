@@ -12,12 +12,14 @@ if TYPE_CHECKING:  # matplotlib takes half a second to import, and most runs plo
     from matplotlib.figure import Figure
 
 
-def make(width: float, height: float, dpi: int = 120) -> "Figure":
-    """An empty figure of width x height inches."""
+def make(
+    width: float, height: float, dpi: int = 120, layout: str | None = "constrained"
+) -> "Figure":
+    """An empty figure of width x height inches, whose axes are placed by a layout or by hand."""
     # Without pyplot, which keeps every figure alive and may need a display.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    return Figure(figsize=(width, height), dpi=dpi, layout=layout)
 
 
 def tidy(axes: "Axes") -> None:

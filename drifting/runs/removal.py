@@ -63,7 +63,7 @@ def remove(run: pathlib.Path, root: pathlib.Path) -> None:
         raise RunError(f"{run}: {why}")
     try:
         with files.locked(run / LOCK, wait=False):
-            names = sorted(os.listdir(run), key=lambda n: (n == LOCK, n == listing.CONFIG))
+            names = sorted(os.listdir(run), key=lambda n: (n == LOCK, n == listing.CONFIG, n))
             for path in (run / name for name in names):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)

@@ -17,8 +17,6 @@ ONLY = {
     "train.evaluate": False,
     "train.keep_every_steps": 0,
 }
-# Keys that only train.py obeys, as they change no result.
-WITHOUT_EFFECT = ("mesh", "train.sample_*", "train.steps_per_call", "train.keep_checkpoints")
 
 
 def require_supported(flat: dict[str, Any]) -> None:

@@ -188,7 +188,10 @@ FLOW = {"method.batch_size": 64, "optimizer.warmup_steps": 1}
 @pytest.mark.parametrize(
     "config, network, changed, keys",
     [
-        ("digits", "unet", RUN, {"size": "nano", "dropout": 0.0, "remat": False}),
+        pytest.param(
+            *("digits", "unet", RUN, {"size": "nano", "dropout": 0.0, "remat": False}),
+            marks=pytest.mark.slow,
+        ),
         (
             "meanflow_digits",
             "drift_dit",
