@@ -37,6 +37,7 @@ def test_what_a_run_leaves(finished):
         assert Image.open(path).width > 200
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_never_stopped(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints" / "8")

@@ -154,6 +154,7 @@ def test_a_batch_in_parts_is_a_step_of_the_whole(method, state, data):
         make(**{"method.micro_batches": 3})
 
 
+@pytest.mark.slow
 def test_a_learned_scale_of_errors_is_logged_and_trained(data):
     """With logvar 0 its gradient is the number of values minus the error."""
     method = make(**{"model.logvar": True})
@@ -276,6 +277,7 @@ def test_the_discriminator_is_trained_from_its_first_step_on(judged, data):
     assert set(first.ema_params) == {"autoencoder"}
 
 
+@pytest.mark.slow
 def test_before_its_first_step_training_is_as_without_it(method, judged, data):
     key = jax.random.key(0)
     found = [
@@ -418,6 +420,7 @@ def test_transformations_are_drawn_as_often_as_asked():
     assert set(np.asarray(place)) == {3} and set(np.asarray(turns)) == {0}
 
 
+@pytest.mark.slow
 def test_latents_of_a_transformed_image_are_decoded_alike(method, state, data):
     """The error is that of the transformed image, as if it had all values of an image."""
     images, _ = data.draw(jax.random.key(2), 8)

@@ -184,6 +184,7 @@ def latents(tmp_path, monkeypatch):
     return train
 
 
+@pytest.mark.slow
 def test_an_autoencoder_of_streamed_latents_resumes_and_is_an_encoder(latents):
     whole = latents("whole", 4)
     rows = [row for row in workdirs.rows(whole) if "loss" in row]
