@@ -1,5 +1,8 @@
 """Plots of every step: linear at first, logarithmic from step 100; groups of many steps."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 
@@ -84,3 +87,16 @@ def test_steps_without_a_value_are_gaps(tmp_path):
     np.float32([1.0, 2.0, 3.0]).tofile(path)
     np.testing.assert_array_equal(live.read_values(path, 2), [1.0, 2.0])
     np.testing.assert_array_equal(live.read_values(path, 4), [1.0, 2.0, 3.0, np.nan])
+
+
+def test_drawing_takes_a_small_share_of_the_processors(monkeypatch):
+    asked = json.dumps({"folder": "nowhere", "names": ["loss"], "step": 1})
+    monkeypatch.setattr(sys, "stdin", [asked, asked])
+    monkeypatch.setattr(live, "draw", lambda *arguments: None)
+    monkeypatch.setattr(live, "_yield_processor", lambda: None)
+    clock, slept = iter([0.0, 1.0, 1.5]), []  # the first drawing, which loads matplotlib, is free
+    monkeypatch.setattr(live.time, "process_time", lambda: next(clock))
+    monkeypatch.setattr(live.time, "sleep", slept.append)
+    monkeypatch.setattr(live.os, "cpu_count", lambda: 4)
+    live.serve()
+    assert slept == [0.5 * 160 / 4]
