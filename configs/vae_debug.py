@@ -13,6 +13,7 @@ def get_config():
     config.optimizer.warmup_steps = 20
     config.train.total_steps = 200
     config.train.log_steps = 10
+    config.train.plot_steps = 20
     config.train.sample_steps = 50
     config.train.checkpoint_steps = 100
     return config
