@@ -185,13 +185,11 @@ THREE_STEPS = small_runs.LOGGED | {"train.total_steps": 3}
 FLOW = {"method.batch_size": 64, "optimizer.warmup_steps": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config, network, changed, keys",
     [
-        pytest.param(
-            *("digits", "unet", RUN, {"size": "nano", "dropout": 0.0, "remat": False}),
-            marks=pytest.mark.slow,
-        ),
+        ("digits", "unet", RUN, {"size": "nano", "dropout": 0.0, "remat": False}),
         (
             "meanflow_digits",
             "drift_dit",

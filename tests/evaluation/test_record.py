@@ -92,7 +92,7 @@ def test_the_table_and_the_picture_are_drawn_from_it(tmp_path, table):
     assert (table.read_bytes(), picture.read_bytes()) == (before, drawn)
 
 
-@pytest.mark.parametrize("start", ["empty", "old_table"])
+@pytest.mark.parametrize("start", ["empty", pytest.param("old_table", marks=pytest.mark.slow)])
 def test_two_processes_lose_no_row(tmp_path, table, start, request):
     if start == "old_table":
         request.getfixturevalue(start)

@@ -289,6 +289,7 @@ def test_before_its_first_step_training_is_as_without_it(method, judged, data):
     )
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_discriminator(judged, state, data):
     """It is finite, in every parameter of the autoencoder, and gets the adaptive weight."""
     images, _ = data.draw(jax.random.key(2), 8)

@@ -70,7 +70,8 @@ def test_nothing_is_learned_from_a_class_that_is_not_valid(objective):
     assert all(jnp.all(g == 0) for g in jax.tree.leaves(loss(state.params, nothing)))
 
 
-@pytest.mark.parametrize("guided", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("guided", [False, True])
 def test_lookahead_brings_samples_to_the_second_draw(guided):
     """Its two energies are distances to the second draw, which is not an input of the field."""
     field = make(dimensions=(3,), steps=1)
