@@ -5,14 +5,12 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 
 from input_pipeline.decoding import DataError
-from input_pipeline.feed import Feed
-from input_pipeline.image_set import DataSet, ImageSet
+from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Space
-from input_pipeline.streaming import SPREAD, Batch, to_devices
+from input_pipeline.streaming import SPREAD, Batch, Streamed
 
 FIRST_BYTES = 2**28  # of the first samples, which are kept to represent all
 
@@ -20,7 +18,7 @@ FIRST_BYTES = 2**28  # of the first samples, which are kept to represent all
 Samples = Callable[[int], Iterator[tuple[np.ndarray, int]]]
 
 
-class Endless(DataSet):
+class Endless(Streamed):
     """A split whose samples are read in their order, each once.
 
     The batch of step k starts at position k * rows, so a resumed run continues with the same
@@ -30,8 +28,6 @@ class Endless(DataSet):
       samples: see `Samples`; errors in a sample are raised when it is read.
     """
 
-    streamed = True
-
     def __init__(
         self, samples: Samples, class_names: tuple[str, ...], source: str, split: str, space: Space
     ):
@@ -40,10 +36,6 @@ class Endless(DataSet):
 
     @property
     def num_samples(self) -> None:
-        return None
-
-    @property
-    def class_counts(self) -> None:
         return None
 
     @functools.cached_property
@@ -64,28 +56,12 @@ class Endless(DataSet):
         images, labels = self._take(self._samples(0), max(1, min(SPREAD, FIRST_BYTES // size)), 0)
         return ImageSet(images, labels, self.class_names, self.source, self.split, self.space)
 
-    def feed(
-        self,
-        placement: jax.sharding.Sharding,
-        spread: Callable[[int], jax.sharding.Sharding],
-        rows: int,
-        first: int,
-        stop: int,
-    ) -> Feed:
-        """A batch for each step; each process keeps its rows of it, and passes over the others."""
-        del placement
-        sharding = spread(rows)
-
-        def batches(first: int, stop: int) -> Iterator[Batch]:
-            mine = self.batches(rows, first, stop, jax.process_index(), jax.process_count())
-            return to_devices(mine, sharding)
-
-        return Feed(next(batches(0, 1)), batches(first, stop))
-
     def batches(
         self, size: int, first: int, stop: int, process: int = 0, processes: int = 1
     ) -> Iterator[Batch]:
         """Batches number `first` to `stop` - 1 on the host: the share of one process.
+
+        Each process makes all samples, and keeps its consecutive share of each batch.
 
         Raises:
           DataError: a sample is not as the config says, or there are no more.

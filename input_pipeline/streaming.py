@@ -4,6 +4,7 @@ A checkpoint stores nothing of a stream: the contents of a batch follow from the
 step.
 """
 
+import abc
 import dataclasses
 import functools
 import hashlib
@@ -60,8 +61,42 @@ class Batch(Data):
         return self.images, self.labels
 
 
+class Streamed(DataSet):
+    """A split that is read while training, a batch for each step; its classes are not counted."""
+
+    streamed = True
+
+    @property
+    def class_counts(self) -> None:
+        return None
+
+    def feed(
+        self,
+        placement: jax.sharding.Sharding,
+        spread: Callable[[int], jax.sharding.Sharding],
+        rows: int,
+        first: int,
+        stop: int,
+    ) -> Feed:
+        """A batch for each step, of which this process makes its share."""
+        del placement
+        sharding = spread(rows)
+
+        def batches(first: int, stop: int) -> Iterator[Batch]:
+            mine = self.batches(rows, first, stop, jax.process_index(), jax.process_count())
+            return to_devices(mine, sharding)
+
+        return Feed(next(batches(0, 1)), batches(first, stop))
+
+    @abc.abstractmethod
+    def batches(
+        self, size: int, first: int, stop: int, process: int = 0, processes: int = 1
+    ) -> Iterator[Batch]:
+        """The share of one process of the batches number `first` to `stop` - 1, on the host."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Stream(DataSet):
+class Stream(Streamed):
     """A split of a source as an endless stream of epochs, each in its own random order.
 
     Position p is in epoch p // N. The order of an epoch depends only on `seed` and the epoch, and
@@ -82,8 +117,6 @@ class Stream(DataSet):
     space: Space
     seed: int
     threads: int
-
-    streamed = True
 
     def __len__(self) -> int:
         return self.records.count
@@ -106,10 +139,6 @@ class Stream(DataSet):
             digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")))
         return digest.hexdigest()
 
-    @property
-    def class_counts(self) -> None:
-        return None
-
     def rows(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Values and labels of the rows `first` to `stop` - 1, in stored order."""
         return self._read(range(first, stop))
@@ -117,24 +146,6 @@ class Stream(DataSet):
     def representative(self) -> ImageSet:
         """Evenly spread records: the first ones may all be of one class."""
         return self.spread(SPREAD)
-
-    def feed(
-        self,
-        placement: jax.sharding.Sharding,
-        spread: Callable[[int], jax.sharding.Sharding],
-        rows: int,
-        first: int,
-        stop: int,
-    ) -> Feed:
-        """A batch for each step, of which this process reads its share."""
-        del placement
-        sharding = spread(rows)
-
-        def batches(first: int, stop: int) -> Iterator[Batch]:
-            mine = self.batches(rows, first, stop, jax.process_index(), jax.process_count())
-            return to_devices(mine, sharding)
-
-        return Feed(next(batches(0, 1)), batches(first, stop))
 
     def batches(
         self, size: int, first: int, stop: int, process: int = 0, processes: int = 1

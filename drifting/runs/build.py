@@ -95,8 +95,8 @@ def load_real_images(
     made = latents.encoded(data.source)
     if made is None:
         raise DataError(
-            f"{data.source} does not say which images its latents are of, so there are none to "
-            "score samples against: encode the images with scripts/encode_latents.py, or write "
+            f"{data.source} does not say which images its latents are of, so samples have nothing "
+            "to be scored against: encode the images with scripts/encode_latents.py, or write "
             "samples with sample.py and score them with `python evaluate.py --real ... --fake ...`"
         )
     found = opened = sources.open_rows(made.source, split or data.split, **made.options)

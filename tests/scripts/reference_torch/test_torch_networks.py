@@ -1,4 +1,4 @@
-"""The networks of the PyTorch loop beside ours: parameters, names and outputs."""
+"""The networks of the PyTorch loop compared with ours: parameters, names and outputs."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Learning rates and steps of the PyTorch loop beside ours."""
+"""Learning rates and steps of the PyTorch loop compared with ours."""
 
 import dataclasses
 
