@@ -84,7 +84,7 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     Does nothing if the run was already scored at this length.
     """
     path = workdir / "test.json"
-    if _tested_steps(path) == total_steps:
+    if tested_steps(path) == total_steps:
         log.info("already tested: %s", path)
         return
     run = Run(workdir)
@@ -117,7 +117,7 @@ def _test(workdir: pathlib.Path, images: ImageSet, total_steps: int) -> None:
     log.info("test split, checkpoint of step %d: %s; %s", step, shown, path)
 
 
-def _tested_steps(path: pathlib.Path) -> int | None:
+def tested_steps(path: pathlib.Path) -> int | None:
     """The length of the run that test.json is of; None if there is none that can be read."""
     try:
         return json.loads(path.read_bytes())["trained_steps"]

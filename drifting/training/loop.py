@@ -24,7 +24,7 @@ from drifting.training import mesh as mesh_lib
 from drifting.training.checkpoints import CheckpointError, Checkpoints
 from drifting.training.divergence import TrainingDiverged
 from drifting.training.epochs import Epoch
-from drifting.training.meters import Window
+from drifting.training.meters import Window, progress_bar
 from drifting.training.parts import Parts
 from drifting.training.program import compile_steps, make_summary
 from drifting.training.telemetry import Telemetry
@@ -136,7 +136,7 @@ class Trainer:
         self.writers = writers
         if self.config.train.telemetry:
             self.telemetry = Telemetry(self.mesh.local_devices)
-        with _bar(self.step, self.schedule.total) as bar:
+        with progress_bar(self.step, self.schedule.total) as bar:
             self.epoch = Epoch(self.schedule, self.step, self.last_row)
             self.clock = time.perf_counter()  # until when the time of calls has been counted
             if self.saved_step < 0:
@@ -281,10 +281,6 @@ class Trainer:
         if self.telemetry:
             self.telemetry.close()
         self.checkpoints.close()
-
-
-def _bar(step: int, total: int) -> tqdm:
-    return tqdm(total=total, initial=step, unit="step", desc="training", mininterval=1.0)
 
 
 def train(

@@ -4,7 +4,14 @@ import math
 import time
 from typing import Any
 
+from tqdm import tqdm
+
 NOT_AVERAGED = ("lr",)  # metrics that are settings: their last value is logged
+
+
+def progress_bar(step: int, total: int) -> tqdm:
+    """The bar of a run of `total` steps that begins, or resumes, at a step."""
+    return tqdm(total=total, initial=step, unit="step", desc="training", mininterval=1.0)
 
 
 class Window:

@@ -1,7 +1,6 @@
 """A run of the PyTorch loop, from its first check to the test of its best state."""
 
 import copy
-import json
 import logging
 import math
 import pathlib
@@ -20,11 +19,12 @@ from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
 from drifting.methods import classifier
 from drifting.runs import build, folder
+from drifting.runs.train import tested_steps
 from drifting.training import schedule as schedules
 from drifting.training import writers
 from drifting.training.divergence import TrainingDiverged
 from drifting.training.epochs import Epoch
-from drifting.training.meters import Window
+from drifting.training.meters import Window, progress_bar
 from input_pipeline import splits
 from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
@@ -158,7 +158,7 @@ class Training:
         tensorboard, hparams = self.config.train.tensorboard, config_lib.flatten(self.config)
         self.writers = writers.Writers(self.workdir, self.saved_step, tensorboard, hparams)
         try:
-            with self.deferral as deferral, self._bar() as bar:
+            with self.deferral as deferral, progress_bar(self.step, self.schedule.total) as bar:
                 self._to_the_end(bar)
         finally:
             self.writers.close()
@@ -166,15 +166,6 @@ class Training:
             log.warning("%s: saved step %d in %s; the same command resumes there",
                         deferral.asked.name, self.step, self.workdir)  # fmt: skip
             raise SystemExit(128 + deferral.asked)
-
-    def _bar(self) -> tqdm:
-        return tqdm(
-            total=self.schedule.total,
-            initial=self.step,
-            unit="step",
-            desc="training",
-            mininterval=1.0,
-        )
 
     def _to_the_end(self, bar: tqdm) -> None:
         self.epoch = Epoch(self.schedule, self.step, self.row)
@@ -243,7 +234,7 @@ class Training:
         if not self.window.steps:
             return
         rates = self.window.rates(self.settings.batch_size, self.schedule.per_epoch)
-        self.row = {"epoch": self.step / self.schedule.per_epoch, **self.window.means()}
+        self.row = {**self.schedule.epoch_at(self.step), **self.window.means()}
         self.writers.scalars(self.step, {**self.row, **rates})
         bar.set_postfix_str(
             f"loss {self.row['loss']:.4g}, {rates['images_per_second']:.0f} images/s",
@@ -261,7 +252,7 @@ class Training:
         if not math.isfinite(scores["loss"]):
             raise self._diverged(f"the state is not finite after step {self.step}")
         scores = {f"val_{name}": value for name, value in scores.items()}
-        self.writers.scalars(self.step, {"epoch": self.step / self.schedule.per_epoch, **scores})
+        self.writers.scalars(self.step, {**self.schedule.epoch_at(self.step), **scores})
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         log.info("step %d: %s", self.step, shown)
         if scores["val_accuracy"] >= self.best["val_accuracy"]:  # the latest of equal ones
@@ -311,7 +302,7 @@ class Training:
     def test(self, images: ImageSet) -> None:
         """Scores the best state on the test images: test.json and confusion.png."""
         path = self.workdir / "test.json"
-        if _tested_steps(path) == self.schedule.total:
+        if tested_steps(path) == self.schedule.total:
             log.info("already tested: %s", path)
             return
         self.network.load_state_dict(self.best["network"])
@@ -336,11 +327,3 @@ class Training:
             pictures.plot_confusion(confusion, images.class_names, picture)
         shown = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
         log.info("test split, state of step %d: %s; %s", found["step"], shown, path)
-
-
-def _tested_steps(path: pathlib.Path) -> int | None:
-    """The length of the run that test.json is of; None if there is none that can be read."""
-    try:
-        return json.loads(path.read_bytes())["trained_steps"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
