@@ -182,7 +182,7 @@ def adversarial(name: str, logits: torch.Tensor, real: bool) -> torch.Tensor:
 
 
 class Trainer:
-    """Networks, optimisers and the step of CUT with its identity term (`nce_idt`)."""
+    """Networks, optimisers and the step of CUT, with PatchNCE of translated targets (`nce_idt`)."""
 
     def __init__(
         self, channels: int = 3, width: int = 64, discriminator_width: int = 64, loss: str = "lsgan"
@@ -191,9 +191,9 @@ class Trainer:
         self.generator = Generator(channels, width)
         self.discriminator = Discriminator(channels, discriminator_width)
         self.heads = PatchHeads((channels, 2 * width, 4 * width, 4 * width, 4 * width))
-        networks = self.generator, self.discriminator, self.heads
+        self.networks = self.generator, self.discriminator, self.heads
         self.optimizers = [
-            torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in networks
+            torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in self.networks
         ]
 
     def step(self, source: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
@@ -222,7 +222,7 @@ class Trainer:
         (g_adv + 0.5 * (nce + nce_same)).backward()
         of_generator.step()
         of_heads.step()
-        terms = {"d_loss": d_loss, "g_adv": g_adv, "nce": nce, "nce_identity": nce_same}
+        terms = {"d_loss": d_loss, "g_adv": g_adv, "nce": nce, "nce_idt": nce_same}
         return {name: term.item() for name, term in terms.items()}
 
     def contrast(self, source: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
