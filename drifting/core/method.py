@@ -108,7 +108,8 @@ class Method(abc.ABC):
         are not restored where they are not used.
       plotted: metrics whose values at every step are plotted during training.
       terms: metrics in the order in which a step computes them; training stops at the first step in
-        which one is not finite, and names the first such one.
+        which one is not finite, and names the first such one. Those that a run does not have are
+        left out.
       streams: whether it can train on streamed data.
       best_score: the score, `val_<name>`, whose largest value marks the best checkpoint; None if
         the method has no such score.

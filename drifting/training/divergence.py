@@ -55,7 +55,7 @@ def at_step(step: int, metrics: Mapping[str, np.ndarray], terms: Sequence[str]) 
       terms: in the order in which a step computes them: what follows the first one that is not
         finite may be so because of it.
     """
-    first = next(name for name in terms if not np.isfinite(metrics[name]))
+    first = next(name for name in terms if not np.isfinite(metrics.get(name, 0.0)))
     shown = ", ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
     return f"{first} is not finite at step {step} (its metrics: {shown})"
 

@@ -37,7 +37,8 @@ def make_program(
             state, report = carry
             state, metrics = method.train_step(state, data, step_key(state), frozen)
             sound = report["bad_step"] == 0  # until now
-            finite = jnp.all(jnp.stack([jnp.isfinite(metrics[name]) for name in method.terms]))
+            terms = [metrics[name] for name in method.terms if name in metrics]
+            finite = jnp.all(jnp.isfinite(jnp.stack(terms)))
             bad_step = jnp.where(sound & ~finite, state.step, report["bad_step"])
             bad = jax.tree.map(lambda new, old: jnp.where(sound, new, old), metrics, report["bad"])
             sums = jax.tree.map(jnp.add, report["sum"], metrics)
