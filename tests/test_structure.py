@@ -14,7 +14,8 @@ from models import registry
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("configs", "drifting", "input_pipeline", "models")
-GROUND = ("drifting.core", "drifting.fields", "drifting.flows", "models", "input_pipeline")
+GROUND = ("drifting.core", "drifting.fields", "drifting.flows", "drifting.losses", "models",
+          "input_pipeline")  # fmt: skip
 BELOW_RUNS = (*GROUND, "drifting.methods", "drifting.pretrained", "drifting.training",
               "drifting.evaluation", "drifting.pictures")  # fmt: skip
 SHARED = ("drifting.methods.batches", "drifting.methods.features", "drifting.methods.gradients",
@@ -23,6 +24,7 @@ MAY_IMPORT = {
     "drifting/core": ("drifting.core", "models", "input_pipeline"),
     "drifting/fields": ("drifting.fields",),
     "drifting/flows": ("drifting.flows",),
+    "drifting/losses": ("drifting.losses", "drifting.fields.pairs", "input_pipeline.augment"),
     "models": ("models", "drifting.core.errors"),
     "input_pipeline": ("input_pipeline", "drifting.core.errors", "drifting.core.files"),
     "drifting/methods": (*GROUND, "drifting.methods"),

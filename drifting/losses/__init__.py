@@ -1,0 +1,5 @@
+"""Losses of image translation and of discriminators: pure functions of arrays."""
+
+from drifting.losses import adversarial, diff_augment, patchnce
+
+__all__ = ["adversarial", "diff_augment", "patchnce"]
