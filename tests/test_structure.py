@@ -43,6 +43,9 @@ MAY_IMPORT = {
     "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.record",
                         "drifting.training.writers", "drifting.suites"),
 }  # fmt: skip
+# Packages of pure functions, and the modules from outside that those may import.
+PURE = ("drifting/fields", "drifting/flows", "drifting/losses")
+PURE_MODULES = {"collections", "functools", "jax", "math", "optax", "typing"}
 MAX_FILE_LINES, MAX_CLASS_LINES = 400, 250
 
 
@@ -71,6 +74,21 @@ def test_a_package_imports_only_those_below_it(package):
 def test_the_library_imports_no_config_file():
     for path in (ROOT / "drifting").rglob("*.py"):
         assert not any(name.split(".")[0] == "configs" for name in imports(path)), path
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_pure_functions_keep_no_state_and_touch_no_files(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            foreign = {name.split(".")[0] for name in names} - PURE_MODULES - set(OURS)
+            assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+            assert not isinstance(node, ast.Global | ast.Nonlocal), f"{path} changes variables"
+            assert getattr(node, "id", "") not in ("open", "print", "input"), path
 
 
 @pytest.mark.parametrize("package", ["drifting", "models", "input_pipeline"])
