@@ -107,6 +107,9 @@ class Method(abc.ABC):
       replaceable: networks that a run may initialise anew where a checkpoint lacks them, and that
         are not restored where they are not used.
       plotted: metrics whose values at every step are plotted during training.
+      terms: metrics in the order in which a step computes them; training stops at the first step in
+        which one is not finite, and names the first such one. Those that a run does not have are
+        left out.
       streams: whether it can train on streamed data.
       best_score: the score, `val_<name>`, whose largest value marks the best checkpoint; None if
         the method has no such score.
@@ -131,6 +134,7 @@ class Method(abc.ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     replaceable: ClassVar[tuple[str, ...]] = ()
     plotted: ClassVar[tuple[str, ...]] = ("loss",)
+    terms: ClassVar[tuple[str, ...]] = ("loss", "grad_norm")
     streams: ClassVar[bool] = False
     best_score: ClassVar[str | None] = None
 

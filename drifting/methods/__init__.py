@@ -15,6 +15,7 @@ METHODS = {
     "mae": "drifting.methods.mae:MaskedAutoencoding",
     "autoencoder": "drifting.methods.autoencoder.method:Autoencoder",
     "meanflow": "drifting.methods.meanflow.method:MeanFlow",
+    "cut": "drifting.methods.cut.method:CUT",
 }
 
 

@@ -189,11 +189,8 @@ class Trainer:
             if after == self.step:
                 seconds += self._lap()  # it has ended only now
             if report["bad_step"] > 0:
-                shown = ", ".join(f"{k} {float(v):.4g}" for k, v in report["last"].items())
-                raise self._diverged(
-                    f"loss or gradient is not finite at step {int(report['bad_step'])} (call of "
-                    f"steps {after - count} to {after}; metrics at its end: {shown})"
-                )
+                where = int(report["bad_step"])
+                raise self._diverged(divergence.at_step(where, report["bad"], self.method.terms))
             self.window.add(report, count)
             self.writers.plots.add(report["each"], count)
             if self.epoch.add(report["sum"], count, seconds, after):
