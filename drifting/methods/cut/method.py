@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import optax
-from models.patch_heads import PatchHeads
 
 from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
@@ -24,12 +23,14 @@ from drifting.core.facts import DataFacts
 from drifting.core.method import Grid, Translator
 from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
+from drifting.losses.weights import warm_down
 from drifting.methods.cut import draws, judge
 from drifting.methods.cut.draws import Keys
 from drifting.methods.cut.judge import Judge
 from drifting.methods.cut.objective import Given, Objective
 from drifting.methods.cut.settings import SOURCE, DiscriminatorSettings, Settings
 from input_pipeline.data import Data
+from models.patch_heads import PatchHeads
 
 ROWS, COLUMNS = 4, 6  # of the visual summaries
 
@@ -155,7 +156,7 @@ class CUT(Translator):
             keys=self.objective.vectors(state.params["patch_heads"], maps, places),
             judge=self._judge_variables(state),
             encoder=frozen.get("encoder"),
-            identity_weight=settings.identity_weight_at(state.step, self.total_steps),
+            identity_weight=warm_down(state.step, settings.identity_weight, self.total_steps),
             key=keys.shown,
         )
         state, metrics = self._update_generator(state, made, pull_back, given)
