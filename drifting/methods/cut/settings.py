@@ -74,6 +74,8 @@ class Settings(MethodSettings):
                 raise ConfigError(f"config.method.{key} = {value} is negative; set 0 or more")
         if not 0.0 < self.crop_scale <= 1.0:
             raise ConfigError(f"config.method.crop_scale = {self.crop_scale} is not in (0, 1]")
+        if self.color_jitter > 1.0:
+            raise ConfigError(f"config.method.color_jitter = {self.color_jitter} is not in [0, 1]")
         if not self.temperature:
             raise ConfigError("config.method.temperature = 0.0 is not positive")
         if not self.taps:

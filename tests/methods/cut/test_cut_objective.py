@@ -88,7 +88,13 @@ def all_terms():
     made, given = given_of(method, state)
     loss = jax.jit(method.objective.loss)
     params = state.params
-    return method, state, made, given, *loss(made, params["generator"], params["patch_heads"], given)
+    return (
+        method,
+        state,
+        made,
+        given,
+        *loss(made, params["generator"], params["patch_heads"], given),
+    )
 
 
 def test_both_contrastive_terms(all_terms):
@@ -116,7 +122,7 @@ def test_negatives_of_the_whole_batch(clamp):
 
 
 def test_the_terms_of_the_discriminator(all_terms):
-    method, state, made, given, _, terms = all_terms
+    method, _, made, given, _, terms = all_terms
     network, variables = method.objective.judge.network, given.judge
     (logits,), maps = network.apply(variables, made[:B], method="with_features")
     _, real = network.apply(variables, given.target, method="with_features")
