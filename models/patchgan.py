@@ -15,7 +15,7 @@ from models.layers.norms import instance_norm
 from models.layers.resample import blur_halve, require_resampling
 
 MOST_DOUBLINGS = 3  # of the channels
-FEWEST = 3  # pixels of a side of the last map but two
+FEWEST = 3  # pixels of a side of the map that the last two convolutions make two smaller
 
 Maps = tuple[jax.Array, ...]
 
@@ -61,41 +61,47 @@ class PatchGAN(nn.Module):
     @nn.compact
     def with_features(self, images: jax.Array, update_stats: bool = False) -> tuple[Maps, Maps]:
         """The logits, and the maps [B, h, w, C] after all activations, scale by scale."""
-        require_resampling(self.resampling)
-        self._require_patches(images.shape)
+        self._check(images.shape)
         logits, maps = [], []
         for scale in range(self.scales):
-            if scale:
-                images = _halved(images)
-            x = images
-            for i in range(self.layers + 1):
-                x = self._layer(x, i, scale, update_stats)
-                maps.append(x)
-                if i < self.layers and self.resampling == "antialias":
-                    x = blur_halve(x)
-            x = self._conv(1, 1, "out_conv", scale, x, update_stats)
-            logits.append(x[..., 0].astype(jnp.float32))
+            images = _halved(images) if scale else images
+            judged, seen = self._judge(images, f"scale_{scale}_" if scale else "", update_stats)
+            logits.append(judged)
+            maps += seen
         return tuple(logits), tuple(maps)
 
-    def _layer(self, x: jax.Array, i: int, scale: int, update_stats: bool) -> jax.Array:
-        """A convolution, a norm except in the first layer, and the activation."""
-        stride = 2 if i < self.layers and self.resampling == "strided" else 1
-        features = self.width * 2 ** min(i, MOST_DOUBLINGS)
-        x = self._conv(features, stride, f"conv_{i}", scale, x, update_stats)
-        return nn.leaky_relu(instance_norm(x) if i else x, 0.2)
+    def _judge(
+        self, x: jax.Array, prefix: str, update_stats: bool
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """The logits and the maps of one scale, whose weights' names begin with `prefix`."""
+        strided, maps = self.resampling == "strided", []
+        for i in range(self.layers + 1):
+            halving = i < self.layers
+            features = self.width * 2 ** min(i, MOST_DOUBLINGS)
+            stride = 2 if halving and strided else 1
+            x = self._conv(x, features, stride, f"{prefix}conv_{i}", update_stats)
+            x = nn.leaky_relu(instance_norm(x) if i else x, 0.2)
+            maps.append(x)
+            x = blur_halve(x) if halving and not strided else x
+        x = self._conv(x, 1, 1, f"{prefix}out_conv", update_stats)
+        return x[..., 0].astype(jnp.float32), maps
 
     def _conv(
-        self, features: int, stride: int, name: str, scale: int, x: jax.Array, update_stats: bool
+        self, x: jax.Array, features: int, stride: int, name: str, update_stats: bool
     ) -> jax.Array:
         conv = nn.Conv(
             features, (4, 4), stride, padding=1, kernel_init=faint_init(self.initializer),
-            dtype=self.dtype, name=f"scale_{scale}_{name}" if scale else name,
+            dtype=self.dtype, name=name,
         )  # fmt: skip
-        if self.spectral_norm:
-            return nn.SpectralNorm(conv)(x, update_stats=update_stats)
-        return conv(x)
+        return (
+            nn.SpectralNorm(conv)(x, update_stats=update_stats) if self.spectral_norm else conv(x)
+        )
 
-    def _require_patches(self, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: tuple[int, ...]) -> None:
+        require_resampling(self.resampling)
+        for key in ("width", "layers", "scales"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} {getattr(self, key)} is not at least 1")
         least = (FEWEST * 2**self.layers - 1) * 2 ** (self.scales - 1) + 1
         if min(shape[1:3]) < least:
             scales = f" at {self.scales} scales" if self.scales > 1 else ""
