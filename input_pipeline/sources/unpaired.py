@@ -81,7 +81,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     except DataError as error:
         if "," in rest:
             raise
-        raise DataError(
+        raise type(error)(
             f"{error}. 'unpaired:{rest}' alone is for a source with splits {split}A and {split}B; "
             "to name two sources, write unpaired:<A>,<B>"
         ) from error
