@@ -8,7 +8,7 @@ import jax
 
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Autoencoder, Generator, Method
+from drifting.core.method import Autoencoder, Generator, Method, Translator
 from drifting.core.networks import Decoder
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
@@ -127,6 +127,14 @@ class Sampled:
                 f"{self.workdir} generates latents of {self.facts.source}, which no autoencoder "
                 "decodes: run its `python train.py` command (again) with "
                 "--config.data.autoencoder=<workdir of the autoencoder>"
+            )
+
+    def require_translator(self) -> None:
+        """Raises WorkdirError for a run that does not translate images."""
+        if not isinstance(self.method, Translator):
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which translates "
+                "no images; name the workdir of a run that does, such as one of method 'cut'"
             )
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:
