@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
+import inverting_translator
 import numpy as np
 import pytest
-import stub_translator
 from picture_files import pixels
 from PIL import Image
 
@@ -21,8 +21,8 @@ COUNT, BAD = 100, "37.png"
 
 @pytest.fixture
 def run(train_once, monkeypatch):
-    monkeypatch.setitem(methods.METHODS, stub_translator.NAME, stub_translator.CLASS)
-    return train_once(stub_translator.config())
+    monkeypatch.setitem(methods.METHODS, inverting_translator.NAME, inverting_translator.CLASS)
+    return train_once(inverting_translator.config())
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def photos(tmp_path):
 
 
 def start(*flags):
-    command = [sys.executable, "-c", stub_translator.LAUNCH, "sample.py", *map(str, flags)]
+    command = [sys.executable, "-c", inverting_translator.LAUNCH, "sample.py", *map(str, flags)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
@@ -71,7 +71,7 @@ def test_killed_and_resumed_with_one_corrupt_file(run, photos, tmp_path):
     assert before.items() <= after.items()
     assert sorted(os.listdir(out)) == sorted(after) == sorted({*os.listdir(photos)} - {BAD})
     for name in after:
-        expected = stub_translator.expected(pixels(photos / name))
+        expected = inverting_translator.expected(pixels(photos / name))
         np.testing.assert_array_equal(pixels(out / name), expected)
 
 

@@ -3,13 +3,13 @@
 import logging
 import os
 
+import inverting_translator
 import jax
 import numpy as np
 import pytest
-import stub_translator
+from inverting_translator import Invert, expected
 from picture_files import pixels
 from PIL import Image
-from stub_translator import Invert, expected
 
 import drifting
 from drifting import methods
@@ -25,14 +25,14 @@ SIZES = [(1, 1), (2, 3), (3, 8), (4, 4), (5, 7), (6, 8), (8, 5), (13, 4)]  # hei
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
-    monkeypatch.setitem(methods.METHODS, stub_translator.NAME, stub_translator.CLASS)
+    monkeypatch.setitem(methods.METHODS, inverting_translator.NAME, inverting_translator.CLASS)
     monkeypatch.setattr(Invert, "traces", [])
 
 
 @pytest.fixture
 def run(train_once):
     """Read-only workdir of a translator of images in colour."""
-    return train_once(stub_translator.config())
+    return train_once(inverting_translator.config())
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_files_of_every_kind_are_decoded_as_for_training(run, tmp_path):
 
 
 def test_a_run_on_grey_images_writes_grey_ones(train_once, tmp_path):
-    run = train_once(stub_translator.config(channels=1))
+    run = train_once(inverting_translator.config(channels=1))
     photos = save(tmp_path / "photos", drawn(5, 6, 1), drawn(5, 6))
     out = drifting.translate(run, photos, tmp_path / "out")
     for name in names(photos):

@@ -13,7 +13,7 @@ from drifting.core.state import TrainState
 from drifting.methods.batches import BatchSettings
 
 NAME = "invert"
-CLASS = "stub_translator:Invert"
+CLASS = "inverting_translator:Invert"
 # A program for `python -c`: runs the entry point that its first argument names, with the method.
 LAUNCH = f"""
 import runpy, sys
