@@ -22,7 +22,7 @@ from drifting.core import config as config_lib
 from drifting.core import optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
-from models.patch_discriminator import PatchDiscriminator
+from models.patchgan import PatchGAN
 
 MOST = 1e4  # of lambda
 METRICS = ("adversarial_loss", "discriminator_loss", "adversarial_weight")
@@ -52,9 +52,9 @@ class DiscriminatorSettings:
                 "or set config.discriminator.weight=0.0"
             )
 
-    def network(self, shape: Sequence[int], dtype: Any) -> PatchDiscriminator:
+    def network(self, shape: Sequence[int], dtype: Any) -> PatchGAN:
         """The discriminator of images of `shape`; ConfigError if they are too small for it."""
-        network = PatchDiscriminator(self.width, self.layers, dtype)
+        network = PatchGAN(self.width, self.layers, initializer="normal", dtype=dtype)
         try:
             jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
         except ValueError as error:
@@ -89,7 +89,7 @@ class Adversary:
     """
 
     settings: DiscriminatorSettings
-    network: PatchDiscriminator
+    network: PatchGAN
     last_layer: tuple[str, ...]
 
     def idle(self) -> dict[str, jax.Array]:
@@ -141,7 +141,8 @@ class Adversary:
 
     def _logits(self, params: Mapping[str, Any], images: jax.Array) -> jax.Array:
         images = state_lib.shard_batch(images)
-        return self.network.apply({"params": params["discriminator"]}, images)
+        (logits,) = self.network.apply({"params": params["discriminator"]}, images)
+        return logits
 
 
 def make(
