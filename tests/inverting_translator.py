@@ -58,7 +58,7 @@ def expected(image):
     for axis in (0, 1):
         count = image.shape[axis]
         # What comes after the last one: the first one again or, in the padding, its mirror image.
-        after = max(count - 2, 0) if count % 4 else 0
+        after = max(count - 2, 0) if count % 4 or count < 8 else 0
         image = image.take([*range(1, count), after], axis)
     return 255 - image
 

@@ -13,7 +13,8 @@ from drifting.core.state import TrainState
 from drifting.evaluation.generation import NonFiniteSamples
 from input_pipeline import pixels
 
-MULTIPLE = 4  # of both sides of what the networks of translators take
+# Of both sides of what the networks of translators take, see models/resnet_generator.py.
+MULTIPLE, LEAST = 4, 8
 
 
 class Started(NamedTuple):
@@ -71,13 +72,14 @@ class TranslateProgram:
 
 def padded_size(width: int, height: int) -> tuple[int, int]:
     """The size of an image after `pad`."""
-    return width + -width % MULTIPLE, height + -height % MULTIPLE
+    return max(width + -width % MULTIPLE, LEAST), max(height + -height % MULTIPLE, LEAST)
 
 
 def pad(image: np.ndarray) -> np.ndarray:
-    """[H, W, C] reflected at its right and lower edge, to multiples of MULTIPLE."""
-    height, width = image.shape[:2]
-    return np.pad(image, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="reflect")
+    """[H, W, C] mirrored at its right and lower edge, to sides that networks take."""
+    height, width, _ = image.shape
+    wider, higher = padded_size(width, height)
+    return np.pad(image, ((0, higher - height), (0, wider - width), (0, 0)), mode="reflect")
 
 
 def even_batch(count: int, most: int) -> int:

@@ -145,7 +145,7 @@ class Sampled:
 
     def require_translator(self) -> None:
         """Raises WorkdirError for a run that does not translate images."""
-        if not isinstance(self.method, Translator):
+        if not self.translates:
             raise WorkdirError(
                 f"{self.workdir} is a run of method {self.config.method.name!r}, which translates "
                 "no images; name the workdir of a run that does, such as one of method 'cut'"

@@ -200,7 +200,9 @@ class _Work:
         """
         found: dict[tuple[int, int], list[pathlib.Path]] = {}
         sizes = self._pool.map(self._padded_size, self._left)
-        bar = tqdm(sizes, desc="reading", total=len(self._left), unit="img", leave=False)
+        bar = tqdm(
+            sizes, desc="reading", total=len(self._left), unit="img", mininterval=1.0, leave=False
+        )
         for path, size in zip(self._left, bar, strict=True):
             if size:
                 found.setdefault(size, []).append(path)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image, PngImagePlugin
+from tqdm import tqdm
 
 from drifting.core import files
 from drifting.core.errors import UserError
@@ -112,11 +113,9 @@ def done(
         half = re.fullmatch(r"\.(.*)\.\d+\.tmp", name)  # files.replacing
         if half and half[1] in names:
             (out / name).unlink()
-    finished = {
-        path
-        for path, target in expected.items()
-        if target.name in there and _is_of(target, path, mark)
-    }
+    candidates = [(path, target) for path, target in expected.items() if target.name in there]
+    bar = tqdm(candidates, desc="checking", unit="img", mininterval=1.0, leave=False)
+    finished = {path for path, target in bar if _is_of(target, path, mark)}
     others = {name for name in there if not name.startswith(".")}
     others -= {expected[path].name for path in finished}
     if others:

@@ -19,8 +19,9 @@ from drifting.evaluation import generation, translation
 from drifting.runs.folder import WorkdirError
 from input_pipeline import picture
 from input_pipeline.decoding import DataError
+from models.resnet_generator import ResNetGenerator
 
-SIZES = [(1, 1), (2, 3), (3, 8), (4, 4), (5, 7), (6, 8), (8, 5), (13, 4)]  # height, width
+SIZES = [(1, 1), (2, 3), (3, 8), (4, 4), (9, 7), (12, 8), (10, 5), (13, 17)]  # height, width
 
 
 @pytest.fixture(autouse=True)
@@ -70,16 +71,16 @@ def test_images_of_any_size_keep_name_and_size_and_each_padded_size_compiles_onc
         np.testing.assert_array_equal(
             pixels(out / f"{i}.png"), expected(pixels(photos / f"{i}.png"))
         )
-    # The largest first: 5x7, 6x8 and 8x5; 13x4; 3x8; 1x1, 2x3 and 4x4.
-    assert Invert.traces == [(3, 8, 8, 3), (1, 16, 4, 3), (1, 4, 8, 3), (3, 4, 4, 3)]
-    assert "8 of 8 images to translate, 0 are done; compilations: 4, one per" in caplog.text
+    # The largest first: 13x17; 9x7, 12x8 and 10x5; 1x1, 2x3, 3x8 and 4x4.
+    assert Invert.traces == [(1, 16, 20, 3), (3, 12, 8, 3), (4, 8, 8, 3)]
+    assert "8 of 8 images to translate, 0 are done; compilations: 3, one per" in caplog.text
     assert f"translating by step 1 of {run}, averaged weights (EMA)" in caplog.text
 
 
 def test_batches_of_one_size_are_even_and_the_last_one_is_padded(run, tmp_path):
-    photos = save(tmp_path / "photos", *(drawn(4, 4, seed=i) for i in range(7)))
+    photos = save(tmp_path / "photos", *(drawn(8, 8, seed=i) for i in range(7)))
     out = drifting.translate(run, photos, tmp_path / "out", batch_size=3)
-    assert Invert.traces == [(3, 4, 4, 3)]
+    assert Invert.traces == [(3, 8, 8, 3)]
     for name in names(photos):
         np.testing.assert_array_equal(pixels(out / name), expected(pixels(photos / name)))
     assert [translation.even_batch(7, most) for most in (1, 3, 4, 6, 7, 99)] == [1, 3, 4, 4, 7, 7]
@@ -173,6 +174,16 @@ def test_arrays_are_translated_by_an_open_run(run):
         opened.translate(images, batch_size=0)
 
 
+def test_the_network_takes_every_padded_size():
+    network = ResNetGenerator(channels=3, width=4, blocks=1)
+    for side in range(1, 14):
+        width, height = translation.padded_size(side, 8)
+        images = jax.ShapeDtypeStruct((1, height, width, 3), np.float32)
+        found, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images)
+        assert found.shape == images.shape
+        assert translation.pad(drawn(8, side)).shape == images.shape[1:]
+
+
 # --- files that fail -----------------------------------------------------------------------------
 
 
@@ -219,7 +230,9 @@ def test_too_little_memory_is_one_line(run, photos, tmp_path, monkeypatch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
 
     monkeypatch.setattr(translation.TranslateProgram, "start", start)
-    with pytest.raises(UserError, match="memory for 3 images of 8x8 at a time; set a smaller --ba"):
+    with pytest.raises(
+        UserError, match="memory for 1 images of 20x16 at a time; set a smaller --ba"
+    ):
         drifting.translate(run, photos, tmp_path / "out")
 
 
