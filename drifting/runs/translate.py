@@ -28,7 +28,7 @@ from input_pipeline.decoding import DataError
 log = logging.getLogger(__name__)
 
 FORMATS = ("png", "jpg")
-THREADS = min(8, os.cpu_count() or 1)  # that read and write files
+THREADS = min(4, os.cpu_count() or 1)  # that read and write files: each may hold a large one
 
 
 def translate(

@@ -14,6 +14,8 @@ from PIL import Image
 
 import drifting
 from drifting import methods
+from drifting.evaluation.metrics.frechet import frechet_distance
+from drifting.evaluation.moments import Moments
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COUNT, BAD = 100, "37.png"
@@ -76,19 +78,41 @@ def test_killed_and_resumed_with_one_corrupt_file(run, photos, tmp_path):
 
 
 def test_translations_are_scored_against_a_folder(run, tmp_path):
-    """Inverted inputs, moved by one pixel, are far from the inputs and near other inverted ones."""
-    generator = np.random.default_rng(0)
-    images = (generator.beta(2, 6, (3, 60, 4, 4, 3)) * 255).astype(np.uint8)
-    for name, values in zip(("photos", "real", "other"), images, strict=True):
+    """By FID and MiFID as their formulas say; copies of real images have no distance from them."""
+    real, inputs = np.random.default_rng(0).integers(0, 256, (2, 60, 4, 4, 3), np.uint8)
+    inputs[:, ::2] //= 4
+    for name, images in (("real", real), ("photos", inputs)):
         (tmp_path / name).mkdir()
-        for i, image in enumerate(255 - values if name == "real" else values):
+        for i, image in enumerate(images):
             Image.fromarray(image).save(tmp_path / name / f"{i}.png")
     out = drifting.translate(run, tmp_path / "photos", tmp_path / "out")
     given = dict(features="pixels", metrics=["fid", "mifid"])
-    near = drifting.compare(tmp_path / "real", out, **given)
-    far = drifting.compare(tmp_path / "other", out, **given)
-    # All values are independent: the distance is that of 48 means, and little more.
-    means = [values.reshape(60, 48).mean(0) / 255 for values in (images[2], 255 - images[0])]
-    assert far["frechet_distance"] == pytest.approx(np.sum(np.square(means[0] - means[1])), rel=0.1)
-    assert near["frechet_distance"] < far["frechet_distance"] / 8
-    assert near["mifid"] > 0 and far["mifid"] > 0
+    row = drifting.compare(tmp_path / "real", out, **given)
+
+    fake = np.stack([inverting_translator.expected(image) for image in inputs])
+    x, y = (images.reshape(60, 48) / 255 for images in (real, fake))
+    of = [Moments(60, z.mean(axis=0), np.cov(z, rowvar=False)) for z in (x, y)]
+    unit = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
+    nearest = np.mean(1 - (unit[1] @ unit[0].T).max(axis=1))
+    distance = frechet_distance(*of)
+    assert row["frechet_distance"] == pytest.approx(distance, rel=1e-5)
+    assert row["memorization_distance"] == pytest.approx(nearest, rel=1e-4)
+    expected = distance / (nearest + 1e-14) if nearest < 0.1 else distance
+    assert row["mifid"] == pytest.approx(expected, rel=1e-4)
+    same = drifting.compare(out, out, **given)
+    assert same["frechet_distance"] == pytest.approx(0, abs=1e-9)
+
+
+def test_translations_are_scored_by_the_features_of_a_classifier(
+    run, finished_classifier, tmp_path
+):
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)
+    (tmp_path / "photos").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{i}.png")
+    out = drifting.translate(run, tmp_path / "photos", tmp_path / "out")
+    given = dict(features=f"encoder:{finished_classifier}", metrics=["fid", "mifid"])
+    row = drifting.compare(tmp_path / "photos", out, **given)
+    assert row["features"].startswith("encoder:") and row["num_fake"] == 12
+    assert row["frechet_distance"] > 0.01 and row["mifid"] >= row["frechet_distance"]
+    assert drifting.compare(out, out, **given)["frechet_distance"] == pytest.approx(0, abs=1e-6)
