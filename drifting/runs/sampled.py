@@ -131,6 +131,12 @@ class Sampled:
 
     def require_generator(self) -> None:
         """Raises WorkdirError for a run that cannot make samples that people can look at."""
+        if self.translates:
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which translates "
+                "images: give it a folder of them, `python sample.py --workdir ... --translate "
+                "<folder> --out <folder>`"
+            )
         if not isinstance(self.method, Generator):
             raise WorkdirError(
                 f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "

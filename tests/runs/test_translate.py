@@ -330,3 +330,8 @@ def test_settings_that_are_refused(run, finished_run, photos, tmp_path):
     for name in ("limit", "batch_size", "max_side"):
         refuse(f"--{name} 0: must be 1 or more", **{name: 0})
     refuse("--format gif: choose one of png, jpg", format="gif")
+
+
+def test_a_translator_makes_no_samples(run, tmp_path):
+    with pytest.raises(WorkdirError, match="'invert', which translates images: give it a folder"):
+        drifting.sample(run, 4, tmp_path / "x.png")
