@@ -17,7 +17,7 @@ from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
 from drifting.core.networks import Codec, Encoder
 from drifting.core.state import TrainState
-from drifting.evaluation import generation
+from drifting.evaluation import generation, translation
 from drifting.runs import best, folder
 from drifting.runs.decoding import decoder_of
 from drifting.runs.folder import WorkdirError
@@ -299,3 +299,16 @@ class Run(Sampled):
         size = min(size, len(labels))
         key = jax.random.key(seed)
         return generation.generate_images(program, state, labels, key, size, progress)
+
+    def translate(
+        self, images: np.ndarray, *, ema: bool = True, batch_size: int | None = None
+    ) -> np.ndarray:
+        """Translations by the newest checkpoint, uint8 [N, H, W, C] of any size both.
+
+        Raises:
+          UserError: the run does not translate, or the images have another form.
+        """
+        self.require_translator()
+        state, step = self.last
+        method = self.at(step).method
+        return translation.translate_images(method, state, images, ema, batch_size)
