@@ -62,7 +62,11 @@ class CUT(Translator):
         "optimizer": ADAM,
         "discriminator_optimizer": ADAM,
     }
-    defaults: ClassVar[Mapping[str, Any]] = {"data.flip": True, "eval.cfg_scale": 1.0}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data.flip": True,
+        "eval.cfg_scale": 1.0,  # there is no guidance
+        "eval.metrics": ("fid", "mifid", "content"),
+    }
     plotted: ClassVar[tuple[str, ...]] = ("g_loss", "d_loss", "nce")
     terms: ClassVar[tuple[str, ...]] = (
         "d_loss", "gradient_penalty", "r1", "d_grad_norm", "nce", "nce_idt", "identity", "g_adv",
