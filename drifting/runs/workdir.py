@@ -183,7 +183,8 @@ class Run(Sampled):
             self._opened[identity] = other = copy.copy(self)
             other.__dict__.pop("last", None)
             other._open(config, facts)
-            other.use_sampler(*self._sampler)
+            if any(self._sampler):  # a method without a sampler never has one to use
+                other.use_sampler(*self._sampler)
             other._opened = self._opened
         self._opened[step] = self._opened[identity]  # also once a running job has removed it
         return self._opened[step]
