@@ -61,8 +61,7 @@ class PatchGAN(nn.Module):
     @nn.compact
     def with_features(self, images: jax.Array, update_stats: bool = False) -> tuple[Maps, Maps]:
         """The logits, and the maps [B, h, w, C] after all activations, scale by scale."""
-        require_resampling(self.resampling)
-        self._require_patches(images.shape)
+        self._check(images.shape)
         logits, maps = [], []
         for scale in range(self.scales):
             images = _halved(images) if scale else images
@@ -98,7 +97,11 @@ class PatchGAN(nn.Module):
             nn.SpectralNorm(conv)(x, update_stats=update_stats) if self.spectral_norm else conv(x)
         )
 
-    def _require_patches(self, shape: tuple[int, ...]) -> None:
+    def _check(self, shape: tuple[int, ...]) -> None:
+        require_resampling(self.resampling)
+        for key in ("width", "layers", "scales"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} {getattr(self, key)} is not at least 1")
         least = (FEWEST * 2**self.layers - 1) * 2 ** (self.scales - 1) + 1
         if min(shape[1:3]) < least:
             scales = f" at {self.scales} scales" if self.scales > 1 else ""

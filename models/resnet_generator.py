@@ -75,8 +75,7 @@ class ResNetGenerator(nn.Module):
 
     @nn.compact
     def _run(self, images: jax.Array, taps: tuple[str, ...], whole: bool) -> tuple[jax.Array, Maps]:
-        require_resampling(self.resampling)
-        _require_size(images.shape)
+        self._check(images.shape)
         x, passed, maps = images, [], {}
         for name, layer in self._layers():
             if not whole and maps.keys() >= set(taps):
@@ -90,6 +89,18 @@ class ResNetGenerator(nn.Module):
                 f"no tap {', '.join(sorted(missing))} among the layers {', '.join(passed)}"
             )
         return x, tuple(maps[tap] for tap in taps)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        require_resampling(self.resampling)
+        for key in ("width", "blocks"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} {getattr(self, key)} is not at least 1")
+        height, width = shape[1:3]
+        if height % 4 or width % 4 or min(height, width) < LEAST:
+            raise ValueError(
+                f"the generator needs sides that are multiples of 4 and at least {LEAST} pixels, "
+                f"not {height} x {width}"
+            )
 
     def _layers(self) -> Iterator[tuple[str, Layer]]:
         """Each layer by name; all of them are made only if all are asked for."""
@@ -187,12 +198,3 @@ class TransposedConv(nn.Module):
 
 def _norm_relu(x: jax.Array) -> jax.Array:
     return nn.relu(instance_norm(x))
-
-
-def _require_size(shape: tuple[int, ...]) -> None:
-    height, width = shape[1:3]
-    if height % 4 or width % 4 or min(height, width) < LEAST:
-        raise ValueError(
-            f"the generator needs sides that are multiples of 4 and at least {LEAST} pixels, not "
-            f"{height} x {width}"
-        )

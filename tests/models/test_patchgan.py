@@ -81,6 +81,7 @@ def test_what_is_unknown_is_refused():
     for values, message in (
         (dict(resampling="nearest"), "resampling 'nearest' is not one of antialias, strided"),
         (dict(initializer="he"), "initializer 'he' is not one of xavier, normal"),
+        (dict(scales=0), "scales 0 is not at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(PatchGAN(**values).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -35,6 +35,7 @@ def test_other_sizes_are_refused(size, found):
     [
         (dict(resampling="nearest"), "resampling 'nearest' is not one of antialias, strided"),
         (dict(initializer="he"), "initializer 'he' is not one of xavier, normal"),
+        (dict(blocks=0), "blocks 0 is not at least 1"),
     ],
 )
 def test_what_is_unknown_is_refused(values, message):
