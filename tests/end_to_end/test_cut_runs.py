@@ -65,9 +65,13 @@ def test_translations_are_scored_and_can_be_had(finished, tmp_path):
 
 @pytest.mark.slow
 def test_the_loss_does_not_depend_on_the_number_of_devices(tmp_path):
-    found = []
+    """Beyond rounding, of which Adam follows the sign where a gradient is 0, as that of the
+    discriminator's last bias is at first with the hinge loss. So it is SGD that is compared."""
+    sgd = {f"{name}.{key}": value for name in ("optimizer", "discriminator_optimizer")
+           for key, value in {"name": "sgd", "learning_rate": 1e-3}.items()}  # fmt: skip
+    found, shared = [], FEW | sgd | {"method.batch_size": 8}
     for devices in (1, 8):
-        config = small_runs.cut(**FEW, **{"method.batch_size": 8, "mesh.data": devices})
+        config = small_runs.cut(**shared, **{"mesh.data": devices})
         drifting.train(config, tmp_path / str(devices))
         rows = [row for row in workdirs.rows(tmp_path / str(devices)) if "loss" in row]
         found.append([[row[name] for name in ("loss", "d_loss", "nce", "r1")] for row in rows])
