@@ -169,11 +169,11 @@ def _progress(run: pathlib.Path) -> dict[str, Any]:
 
 def _best(run: pathlib.Path) -> dict[str, Any]:
     """The best score, its step and what it is: of a checkpoint's validation, or of the record."""
-    config = _newest_config(run)
+    config, _ = config_lib.read(run / CONFIG)
     score = methods.find(config.method.name).best_score
     if score is None:
         return _best_recorded(record.read(run))
-    found = best.find(run, score, config)
+    found = best.find(run, score, _newest_config(run) if score.evaluated else config)
     if found is None:
         return {}
     return {"best": found.value, "best_step": found.step, "best_of": found.what}

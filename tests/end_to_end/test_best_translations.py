@@ -67,7 +67,10 @@ def test_of_a_run_whose_last_is_the_best_only_that_is_left(config, workdir):
     assert kept(workdir) == [BEST]
 
 
-@pytest.mark.parametrize("when,step", [("before", BEST), ("after", BEST), ("before", 10)])
+@pytest.mark.parametrize(
+    "when,step",
+    [("before", BEST), ("after", BEST), pytest.param("before", 10, marks=pytest.mark.slow)],
+)
 def test_a_run_that_is_killed_at_a_score_keeps_the_best(config, workdir, monkeypatch, when, step):
     """Before the row of the score is written, or after that and before a checkpoint is removed."""
     score = scorer.Scorer.score
@@ -98,6 +101,7 @@ def test_without_scores_only_the_newest_is_kept(config, workdir):
         drifting.evaluate(workdir, "best")
 
 
+@pytest.mark.slow
 def test_a_run_resumed_without_scores_keeps_the_best(config, workdir):
     drifting.train(config(**{"train.total_steps": 8}), workdir)
     drifting.train(config(**{"train.evaluate": False}), workdir)
