@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "input_pipeline": ("input_pipeline", "drifting.core.errors", "drifting.core.files"),
     "drifting/methods": (*GROUND, "drifting.methods"),
     "drifting/methods/autoencoder": (*GROUND, *SHARED, "drifting.methods.autoencoder"),
+    "drifting/methods/cut": (*GROUND, *SHARED, "drifting.methods.cut"),
     "drifting/methods/drifting": (*GROUND, *SHARED, "drifting.methods.drifting"),
     "drifting/methods/meanflow": (*GROUND, *SHARED, "drifting.methods.meanflow"),
     "drifting/pictures": ("drifting.core.errors", "drifting.core.files", "input_pipeline.space",

@@ -16,7 +16,6 @@ is the non-saturating form, so the two names mean the same, as in the CUT releas
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,13 +57,13 @@ def generator_loss(name: str, fake: Logits) -> jax.Array:
 def r1(logits_of: Callable[[jax.Array], Logits], images: jax.Array) -> jax.Array:
     """Mean over images [B, ...] of |gradient|^2 (Mescheder et al., arXiv:1801.04406).
 
-    The gradient is that of the sum of an image's logits, as in StyleGAN2; the weight gamma / 2 is
-    left to the caller.
+    The gradient is that of the sum of an image's logits, as in the CUT release; the weight
+    gamma / 2 is left to the caller.
 
     Args:
       logits_of: from images to logits; those of an image depend on that image alone.
     """
-    return jnp.mean(jnp.square(_gradient_norms(logits_of, images)))
+    return jnp.mean(jnp.sum(jnp.square(_gradients(logits_of, images)), axis=1))
 
 
 def gradient_penalty(
@@ -79,7 +78,8 @@ def gradient_penalty(
       logits_of: from images to logits; those of an image depend on that image alone.
     """
     share = jax.random.uniform(key, (len(real), *(1,) * (real.ndim - 1)), real.dtype)
-    norms = _gradient_norms(logits_of, share * real + (1.0 - share) * fake)
+    grads = _gradients(logits_of, share * real + (1.0 - share) * fake)
+    norms = optax.safe_norm(grads, 0.0, axis=1)  # whose own gradient is 0 at 0
     return jnp.mean(jnp.square(norms - 1.0))
 
 
@@ -88,11 +88,10 @@ def _mean(term: Callable[[jax.Array], jax.Array], logits: Logits) -> jax.Array:
     return sum(jnp.mean(term(x)) for x in scales) / len(scales)
 
 
-def _gradient_norms(logits_of: Callable[[jax.Array], Any], images: jax.Array) -> jax.Array:
-    """|gradient| of the sum of each image's logits, float32 [B]; its own gradient is 0 at 0."""
+def _gradients(logits_of: Callable[[jax.Array], Logits], images: jax.Array) -> jax.Array:
+    """The gradient of the sum of each image's logits, float32 [B, values of an image]."""
 
     def total(x: jax.Array) -> jax.Array:
         return sum(jnp.sum(logits) for logits in jax.tree.leaves(logits_of(x)))
 
-    grads = jax.grad(total)(images).reshape(len(images), -1)
-    return optax.safe_norm(grads.astype(jnp.float32), 0.0, axis=1)
+    return jax.grad(total)(images).reshape(len(images), -1).astype(jnp.float32)

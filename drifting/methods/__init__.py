@@ -14,8 +14,8 @@ METHODS = {
     "classifier": "drifting.methods.classifier:Classifier",
     "mae": "drifting.methods.mae:MaskedAutoencoding",
     "autoencoder": "drifting.methods.autoencoder.method:Autoencoder",
-    "meanflow": "drifting.methods.meanflow.method:MeanFlow",
     "cut": "drifting.methods.cut.method:CUT",
+    "meanflow": "drifting.methods.meanflow.method:MeanFlow",
 }
 
 

@@ -16,7 +16,7 @@ from drifting.evaluation.checks import check_settings
 from drifting.evaluation.folders import score_folders
 from drifting.evaluation.metric import Need
 from drifting.evaluation.settings import ScoreSettings
-from drifting.runs import frozen, real_images
+from drifting.runs import best, frozen, real_images
 from drifting.runs.sampled import InTraining, Sampled
 from drifting.training import checkpoints, loop, mesh
 from drifting.training.parts import Parts
@@ -60,7 +60,10 @@ def evaluate(
     run.require_scorable()
     run.use_sampler(sampler, sampling_steps)
     made = functools.cache(lambda opened: _scorers(opened, split, cfg_scales, seeds, given))
-    evaluator = CheckpointEvaluator(run, lambda step: made(run.at(step)), skip_existing or watch)
+    evaluator = CheckpointEvaluator(
+        run, lambda step: made(run.at(step)), skip_existing or watch,
+        functools.partial(best.require, run) if run.method.best_score else None,
+    )  # fmt: skip
     evaluator.score(which)
     if watch:
         config, _ = config_lib.read_complete(run.workdir / "config.json")  # of the last start
@@ -76,6 +79,7 @@ def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
         return None
     run = InTraining(workdir, parts)
     run.require_scorable()
+    best.require_measured(parts.method.best_score, parts.config)
     scorers = _scorers(run)
     evaluator = CheckpointEvaluator(run, lambda step: scorers, skip_existing=True)
 

@@ -131,6 +131,12 @@ class Sampled:
 
     def require_generator(self) -> None:
         """Raises WorkdirError for a run that cannot make samples that people can look at."""
+        if self.translates:
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which translates "
+                "images: give it a folder of them, `python sample.py --workdir ... --translate "
+                "<folder> --out <folder>`"
+            )
         if not isinstance(self.method, Generator):
             raise WorkdirError(
                 f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
@@ -141,6 +147,14 @@ class Sampled:
                 f"{self.workdir} generates latents of {self.facts.source}, which no autoencoder "
                 "decodes: run its `python train.py` command (again) with "
                 "--config.data.autoencoder=<workdir of the autoencoder>"
+            )
+
+    def require_translator(self) -> None:
+        """Raises WorkdirError for a run that does not translate images."""
+        if not self.translates:
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which translates "
+                "no images; name the workdir of a run that does, such as one of method 'cut'"
             )
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:

@@ -20,7 +20,7 @@ from input_pipeline.space import Pixels
 USAGE = (
     "write unpaired:<A>,<B>, where each side is a source, <source>#<class> for one of its classes, "
     "or <source>@A or <source>@B for its splits trainA or trainB; or unpaired:<source> for "
-    "<source>@A,<source>@B. Paths cannot have commas"
+    "<source>@A,<source>@B. Paths and names cannot have commas"
 )
 SIDE = re.compile(r"(?P<source>.*?)(#(?P<chosen>[^#]+))?(@(?P<letter>[AB]))?")
 
@@ -81,7 +81,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     except DataError as error:
         if "," in rest:
             raise
-        raise DataError(
+        raise type(error)(
             f"{error}. 'unpaired:{rest}' alone is for a source with splits {split}A and {split}B; "
             "to name two sources, write unpaired:<A>,<B>"
         ) from error
@@ -125,11 +125,9 @@ def _side(text: str) -> Side:
 
 
 def _names(sides: tuple[Side, Side]) -> tuple[str, ...]:
-    """The names of the two domains; longer ones where the short ones are equal."""
-    names = tuple(side.name for side in sides)
-    if names[0] != names[1]:
-        return names
-    return tuple(f"{side.name} {letter}" for side, letter in zip(sides, "AB", strict=True))
+    """The names of the two domains, which differ."""
+    first, second = (side.name for side in sides)
+    return (first, second) if first != second else (f"{first} A", f"{second} B")
 
 
 # Two sources of images, `<A>,<B>`, each with `#<class>` for one class alone; or `<source>`, whose

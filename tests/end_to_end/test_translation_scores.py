@@ -10,7 +10,9 @@ from drifting.core.errors import ConfigError
 from drifting.evaluation import record
 from drifting.evaluation.metrics.frechet import frechet_distance
 from drifting.evaluation.moments import Moments
+from drifting.runs.evaluate import feature_function
 from input_pipeline.decoding import DataError
+from input_pipeline.space import Pixels
 
 
 @pytest.fixture
@@ -75,6 +77,23 @@ def test_a_split_and_a_number_can_be_asked_for(run):
     rows = record.read(workdir)
     assert [(r["step"], r["split"], r["num_samples"]) for r in rows] == [
         (2, "train", 6), (8, "train", 6)]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_content_is_compared_in_the_features_asked_for(run, finished_classifier):
+    workdir, name = run(), f"encoder:{finished_classifier}"
+    drifting.evaluate(workdir, features=name, metrics=["fid", "content"])
+    (row,) = record.read(workdir)
+    function = feature_function(name, Pixels((8, 8, 1)), "clean")
+    inputs, outputs, _ = translated(workdir, 8, "test_")
+    first, second = (
+        np.asarray(function.apply(np.rint(255 * x).astype(np.uint8).reshape(-1, 8, 8, 1)).features)
+        for x in (inputs, outputs)
+    )
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    expected = np.mean((first * second).sum(axis=1) / lengths)
+    assert row["features"] == name and expected < 0.999
+    np.testing.assert_allclose(row["content"], expected, rtol=1e-5)
 
 
 def test_the_preview_shows_inputs_above_their_translations(run, tmp_path):

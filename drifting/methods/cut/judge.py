@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from models.patchgan import PatchGAN
 
 from drifting.core import state as state_lib
 from drifting.losses import adversarial
 from drifting.losses.diff_augment import diff_augment
 from drifting.methods.cut.settings import Settings
+from models.patchgan import PatchGAN
 
 Logits = tuple[jax.Array, ...]  # one array [B, h, w] per scale
 Maps = tuple[jax.Array, ...]

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import optax
-from models.patch_heads import PatchHeads
 
 from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
@@ -24,12 +23,14 @@ from drifting.core.facts import DataFacts
 from drifting.core.method import Grid, Translator
 from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
-from drifting.methods.cut import draws, judge
+from drifting.losses.weights import warm_down
+from drifting.methods.cut import draws
 from drifting.methods.cut.draws import Keys
-from drifting.methods.cut.judge import Judge
+from drifting.methods.cut.judge import Judge, split
 from drifting.methods.cut.objective import Given, Objective
 from drifting.methods.cut.settings import SOURCE, DiscriminatorSettings, Settings
 from input_pipeline.data import Data
+from models.patch_heads import PatchHeads
 
 ROWS, COLUMNS = 4, 6  # of the visual summaries
 
@@ -61,7 +62,11 @@ class CUT(Translator):
         "optimizer": ADAM,
         "discriminator_optimizer": ADAM,
     }
-    defaults: ClassVar[Mapping[str, Any]] = {"data.flip": True, "eval.cfg_scale": 1.0}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "data.flip": True,
+        "eval.cfg_scale": 1.0,  # there is no guidance
+        "eval.metrics": ("fid", "mifid", "content"),
+    }
     plotted: ClassVar[tuple[str, ...]] = ("g_loss", "d_loss", "nce")
     terms: ClassVar[tuple[str, ...]] = (
         "d_loss", "gradient_penalty", "r1", "d_grad_norm", "nce", "nce_idt", "identity", "g_adv",
@@ -114,13 +119,12 @@ class CUT(Translator):
         keys = jax.random.split(key, 3)
         images = jnp.zeros((1, *self.space.shape))
         patches = tuple(jnp.zeros((1, 1, channels)) for channels in self.map_channels())
-        judged = self.objective.judge.network.init(keys[2], images)
+        discriminator, kept = split(self.objective.judge.network.init(keys[2], images))
         params = {
             "generator": self.network.init(keys[0], images)["params"],
             "patch_heads": self.objective.heads.init(keys[1], patches)["params"],
-            "discriminator": judged["params"],
+            "discriminator": discriminator,
         }
-        _, kept = judge.split(judged)
         extra = {"r1": jnp.zeros(()), "discriminator": kept}
         return TrainState.create(params, self.optimizers, self.decays, extra)
 
@@ -155,7 +159,7 @@ class CUT(Translator):
             keys=self.objective.vectors(state.params["patch_heads"], maps, places),
             judge=self._judge_variables(state),
             encoder=frozen.get("encoder"),
-            identity_weight=settings.identity_weight_at(state.step, self.total_steps),
+            identity_weight=warm_down(state.step, settings.identity_weight, self.total_steps),
             key=keys.shown,
         )
         state, metrics = self._update_generator(state, made, pull_back, given)
@@ -169,13 +173,13 @@ class CUT(Translator):
         self, state: TrainState, real: jax.Array, fake: jax.Array, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         """The state after the discriminator's update, which leaves the other networks alone."""
-        adviser, variables = self.objective.judge, self._judge_variables(state)
+        judge, variables = self.objective.judge, self._judge_variables(state)
         key_real, key_fake, key_penalty = jax.random.split(key, 3)
-        real, fake = adviser.seen(key_real, real), adviser.seen(key_fake, fake)
-        grads, kept, metrics = adviser.gradients(variables, real, fake, key_penalty)
+        real, fake = judge.seen(key_real, real), judge.seen(key_fake, fake)
+        grads, kept, metrics = judge.gradients(variables, real, fake, key_penalty)
         extra = {"r1": state.extra["r1"], "discriminator": kept}
         if self.settings.r1_gamma:
-            grads, extra["r1"] = adviser.with_r1(grads, variables, real, state.step, extra["r1"])
+            grads, extra["r1"] = judge.with_r1(grads, variables, real, state.step, extra["r1"])
             metrics["r1"] = extra["r1"]
         metrics["d_grad_norm"] = optax.tree.norm(grads)
         state = state_lib.optimize(state, {"discriminator": grads}, self.optimizers)

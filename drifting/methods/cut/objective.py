@@ -1,19 +1,22 @@
 """What the generator and the patch heads minimise: the terms, and their weighted sum."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from models.patch_heads import PatchHeads
 
 from drifting.core import state as state_lib
 from drifting.losses import adversarial, patchnce
+from drifting.losses.feature_matching import feature_matching
+from drifting.losses.palette import palette_loss
+from drifting.losses.repulsion import repulsion
 from drifting.methods.cut.judge import Judge
 from drifting.methods.cut.settings import Settings
 from models.activations import Activations
+from models.patch_heads import PatchHeads
 
 Maps = tuple[jax.Array, ...]  # [N, h, w, C] each
 Vectors = tuple[jax.Array, ...]  # [N, P, D] each
@@ -108,7 +111,7 @@ class Objective:
         weights = {"nce": settings.nce_weight}
         if settings.nce_idt:
             weights = dict.fromkeys(terms, 0.5 * settings.nce_weight)
-        if settings.keeps_targets:
+        if settings.identity_weight:
             terms["identity"] = jnp.mean(jnp.abs(made[count:] - given.inputs[count:]))
             weights["identity"] = given.identity_weight
         for name, weight, value in self._of_distribution(made[:count], given):
@@ -138,10 +141,22 @@ class Objective:
         terms = {"nce": mean_loss(slice(None, count))}
         return terms | ({"nce_idt": mean_loss(slice(count, None))} if settings.nce_idt else {})
 
-    def _of_distribution(self, fake: jax.Array, given: Given) -> list:
-        """Names, weights and values of the terms that compare translations with target images."""
-        settings = self.settings
-        seen = self.judge.seen(given.key, fake)
-        logits = self.judge.logits(given.judge, seen)
-        value = adversarial.generator_loss(settings.loss, logits)
-        return [("g_adv", settings.adversarial_weight, value)]
+    def _of_distribution(
+        self, fake: jax.Array, given: Given
+    ) -> Iterator[tuple[str, float, jax.Array]]:
+        """Names, weights and values of the terms of translations without their inputs."""
+        settings, (key_fake, key_real) = self.settings, jax.random.split(given.key)
+        seen = self.judge.seen(key_fake, fake)
+        logits, maps = self.judge.with_features(given.judge, seen)
+        adversary = adversarial.generator_loss(settings.loss, logits)
+        yield "g_adv", settings.adversarial_weight, adversary
+        if weight := settings.feature_matching_weight:
+            seen = self.judge.seen(key_real, given.target)
+            _, real = self.judge.with_features(given.judge, seen)
+            yield "feature_matching", weight, feature_matching(maps, real)
+        if weight := settings.palette_weight:
+            yield "palette", weight, palette_loss(fake, given.target)
+        if weight := settings.repulsion_weight:
+            pooled = patchnce.normalize(self.encode(given.encoder, fake).pooled)
+            k, margin = settings.repulsion_neighbours, settings.repulsion_margin
+            yield "repulsion", weight, repulsion(pooled, k, margin)

@@ -5,14 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from models.patchgan import PatchGAN
-from models.resnet_generator import TAPS
 
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
 from drifting.core.method import MethodSettings
 from drifting.losses import adversarial, diff_augment
 from input_pipeline.space import Pixels
+from models.patchgan import PatchGAN
+from models.resnet_generator import TAPS
 
 SOURCE, TARGET = 0, 1  # the labels of the two domains
 
@@ -44,13 +44,14 @@ class Settings(MethodSettings):
     nce_clamp: float = 50.0  # of the logits, either way; 0.0: none
     nce_across_batch: bool = False  # compare with the patches of all images, not of one
 
-    # Of |G(y) - y| for target images y: falls along a line over the run, if not both are 0.
+    # Of mean |G(y) - y| for target images y, at step 0; it falls along a line to 0 at the end.
     identity_weight: float = 0.1
-    final_identity_weight: float = 0.0
 
-    feature_matching_weight: float = 0.0  # of the discriminator's maps
-    palette_weight: float = 0.0  # of the distance to the colours of target images, in Lab
-    repulsion_weight: float = 0.0  # between neighbours in the encoder's features
+    feature_matching_weight: float = 0.0  # of the difference of the discriminator's mean maps
+    palette_weight: float = 0.0  # of the difference to the colours of target images, in CIELAB
+    repulsion_weight: float = 0.0  # of the nearness of translations in the encoder's features
+    repulsion_neighbours: int = 1  # how many of the nearest
+    repulsion_margin: float = 0.5  # distance of features of length one from which nothing repels
     encoder: str = ""  # workdir of a classifier or masked autoencoder (or torch:<network>:<file>)
 
     ema_start: int = 100  # step from which weights are averaged; before, the average equals them
@@ -73,6 +74,8 @@ class Settings(MethodSettings):
                 raise ConfigError(f"config.method.{key} = {value} is negative; set 0 or more")
         if not 0.0 < self.crop_scale <= 1.0:
             raise ConfigError(f"config.method.crop_scale = {self.crop_scale} is not in (0, 1]")
+        if self.color_jitter > 1.0:
+            raise ConfigError(f"config.method.color_jitter = {self.color_jitter} is not in [0, 1]")
         if not self.temperature:
             raise ConfigError("config.method.temperature = 0.0 is not positive")
         if not self.taps:
@@ -82,6 +85,11 @@ class Settings(MethodSettings):
                 f"config.method.repulsion_weight = {self.repulsion_weight} and "
                 f"config.method.encoder = {self.encoder!r} have no effect without each other; set "
                 "both or neither"
+            )
+        if self.repulsion_weight and not 1 <= self.repulsion_neighbours < self.batch_size:
+            raise ConfigError(
+                f"config.method.repulsion_neighbours = {self.repulsion_neighbours} is not from 1 "
+                f"to {self.batch_size - 1}, the other images of a batch"
             )
         if self.palette_weight and facts.space.channels != 3:
             raise ConfigError(
@@ -98,19 +106,9 @@ class Settings(MethodSettings):
         return {"encoder": self.encoder} if self.encoder else {}
 
     @property
-    def keeps_targets(self) -> bool:
-        """Whether L1 asks the generator to leave target images as they are, at some step."""
-        return bool(self.identity_weight or self.final_identity_weight)
-
-    @property
     def translates_targets(self) -> bool:
         """Whether target images pass through the generator as well."""
-        return self.nce_idt or self.keeps_targets
-
-    def identity_weight_at(self, step: jax.Array, total_steps: int) -> jax.Array:
-        """`identity_weight` at step 0, on a line to the final one at total_steps."""
-        first, last = self.identity_weight, self.final_identity_weight
-        return first + (last - first) * jnp.asarray(step, jnp.float32) / total_steps
+        return bool(self.nce_idt or self.identity_weight)
 
 
 def _check_domains(facts: DataFacts) -> None:

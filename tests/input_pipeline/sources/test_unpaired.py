@@ -136,7 +136,7 @@ def test_unreadable_files_of_both_sides_are_named_and_left_out(tmp_path):
         ("digits@A", "does not name two domains"),
         ("digits#1,", "does not name two domains"),
         ("", "does not name two domains"),
-        ("digits#1,digits#2,digits#3", "does not name two domains.*cannot have commas"),
+        ("digits#1,digits#2,digits#3", "does not name two domains.*names cannot have commas"),
         ("digits#1,digit#2", "unknown data source 'digit'.*did you mean 'digits'"),
         ("digits#1,toy2d:moons", "toy2d:moons does not hold images"),
         ("digits#1,unpaired:digits", "unpaired:digits does not hold images of one domain"),
