@@ -55,7 +55,7 @@ def main(_):
         raise flags.ValidationError("--translate needs --out, a folder for the translations")
     from drifting.training import backend
 
-    backend.configure()
+    backend.configure(large_maps=bool(TRANSLATE.value))
     if TRANSLATE.value:
         drifting.translate(
             WORKDIR.value,

@@ -35,7 +35,7 @@ def main(_):
     config = CONFIG.value
     overrides = config_flags.get_override_values(holder)
     durations.choose_units(config, overrides)
-    backend.configure(config.deterministic)
+    backend.configure(config.deterministic, large_maps=config.method.name == "cut")
     path, _, argument = holder.config_filename.partition(":")
     name = "_".join(filter(None, (pathlib.Path(path).stem, argument, DEBUG.value and "debug")))
     workdir = pathlib.Path(WORKDIR.value or pathlib.Path("runs") / name).expanduser()

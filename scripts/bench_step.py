@@ -197,7 +197,7 @@ def memory(compiled):
 
 def main(_):
     config = config_lib.resolve(CONFIG.value)
-    backend.configure(config.deterministic)
+    backend.configure(config.deterministic, large_maps=config.method.name == "cut")
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
     timing.say(f"{timing.machine()}")
     release = release_step(config, space_of(config).shape) if COMPARE.value else None

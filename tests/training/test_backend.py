@@ -16,16 +16,19 @@ def version(monkeypatch):
 
 def test_the_library_is_kept_from_convolutions_and_the_user_s_flags_stay(version):
     version(0, 10, 2)
-    assert backend.xla_flags("", deterministic=False) == OURS
-    assert backend.xla_flags("--xla_dump_to=/tmp/x", deterministic=False) == (
+    assert backend.xla_flags("", deterministic=False, large_maps=True) == OURS
+    assert backend.xla_flags("--xla_dump_to=/tmp/x", deterministic=False, large_maps=True) == (
         f"--xla_dump_to=/tmp/x {OURS}"
     )
     chosen = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_REDUCE"
-    assert backend.xla_flags(chosen, deterministic=False) == chosen
-    assert backend.xla_flags(OURS, deterministic=False) == OURS, "set twice"
+    assert backend.xla_flags(chosen, deterministic=False, large_maps=True) == chosen
+    assert backend.xla_flags("", deterministic=False, large_maps=False) == "", "small maps need it"
+    assert backend.xla_flags(OURS, deterministic=False, large_maps=True) == OURS, "set twice"
 
 
 def test_another_version_may_not_know_the_flag(version):
     version(0, 11, 0)
-    assert backend.xla_flags("", deterministic=False) == ""
-    assert backend.xla_flags("", deterministic=True).split() == list(backend.DETERMINISTIC_GPU)
+    assert backend.xla_flags("", deterministic=False, large_maps=True) == ""
+    assert backend.xla_flags("", deterministic=True, large_maps=True).split() == list(
+        backend.DETERMINISTIC_GPU
+    )
