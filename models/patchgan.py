@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from models.layers.convolution import faint_init
+from models.layers.cpu_convolution import convolution
 from models.layers.norms import instance_norm
 from models.layers.resample import blur_halve, require_resampling
 
@@ -91,7 +92,7 @@ class PatchGAN(nn.Module):
     ) -> jax.Array:
         conv = nn.Conv(
             features, (4, 4), stride, padding=1, kernel_init=faint_init(self.initializer),
-            dtype=self.dtype, name=name,
+            dtype=self.dtype, conv_general_dilated=convolution, name=name,
         )  # fmt: skip
         return (
             nn.SpectralNorm(conv)(x, update_stats=update_stats) if self.spectral_norm else conv(x)

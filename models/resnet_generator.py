@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from models.layers.convolution import faint_init, reflected, transposed_conv3x3
+from models.layers.cpu_convolution import convolution
 from models.layers.gates import ChannelAttention, SelfAttention, StyleGate
 from models.layers.norms import instance_norm
 from models.layers.resample import blur_double, blur_halve, require_resampling
@@ -134,7 +135,7 @@ class ResNetGenerator(nn.Module):
     ) -> nn.Conv:
         return nn.Conv(
             features, (kernel, kernel), stride, padding=padding, dtype=self.dtype,
-            kernel_init=faint_init(self.initializer), name=name,
+            kernel_init=faint_init(self.initializer), conv_general_dilated=convolution, name=name,
         )  # fmt: skip
 
     def _block(self, name: str) -> Layer:
@@ -170,7 +171,7 @@ class Block(nn.Module):
         def conv(x: jax.Array, name: str) -> jax.Array:
             layer = nn.Conv(
                 x.shape[-1], (3, 3), padding=0, dtype=self.dtype, kernel_init=self.kernel_init,
-                name=name,
+                conv_general_dilated=convolution, name=name,
             )  # fmt: skip
             return instance_norm(layer(reflected(x, 1)))
 

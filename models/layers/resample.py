@@ -91,12 +91,12 @@ def _along_both_axes(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax
     gradient takes 25 times as long; doubling takes nearly that of shifted sums.
     """
     batch, height, width, channels = x.shape
-    x = _batched(rows, x.reshape(batch, height, width * channels))  # [B, P, W C]
-    x = _batched(columns, x.reshape(-1, width, channels))  # [B P, Q, C]
+    x = batched(rows, x.reshape(batch, height, width * channels))  # [B, P, W C]
+    x = batched(columns, x.reshape(-1, width, channels))  # [B P, Q, C]
     return x.reshape(batch, rows.shape[0], columns.shape[0], channels)
 
 
-def _batched(matrix: np.ndarray, x: jax.Array) -> jax.Array:
+def batched(matrix: np.ndarray, x: jax.Array) -> jax.Array:
     """The product of a matrix [P, N] with each of x [M, N, F]: [M, P, F]."""
     copies = jnp.broadcast_to(jnp.asarray(matrix, x.dtype)[None], (x.shape[0], *matrix.shape))
     return jax.lax.batch_matmul(copies, x)
