@@ -15,16 +15,8 @@ def get_config():
     base.small_cut(config, width=16, blocks=4)
     config.data.source = "styles"
     config.method.batch_size = 4
-    config.method.loss = "lsgan"
-    # What tells the styles apart is colour, which the augmentations leave as it is.
-    config.method.color_jitter = 0.0
-    config.method.diff_augment = ("translation",)
-    config.method.r1_gamma = 0.01
-    config.model.initializer = config.discriminator.initializer = "normal"
     config.discriminator.width = 32
-    for optimizer in (config.optimizer, config.discriminator_optimizer):
-        optimizer.learning_rate = 5e-4
-        optimizer.final_learning_rate = 1e-4
+    config.discriminator.layers = 2
     config.train.total_steps = 4000
     config.train.sample_steps = 500
     config.train.checkpoint_steps = 1000
