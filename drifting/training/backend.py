@@ -25,12 +25,7 @@ def configure(deterministic: bool = False) -> None:
     CPU and TPU programs are deterministic anyway. The cache folder is readable by its owner alone,
     because a cache that others can write to runs their code.
     """
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    wanted = list(DETERMINISTIC_GPU) if deterministic else []
-    if jaxlib.version.__version_info__[:2] == CPU_LIBRARY_IN and CPU_LIBRARY not in " ".join(flags):
-        wanted.append(f"{CPU_LIBRARY}={CPU_LIBRARY_FOR}")
-    missing = [f for f in wanted if f not in flags]
-    os.environ["XLA_FLAGS"] = " ".join(flags + missing)
+    os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""), deterministic)
     folder = cache_dir() / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -38,3 +33,12 @@ def configure(deterministic: bool = False) -> None:
         return  # no cache, only slower starts
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def xla_flags(given: str, deterministic: bool) -> str:
+    """The flags of the environment and ours; a choice of the user's stays."""
+    flags = given.split()
+    wanted = list(DETERMINISTIC_GPU) if deterministic else []
+    if jaxlib.version.__version_info__[:2] == CPU_LIBRARY_IN and CPU_LIBRARY not in given:
+        wanted.append(f"{CPU_LIBRARY}={CPU_LIBRARY_FOR}")
+    return " ".join(flags + [f for f in wanted if f not in flags])
