@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from drifting.methods import gradients
 from drifting.methods.drifting import regression, targets
 from drifting.methods.drifting.settings import Settings
 from drifting.training import mesh as mesh_lib
@@ -67,6 +68,20 @@ def test_losses_do_not_depend_on_the_number_of_devices(classes):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
         for a, b in zip(found_gradient, gradient, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_chunks_of_a_batch_stay_where_they_are():
+    mesh = mesh_lib.make_mesh(8, 1, (48,))
+    whole = jax.device_put(jnp.arange(48.0), NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
+
+    def halves(x):
+        stacks = jax.lax.map(lambda part: part[None, :, None] ** 2, gradients.in_chunks(x, 2))
+        return regression._unchunk(stacks)
+
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(halves).lower(whole).compile()
+    assert communicated(compiled) == []
+    np.testing.assert_array_equal(compiled(whole)[0, :, 0], np.arange(48.0) ** 2)
 
 
 def communicated(compiled):
