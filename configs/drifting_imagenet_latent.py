@@ -90,6 +90,7 @@ def nano(config):
     config.model.size = "nano"
     config.model.patch_size = 1
     config.method.encoder = "runs/mae_digits20"
+    config.method.temperatures = (0.05, 0.2, 0.5)  # as in digits.py
     config.method.classes_per_step = 8
     config.method.num_generated = 16
     config.method.num_positives = 16
@@ -99,9 +100,9 @@ def nano(config):
     config.method.queue_push = 64
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 100
-    config.train.total_steps = 1500
-    config.train.sample_steps = 250
-    config.train.checkpoint_steps = 250
+    config.train.total_steps = 4000
+    config.train.sample_steps = 500
+    config.train.checkpoint_steps = 500
     config.eval.num_samples = 1000
     config.eval.cfg_scale = 1.0
     config.eval.features = "pixels"
