@@ -21,11 +21,13 @@ from drifting.core.errors import ConfigError, did_you_mean
 
 __all__ = [
     "cifar10",
+    "cut_release",
     "digits_latents",
     "in_epochs",
     "of",
     "require_variant",
     "set_variant",
+    "small_cut",
     "small_meanflow",
 ]
 
@@ -85,6 +87,38 @@ def small_meanflow(config: ConfigDict) -> None:
     config.train.keep_checkpoints = 10
     config.eval.num_samples = 1000
     config.eval.features = "pixels"
+
+
+def cut_release(config: ConfigDict) -> None:
+    """Sets the objective and the optimisers of CUT to those of the release.
+
+    github.com/taesungp/contrastive-unpaired-translation, options/ and models/cut_model.py.
+    """
+    config.method.update(
+        batch_size=1, crop_scale=0.8, color_jitter=0.0, loss="lsgan", diff_augment=(), r1_gamma=0.0,
+        nce_idt=True, nce_epsilon=1e-7, nce_clamp=0.0, identity_weight=0.0,
+    )  # fmt: skip
+    for optimizer in (config.optimizer, config.discriminator_optimizer):
+        optimizer.update(schedule="linear", final_learning_rate=0.0, clip_norm=0.0)
+    config.ema_decay = 0.0
+
+
+def small_cut(config: ConfigDict, width: int, blocks: int) -> None:
+    """Sets what CUT on 32x32 images on two CPU cores shares: small networks, evaluation."""
+    config.data.image_size = 32
+    config.data.channels = 3
+    config.model.width = width
+    config.model.blocks = blocks
+    config.method.taps = ("pad", "down_1", "down_2", "block_1", f"block_{blocks // 2 + 1}")
+    config.method.num_patches = 64
+    config.method.patch_width = 64
+    config.discriminator.width = width
+    config.discriminator.layers = 2
+    config.ema_decay = 0.99
+    config.train.evaluate = True
+    config.eval.num_samples = 1000
+    config.eval.features = "pixels"
+    config.eval.metrics = ("fid", "content")
 
 
 def in_epochs(config: ConfigDict, total: float, sample: float, checkpoint: float) -> None:

@@ -24,6 +24,7 @@ _PLACES = {
     "compare": "drifting.runs.evaluate:compare",
     "load": "drifting.runs.sample:load",
     "sample": "drifting.runs.sample:sample",
+    "translate": "drifting.runs.translate:translate",
     "fields": "drifting.fields",
     "flows": "drifting.flows",
     "methods": "drifting.methods",

@@ -41,6 +41,26 @@ class Data(abc.ABC):
         """
 
     @abc.abstractmethod
+    def next_of_class(self, key: jax.Array, step: jax.Array, label: int, n: int) -> jax.Array:
+        """Batch number `step` of an endless stream of epochs of one class alone.
+
+        Every sample of the class is seen exactly once per epoch. Classes of different lengths have
+        epochs of different lengths, in orders that are independent also where `key` is the same.
+
+        Args:
+          key: the same at all steps; it determines the orders.
+          step: int32, traced, 0 to 2^31 - 1.
+          label: the class, static.
+
+        Returns:
+          Values as a model sees them, float32 [n, *space.shape].
+
+        Raises:
+          ValueError: while tracing, for a class without samples.
+          TypeError: while tracing, for a streamed batch, which does not hold whole classes.
+        """
+
+    @abc.abstractmethod
     def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """n distinct rows in random order, and their labels.
 

@@ -19,6 +19,10 @@ class DataError(UserError):
     """Data that is missing or cannot be used; the message says what to do."""
 
 
+class NoSplit(DataError):
+    """The source has no split of this name."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoding:
     """How images are brought to one shape: see `sources.load`."""
@@ -122,9 +126,9 @@ class Source:
 
 
 def require_split(source: str, split: str, known: tuple[str, ...]) -> None:
-    """Raises DataError unless `split` is one of `known`."""
+    """Raises NoSplit unless `split` is one of `known`."""
     if split not in known:
-        raise DataError(f"{source} has no split {split!r}; it has {', '.join(known)}")
+        raise NoSplit(f"{source} has no split {split!r}; it has {', '.join(known)}")
 
 
 def reason_of(error: Exception) -> str:

@@ -25,14 +25,14 @@ class Resident(Data):
       labels: int32 [N].
       class_index: int32 [K, max count], the positions of each class; rows are padded with their
         first entry.
-      class_counts: int32 [K].
+      class_counts: [K], a static part of the type: the size of a class's epochs.
       mirrored: see `ImageSet.mirrored`.
     """
 
     images: jax.Array
     labels: jax.Array
     class_index: jax.Array
-    class_counts: jax.Array
+    class_counts: tuple[int, ...] = flax.struct.field(pytree_node=False)
     space: Space = flax.struct.field(pytree_node=False)
     mirrored: jax.Array | None = None
 
@@ -46,8 +46,8 @@ class Resident(Data):
         mirrored: np.ndarray | None = None,
     ) -> "Resident":
         """The set on the host, with its classes indexed."""
-        counts = np.bincount(labels, minlength=num_classes).astype(np.int32)
-        index = np.zeros((num_classes, max(counts.max(), 1)), np.int32)
+        counts = tuple(np.bincount(labels, minlength=num_classes).tolist())
+        index = np.zeros((num_classes, max(*counts, 1)), np.int32)
         for label in range(num_classes):
             rows = np.flatnonzero(labels == label)
             index[label, : len(rows)] = rows
@@ -61,22 +61,26 @@ class Resident(Data):
         per epoch, none is dropped at its end, and a run resumed at step k continues the same
         stream. For any n and N, orders repeat after 2^32 epochs.
         """
-        size = self.num_rows
-        epoch, place = _stream_position(step, n, size)
-        ahead = place + jnp.arange(n, dtype=jnp.uint32)
-        # The batch may reach into so many epochs: their keys are drawn once, not for each row.
-        epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
-        keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
-        rows = shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
+        rows = _stream_places(key, step, n, self.num_rows)
         stored = self._visit(jax.random.fold_in(key, step), rows)
         return self.space.to_model(stored), self.labels[rows]
+
+    def next_of_class(self, key: jax.Array, step: jax.Array, label: int, n: int) -> jax.Array:
+        count = self.class_counts[label]
+        if count == 0:
+            raise ValueError(f"class {label} has no samples to go through")
+        key = jax.random.fold_in(key, label)  # every class has its own orders
+        places = _stream_places(key, step, n, count)
+        stored = self._visit(jax.random.fold_in(key, step), self.class_index[label, places])
+        return self.space.to_model(stored)
 
     def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         stored, labels = self.fresh(key, n)
         return self.space.to_model(stored), labels
 
     def positives(self, key: jax.Array, classes: jax.Array, n: int) -> jax.Array:
-        within = distinct_integers(key, n, self.class_counts[classes])
+        counts = jnp.asarray(self.class_counts, jnp.int32)
+        within = distinct_integers(key, n, counts[classes])
         rows = jnp.take_along_axis(self.class_index[classes], within, axis=1)
         return self.space.to_model(self._visit(key, rows))
 
@@ -119,6 +123,19 @@ def distinct_integers(key: jax.Array, n: int, upper: jax.Array) -> jax.Array:
     chosen, _ = jax.lax.scan(draw, jnp.full(top.shape, -1, jnp.int32), jnp.arange(n), unroll=8)
     # The set is uniform but its order is not: later draws have a larger range.
     return jax.random.permutation(key_order, jnp.maximum(chosen, 0), axis=-1, independent=True)
+
+
+def _stream_places(key: jax.Array, step: jax.Array, n: int, size: int) -> jax.Array:
+    """Batch number `step` of an endless stream of epochs of `size` rows: int32 [n].
+
+    The order of an epoch depends only on `key` and the epoch.
+    """
+    epoch, place = _stream_position(step, n, size)
+    ahead = place + jnp.arange(n, dtype=jnp.uint32)
+    # The batch may reach into so many epochs: their keys are drawn once, not for each row.
+    epochs = epoch + jnp.arange((n - 2) // size + 2, dtype=jnp.uint32)
+    keys = jax.vmap(lambda e: shuffle.round_keys(jax.random.fold_in(key, e)))(epochs)
+    return shuffle.permuted(keys[ahead // jnp.uint32(size)], ahead % jnp.uint32(size), size)
 
 
 def _stream_position(step: jax.Array, n: int, size: int) -> tuple[jax.Array, jax.Array]:

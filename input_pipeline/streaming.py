@@ -44,6 +44,12 @@ class Batch(Data):
             raise ValueError(f"a streamed batch has {self.num_rows} records, not {n}")
         return self.space.to_model(self.images), self.labels
 
+    def next_of_class(self, key: jax.Array, step: jax.Array, label: int, n: int) -> jax.Array:
+        del key, step, label, n
+        raise TypeError(
+            "a streamed batch holds no whole class to go through; set config.data.streaming=False"
+        )
+
     def draw(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """The first n records."""
         del key

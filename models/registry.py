@@ -22,8 +22,8 @@ class Entry(NamedTuple):
     """A line of the registry.
 
     Attributes:
-      family: the purpose: 'generator' (models/conditions.py), 'classifier', 'encoder' or
-        'autoencoder'.
+      family: the purpose: 'generator' (models/conditions.py), 'classifier', 'encoder',
+        'autoencoder' or 'translator' (of images to images).
       builder: the module, and in it the class, or the function of a network's name, that builds the
         network. Its parameters are the network's attributes, documented there with their defaults.
       keys: the attributes that a config sets.
@@ -44,6 +44,10 @@ _AUTOENCODER = (
     "mltools_attention", "middle_attention", "num_heads", "latent_channels", "inner_channels",
     "norm_groups", "kernel", "activation", "downsampling", "upsampling", "logvar",
     "unused_resampling",
+)  # fmt: skip
+_RESNET_GENERATOR = (
+    "width", "blocks", "resampling", "self_attention", "channel_attention", "style_gates",
+    "initializer",
 )  # fmt: skip
 
 NETWORKS = {
@@ -67,6 +71,9 @@ NETWORKS = {
     "convnext_tiny": Entry("classifier", "models.classifiers:create", _CLASSIFIER),
     "mae_resnet": Entry("encoder", "models.mae_resnet:MaskedAutoencoder", (), "mae_resnet"),
     "autoencoder_kl": Entry("autoencoder", "models.autoencoder_kl:AutoencoderKL", _AUTOENCODER),
+    "resnet_generator": Entry(
+        "translator", "models.resnet_generator:ResNetGenerator", _RESNET_GENERATOR
+    ),
 }
 NAMES = tuple(NETWORKS)
 # Not set by a config, but by the data, the precision, the method or Flax.
@@ -220,6 +227,7 @@ def _trace(name: str, network: "nn.Module", shape: tuple[int, ...]) -> None:
     given = {
         "generator": (Condition(label=jnp.zeros(1, jnp.int32)),),
         "autoencoder": (),
+        "translator": (),
     }.get(family(name), (False,))  # train
     sample = jnp.zeros((1, *shape))
     jax.eval_shape(lambda key: network.init(key, sample, *given), jax.random.key(0))

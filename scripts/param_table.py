@@ -14,6 +14,8 @@ from absl import flags
 from drifting import cli
 from models import autoencoder_kl, registry
 from models.conditions import STYLE_TOKENS, Condition
+from models.patch_heads import PatchHeads
+from models.patchgan import PatchGAN
 
 OUT = flags.DEFINE_string("out", "docs/parameters.md", "Markdown file to write")
 
@@ -85,12 +87,44 @@ reference configuration of cfpark00/MLtools, whose 1,114,752 unused parameters
 | variant | sample | parameters |
 | --- | --- | ---: |
 """
+TRANSLATOR_HEADER = """
+## Translators of images
+
+`resnet_generator`, and what trains it: the discriminator (models/patchgan.py) and the heads of
+PatchNCE (models/patch_heads.py) over the usual taps. Resampling does not change the numbers.
+
+| network | channels | parameters |
+| --- | ---: | ---: |
+"""
 AUTOENCODERS = {"nano": (32, 32, 3), "mltools": (64, 64, 1028), "stable_diffusion": (256, 256, 3)}
 
 
 def count(shapes):
     """The number of parameters in a pytree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def count_network(network, *given):
+    """The parameters of a network that is initialised from `given`."""
+    return count(jax.eval_shape(network.init, jax.random.key(0), *given)["params"])
+
+
+def count_translator(values, channels):
+    network = registry.create("resnet_generator", values, (32, 32, channels), 0)
+    return count_network(network, jnp.zeros((1, 32, 32, channels)))
+
+
+def count_discriminator(channels, **values):
+    return count_network(PatchGAN(**values), jnp.zeros((1, 32, 32, channels)))
+
+
+def count_heads(channels):
+    """The parameters of the heads over the taps of the default generator."""
+    network = registry.create("resnet_generator", {}, (32, 32, channels), 0)
+    images = jnp.zeros((1, 32, 32, channels))
+    params = jax.eval_shape(network.init, jax.random.key(0), images)
+    taps = jax.eval_shape(functools.partial(network.apply, method="features"), params, images)
+    return count_network(PatchHeads(), tuple(jnp.zeros((1, 1, tap.shape[-1])) for tap in taps))
 
 
 def count_classifier(name, image_size, num_classes):
@@ -195,10 +229,23 @@ def autoencoder_rows():
     )
 
 
+def translator_rows():
+    rows = [
+        ("generator, 9 blocks", 3, count_translator({}, 3)),
+        ("generator, 6 blocks", 3, count_translator(dict(blocks=6), 3)),
+        ("generator, 9 blocks", 1, count_translator({}, 1)),
+        ("discriminator, 3 layers", 3, count_discriminator(3)),
+        ("discriminator, 3 layers", 1, count_discriminator(1)),
+        ("heads, width 256", 3, count_heads(3)),
+    ]
+    return "".join(f"| {name} | {channels} | {n:,} |\n" for name, channels, n in rows)
+
+
 def main(_):
     text = HEADER + classifier_rows() + GENERATOR_HEADER + generator_rows()
     text += DIT_HEADER + dit_rows() + DRIFTING_HEADER + drifting_rows()
     text += MASKED_HEADER + masked_rows() + AUTOENCODER_HEADER + autoencoder_rows()
+    text += TRANSLATOR_HEADER + translator_rows()
     print(text, end="")
     pathlib.Path(OUT.value).write_text(text)
 

@@ -1,6 +1,6 @@
 """The configs of the tests' runs, which take seconds: one for each kind of method."""
 
-from configs import classifier_digits, digits, meanflow_toy2d, vae_digits
+from configs import classifier_digits, cut_toy, digits, meanflow_toy2d, vae_digits
 
 LOGGED = {"mesh.data": 1, "train.log_steps": 1, "train.tensorboard": False}
 DRIFTING = LOGGED | {
@@ -51,6 +51,26 @@ AUTOENCODER = LOGGED | {
     "train.checkpoint_steps": 4,
     "train.keep_checkpoints": 9,
 }
+CUT = LOGGED | {
+    "data.image_size": 16,
+    "data.limit": 40,
+    "model.width": 4,
+    "model.blocks": 2,
+    "discriminator.width": 4,
+    "discriminator.layers": 1,
+    "method.batch_size": 2,
+    "method.taps": ("pad", "down_2", "block_1"),
+    "method.num_patches": 16,
+    "method.patch_width": 8,
+    "method.r1_every": 3,
+    "method.ema_start": 3,
+    "train.total_steps": 8,
+    "train.sample_steps": 8,
+    "train.checkpoint_steps": 4,
+    "train.keep_checkpoints": 9,
+    "train.evaluate": False,
+    "eval.num_samples": 20,
+}
 
 
 def drifting(**changed):
@@ -71,6 +91,11 @@ def meanflow(**changed):
 def autoencoder(**changed):
     """A variational autoencoder of 8x8 digits."""
     return _changed(vae_digits.get_config(), AUTOENCODER | changed)
+
+
+def cut(**changed):
+    """CUT between two drawn styles, 16x16."""
+    return _changed(cut_toy.get_config(), CUT | changed)
 
 
 def _changed(config, values):

@@ -26,6 +26,11 @@ def errors_of(*command):
     "command,message",
     [
         ("sample.py --workdir w --noema False", "write --noema=false"),
+        ("sample.py --workdir w --translate d --out o --num 9 --labels 1 --cfg_scale 2 --seed 1",
+         "--num, --labels, --cfg_scale, --seed: of samples only, not of --translate"),
+        ("sample.py --workdir w --out o --limit 3 --format jpg --max_side 9",
+         "--limit, --format, --max_side: only with --translate"),
+        ("sample.py --workdir w --translate d", "--translate needs --out, a folder"),
         ("evaluate.py --workdir w --watch no --num_samples 3", "write --watch=no"),
         ("evaluate.py --workdir w 500", "unexpected argument '500'"),
         ("train.py --config configs/digits.py --config.data.flip False",

@@ -41,6 +41,7 @@ METHODS = {
     "MeanFlow: Gsunshine/meanflow": ("meanflow",),
     "MeanFlow: Gsunshine/py-meanflow": ("meanflow",),
     "KL autoencoder: cfpark00/MLtools": ("autoencoder",),
+    "CUT: taesungp/contrastive-unpaired-translation": ("cut",),
     "Classifiers: a benchmark of Keras and PyTorch": ("classifier",),
 }
 FACTS = facts.make()
@@ -62,7 +63,7 @@ def configs(method):
     return [(config, config_lib.flatten(config)) for config in made]
 
 
-SECTIONS = {key.split(".")[0] for _, flat in configs("drifting") for key in flat}
+SECTIONS = {key.split(".")[0] for name in ALL for _, flat in configs(name) for key in flat}
 
 
 @functools.cache
@@ -113,7 +114,8 @@ def scores():
     mae.update_from_flattened_dict(MAE)
     vae = vae_digits.get_config()
     vae.mesh.data = 1
-    runs = small_runs.drifting(), small_runs.drifting(**learned), small_runs.meanflow(), vae
+    cut = small_runs.cut(**{"method.nce_idt": True})
+    runs = small_runs.drifting(), small_runs.drifting(**learned), small_runs.meanflow(), vae, cut
     names = set().union(*map(logged, runs), *map(scored, (small_runs.classifier(), mae, vae)))
     window = Window()
     window.steps = 1

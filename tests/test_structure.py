@@ -14,7 +14,8 @@ from models import registry
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("configs", "drifting", "input_pipeline", "models")
-GROUND = ("drifting.core", "drifting.fields", "drifting.flows", "models", "input_pipeline")
+GROUND = ("drifting.core", "drifting.fields", "drifting.flows", "drifting.losses", "models",
+          "input_pipeline")  # fmt: skip
 BELOW_RUNS = (*GROUND, "drifting.methods", "drifting.pretrained", "drifting.training",
               "drifting.evaluation", "drifting.pictures")  # fmt: skip
 SHARED = ("drifting.methods.batches", "drifting.methods.features", "drifting.methods.gradients",
@@ -23,10 +24,12 @@ MAY_IMPORT = {
     "drifting/core": ("drifting.core", "models", "input_pipeline"),
     "drifting/fields": ("drifting.fields",),
     "drifting/flows": ("drifting.flows",),
+    "drifting/losses": ("drifting.losses", "drifting.fields.pairs", "input_pipeline.augment"),
     "models": ("models", "drifting.core.errors"),
     "input_pipeline": ("input_pipeline", "drifting.core.errors", "drifting.core.files"),
     "drifting/methods": (*GROUND, "drifting.methods"),
     "drifting/methods/autoencoder": (*GROUND, *SHARED, "drifting.methods.autoencoder"),
+    "drifting/methods/cut": (*GROUND, *SHARED, "drifting.methods.cut"),
     "drifting/methods/drifting": (*GROUND, *SHARED, "drifting.methods.drifting"),
     "drifting/methods/meanflow": (*GROUND, *SHARED, "drifting.methods.meanflow"),
     "drifting/pictures": ("drifting.core.errors", "drifting.core.files", "input_pipeline.space",
@@ -41,6 +44,9 @@ MAY_IMPORT = {
     "drifting/suites": ("drifting.core", "drifting.pictures", "drifting.evaluation.record",
                         "drifting.training.writers", "drifting.suites"),
 }  # fmt: skip
+# Packages of pure functions, and the modules from outside that those may import.
+PURE = ("drifting/fields", "drifting/flows", "drifting/losses")
+PURE_MODULES = {"collections", "functools", "jax", "math", "optax", "typing"}
 MAX_FILE_LINES, MAX_CLASS_LINES = 400, 250
 
 
@@ -69,6 +75,21 @@ def test_a_package_imports_only_those_below_it(package):
 def test_the_library_imports_no_config_file():
     for path in (ROOT / "drifting").rglob("*.py"):
         assert not any(name.split(".")[0] == "configs" for name in imports(path)), path
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_pure_functions_keep_no_state_and_touch_no_files(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            foreign = {name.split(".")[0] for name in names} - PURE_MODULES - set(OURS)
+            assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+            assert not isinstance(node, ast.Global | ast.Nonlocal), f"{path} changes variables"
+            assert getattr(node, "id", "") not in ("open", "print", "input"), path
 
 
 @pytest.mark.parametrize("package", ["drifting", "models", "input_pipeline"])

@@ -46,6 +46,20 @@ class Scatter(NamedTuple):
     data: jax.Array
 
 
+class BestScore(NamedTuple):
+    """The score that marks the best checkpoint of a run (drifting/runs/best.py).
+
+    Attributes:
+      name: `val_<name>`, which is saved with each checkpoint; or a column of evaluations.
+      largest: whether its largest value is the best, rather than its smallest.
+      evaluated: whether evaluations measure it, once the checkpoint is saved.
+    """
+
+    name: str
+    largest: bool
+    evaluated: bool = False
+
+
 # --- methods -------------------------------------------------------------------------------------
 
 
@@ -107,9 +121,11 @@ class Method(abc.ABC):
       replaceable: networks that a run may initialise anew where a checkpoint lacks them, and that
         are not restored where they are not used.
       plotted: metrics whose values at every step are plotted during training.
+      terms: metrics in the order in which a step computes them; training stops at the first step in
+        which one is not finite, and names the first such one. Those that a run does not have are
+        left out.
       streams: whether it can train on streamed data.
-      best_score: the score, `val_<name>`, whose largest value marks the best checkpoint; None if
-        the method has no such score.
+      best_score: what marks the best checkpoint; None if the newest is the best.
     """
 
     settings: Any
@@ -131,8 +147,9 @@ class Method(abc.ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     replaceable: ClassVar[tuple[str, ...]] = ()
     plotted: ClassVar[tuple[str, ...]] = ("loss",)
+    terms: ClassVar[tuple[str, ...]] = ("loss", "grad_norm")
     streams: ClassVar[bool] = False
-    best_score: ClassVar[str | None] = None
+    best_score: ClassVar[BestScore | None] = None
 
     @classmethod
     def from_config(
@@ -343,7 +360,15 @@ class FeatureEncoder(Method):
 
 
 class Translator(Method):
-    """Translates images of one domain into another."""
+    """Translates images of one domain into another.
+
+    The data have two classes: label 0 is the source domain, label 1 the target domain. Of the
+    scores of its checkpoints, MiFID counts in place of `best_score` on Inception features.
+    """
+
+    best_score: ClassVar[BestScore | None] = BestScore(
+        "frechet_distance", largest=False, evaluated=True
+    )
 
     @abc.abstractmethod
     def translate(self, state: TrainState, images: jax.Array, ema: bool = True) -> jax.Array:

@@ -87,11 +87,13 @@ def optimize(state: TrainState, grads: Mapping[str, PyTree], optimizers: Optimiz
     return state.replace(params=params, opt_state=opt_state)
 
 
-def average(state: TrainState, decays: Mapping[str, float]) -> TrainState:
-    """Moves all averages towards the parameters."""
+def average(state: TrainState, decays: Mapping[str, float], start: int = 0) -> TrainState:
+    """Moves all averages towards the parameters; before step `start` (from 0) all the way."""
     means, rests = dict(state.ema_params), dict(state.ema_rest)
     for name in means:
         share = ema_share(decays[name], state.step)
+        if start:
+            share = jnp.where(state.step < start, 1.0, share)
         means[name], rests[name] = ema_update(means[name], rests[name], state.params[name], share)
     return state.replace(ema_params=means, ema_rest=rests)
 

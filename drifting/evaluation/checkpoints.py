@@ -21,12 +21,18 @@ class CheckpointEvaluator:
       run: the run.
       scorers: of a step: one for each setting (guidance scale, seed).
       skip_existing: whether to skip measurements that the record already has.
+      best: () -> the step of the run's best checkpoint. Without it, that is the one with the
+        lowest score among those with the settings of the scorers.
     """
 
     def __init__(
-        self, run: Scorable, scorers: Callable[[int], Sequence[Scorer]], skip_existing: bool
+        self,
+        run: Scorable,
+        scorers: Callable[[int], Sequence[Scorer]],
+        skip_existing: bool,
+        best: Callable[[], int] | None = None,
     ):
-        self._run, self._scorers, self._skip = run, scorers, skip_existing
+        self._run, self._scorers, self._skip, self._given_best = run, scorers, skip_existing, best
         self._seen = set(run.steps())  # those that `watch` need not score
 
     def score(self, which: str) -> None:
@@ -84,7 +90,7 @@ class CheckpointEvaluator:
         if which in ("last", "all"):
             return steps if which == "all" else steps[-1:]
         if which == "best":
-            return [self._best(steps)]
+            return [self._given_best() if self._given_best else self._best(steps)]
         try:
             asked = [int(s) for s in which.split(",")]
         except ValueError:

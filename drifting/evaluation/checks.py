@@ -40,7 +40,7 @@ def check_metrics(
       real: the reference that the samples are compared with.
       samples: the space of one sample.
       count: the number of samples.
-      originals: whether they are reconstructions of images of the reference.
+      originals: whether they are reconstructions or translations of images.
 
     Raises:
       ConfigError: the settings are invalid, or a metric is not defined; the message names it.
@@ -58,8 +58,8 @@ def check_metrics(
     for metric in chosen:
         if Need.ORIGINALS in metric.needs and not originals:
             raise ConfigError(
-                f"--metrics {metric.name} compares reconstructions with their originals, so it is "
-                "of runs of an autoencoder alone: leave it out"
+                f"--metrics {metric.name} compares reconstructions or translations with their "
+                "originals, so it is of runs of an autoencoder or a translator alone: leave it out"
             )
         if Need.LOGITS in metric.needs:
             _require_logits(metric, function, samples)

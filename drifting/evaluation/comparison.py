@@ -60,16 +60,7 @@ class Reference:
     @functools.cached_property
     def vectors(self) -> np.ndarray:
         """Features of all images, float32 [N, D], in an order that depends on the images alone."""
-        found = extraction.extract_features(
-            extraction.in_batches(self.images.images, self._batch_size),
-            self.images.space,
-            self._features,
-            total=len(self.images),
-            batch_size=self._batch_size,
-            keep_vectors=True,
-            sharding=self._sharding,
-            title=f"{self._features.name} of {self.images.source}",
-        ).vectors
+        found = _vectors_of(self.images, self._features, self._batch_size, self._sharding)
         return found[ordering.shuffled(self.images.images, seed=0)]
 
     @property
@@ -90,6 +81,44 @@ class Reference:
         return self._kept[function]
 
 
+class Originals:
+    """Real images that samples are made from, and their features, in the order of the samples."""
+
+    def __init__(
+        self,
+        images: ImageSet,
+        features: FeatureFunction,
+        batch_size: int,
+        sharding: jax.sharding.NamedSharding | None = None,
+    ):
+        self.images = images
+        self._given = features, batch_size, sharding
+
+    @functools.cached_property
+    def vectors(self) -> np.ndarray:
+        """Features, float32 [M, D]; computed once for all checkpoints."""
+        return _vectors_of(self.images, *self._given)
+
+
+def _vectors_of(
+    images: ImageSet,
+    features: FeatureFunction,
+    batch_size: int,
+    sharding: jax.sharding.NamedSharding | None,
+) -> np.ndarray:
+    """Features of all images in their order, float32 [N, D]."""
+    return extraction.extract_features(
+        extraction.in_batches(images.images, batch_size),
+        images.space,
+        features,
+        total=len(images),
+        batch_size=batch_size,
+        keep_vectors=True,
+        sharding=sharding,
+        title=f"{features.name} of {images.source}",
+    ).vectors
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples(FeatureSet):
     """M samples and their features; what no metric needs may be absent.
@@ -98,12 +127,12 @@ class Samples(FeatureSet):
       images: as stored, uint8 [M, H, W, C]; only the first ones, or None, unless a metric needs
         all.
       labels: int32 [M], the classes that the generator was conditioned on, or None.
-      originals: uint8 [M, H, W, C], the images that the samples are reconstructions of, or None.
+      originals: the M images that the samples are reconstructions or translations of, or None.
     """
 
     images: np.ndarray | None
     labels: np.ndarray | None
-    originals: np.ndarray | None = None
+    originals: Originals | None = None
 
 
 class Comparison:
@@ -130,7 +159,7 @@ def samples_of(
     features: FeatureSet,
     images: np.ndarray | None,
     labels: np.ndarray | None,
-    originals: np.ndarray | None = None,
+    originals: Originals | None = None,
 ) -> Samples:
     """The features of samples together with their images, labels and originals."""
     return Samples(**vars(features), images=images, labels=labels, originals=originals)

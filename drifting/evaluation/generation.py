@@ -59,7 +59,7 @@ class SampleProgram:
       space: of the samples; defines how they are decoded and stored.
       sharding: of the batch over devices; None for one device.
       frozen: parameters of networks that are not trained, by name: those of a decoder.
-      of_images: whether the samples are reconstructions of images.
+      of_images: whether the samples are reconstructions or translations of images.
 
     Attributes:
       shown: the space of the stored samples.

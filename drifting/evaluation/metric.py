@@ -23,7 +23,7 @@ class Need(enum.Flag):
     VECTORS = enum.auto()  # the features themselves, of both sets
     LOGITS = enum.auto()  # a classifier's logits of the samples
     IMAGES = enum.auto()  # stored pixels of both sets, of one image size
-    ORIGINALS = enum.auto()  # the images that the samples, with IMAGES, are reconstructions of
+    ORIGINALS = enum.auto()  # of reconstructions or translations: the images they are made from
     HELDOUT = enum.auto()  # real images outside the reference, if the source has any
 
 

@@ -19,7 +19,7 @@ from drifting import pictures
 from drifting.core import files
 from drifting.evaluation import extraction, generation, metrics, ordering, record
 from drifting.evaluation.checks import check_metrics
-from drifting.evaluation.comparison import Comparison, Reference, samples_of
+from drifting.evaluation.comparison import Comparison, Originals, Reference, samples_of
 from drifting.evaluation.features import FeatureFunction
 from drifting.evaluation.metric import Need, Row
 from drifting.evaluation.settings import ScoreSettings
@@ -59,19 +59,27 @@ def make_scorers(
     settings: ScoreSettings,
     cfg_scales: Sequence[float],
     seeds: Sequence[int],
+    inputs: ImageSet | None = None,
 ) -> list["Scorer"]:
     """One scorer for each guidance scale and seed; features, reference and programs are shared.
+
+    Args:
+      images, heldout: see `Reference`.
+      inputs: the images that samples are made from, for programs `of_images`. Each is used at most
+        once, so that there may be fewer samples than settings.num_samples.
 
     Raises:
       ConfigError: the settings are invalid, or a metric is not defined for these data or features.
     """
     sharding = run.batch_sharding(settings.batch_size)
     programs = [run.program(scale, settings.ema, sharding) for scale in cfg_scales]
-    of_images, shown = programs[0].of_images, programs[0].shown
-    if of_images:  # each is reconstructed at most once
-        count = min(settings.num_samples, len(images))
-        settings = dataclasses.replace(settings, num_samples=count)
-    check_metrics(settings, images, function, shown, settings.num_samples, of_images)
+    originals = None
+    if inputs is not None:
+        rows = ordering.shuffled(inputs.images, seed=0)[: settings.num_samples]
+        settings = dataclasses.replace(settings, num_samples=len(rows))
+        originals = Originals(inputs.take(rows), function, settings.batch_size, sharding)
+    count, made = settings.num_samples, originals is not None
+    check_metrics(settings, images, function, programs[0].shown, count, made)
     reference = Reference(
         images,
         heldout,
@@ -85,7 +93,7 @@ def make_scorers(
     for scale, program in zip(cfg_scales, programs, strict=True):
         for seed in seeds:
             one = dataclasses.replace(settings, cfg_scale=scale, seed=seed)
-            scorers.append(Scorer(run, reference, function, program, one))
+            scorers.append(Scorer(run, reference, function, program, one, originals))
     return scorers
 
 
@@ -99,18 +107,16 @@ class Scorer:
         function: FeatureFunction,
         program: generation.SampleProgram,
         settings: ScoreSettings,
+        originals: Originals | None,
     ):
-        self._run, self._settings = run, settings
+        self._run, self._settings, self._originals = run, settings, originals
         self._reference, self._features, self._program = reference, function, program
         images, count = reference.images, settings.num_samples
-        if program.of_images:
-            rows = ordering.shuffled(images.images, seed=0)[:count]
-            self._labels = images.labels[rows]
-            self._originals = self._inputs = images.images[rows]
+        if originals:
+            self._inputs, self._labels = originals.images.images, originals.images.labels
         else:
             counts = np.bincount(images.labels, minlength=images.num_classes)
             self._inputs = self._labels = generation.class_balanced_labels(count, counts)
-            self._originals = None
 
     @property
     def cfg_scale(self) -> float:
@@ -218,6 +224,8 @@ class Scorer:
         """The number of first samples that include all those in the preview."""
         if isinstance(self._reference.images.space, Points):
             return min(PREVIEW_POINTS, self._settings.num_samples)
+        if self._originals:
+            return min(PREVIEW_ROWS // 2 * PREVIEW_COLUMNS, self._settings.num_samples)
         return int(self._preview_rows.max(initial=0)) + 1
 
     # --- artifacts -------------------------------------------------------------------------------
@@ -236,18 +244,28 @@ class Scorer:
         return self._run.workdir / "eval" / "artifacts" / re.sub(r"[^\w.+-]", "-", name)
 
     def _write_pictures(self, folder: pathlib.Path, images: np.ndarray) -> None:
-        real = self._reference.images
-        rows, preview = self._preview_rows, folder / "preview.png"
+        real, preview = self._reference.images, folder / "preview.png"
         with pictures.attempt(preview):
             if isinstance(real.space, Points):
                 pictures.plot_points(images[:PREVIEW_POINTS], real.images, preview)
-            elif rows.size:
+            elif self._originals:
+                self._save_pairs(images[: self._preview_count], preview)
+            elif (rows := self._preview_rows).size:
                 names = real.class_names[: rows.shape[1]]
                 pictures.save_grid(images[rows], preview, column_headings=names)
         samples = folder / "samples"
         if self._settings.save_samples:
             shutil.rmtree(samples, ignore_errors=True)
             pictures.save_samples(images, self._labels, real.space, samples)
+
+    def _save_pairs(self, images: np.ndarray, path: pathlib.Path) -> None:
+        """Saves rows of inputs, each above the row of what was made of them."""
+        columns = min(PREVIEW_COLUMNS, len(images))
+        rows = len(images) // columns
+        pairs = np.stack([self._inputs[: rows * columns], images[: rows * columns]])
+        pairs = pairs.reshape(2, rows, columns, *images.shape[1:]).swapaxes(0, 1)
+        grid = pairs.reshape(2 * rows, columns, *images.shape[1:])
+        pictures.save_grid(grid, path, row_headings=["input", self._run.sampler_name] * rows)
 
     def _metadata(self, row: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
         images = self._reference.images

@@ -14,6 +14,7 @@ METHODS = {
     "classifier": "drifting.methods.classifier:Classifier",
     "mae": "drifting.methods.mae:MaskedAutoencoding",
     "autoencoder": "drifting.methods.autoencoder.method:Autoencoder",
+    "cut": "drifting.methods.cut.method:CUT",
     "meanflow": "drifting.methods.meanflow.method:MeanFlow",
 }
 

@@ -13,7 +13,7 @@ from drifting.core import optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError, one_of
 from drifting.core.facts import DataFacts
-from drifting.core.method import FeatureEncoder, Grid, Scored
+from drifting.core.method import BestScore, FeatureEncoder, Grid, Scored
 from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.methods import batches, gradients
@@ -69,7 +69,7 @@ class Classifier(Scored, FeatureEncoder):
     defaults: ClassVar[Mapping[str, Any]] = {
         "ema_decay": 0.0, "data.num_val": 5000, "data.flip": True
     }  # fmt: skip
-    best_score = "val_accuracy"
+    best_score = BestScore("val_accuracy", largest=True)
 
     @classmethod
     def from_config(

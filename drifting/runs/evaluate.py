@@ -16,13 +16,11 @@ from drifting.evaluation.checks import check_settings
 from drifting.evaluation.folders import score_folders
 from drifting.evaluation.metric import Need
 from drifting.evaluation.settings import ScoreSettings
-from drifting.runs import frozen
-from drifting.runs.build import load_real_images
+from drifting.runs import best, frozen, real_images
 from drifting.runs.sampled import InTraining, Sampled
 from drifting.training import checkpoints, loop, mesh
 from drifting.training.parts import Parts
 from input_pipeline import unresized
-from input_pipeline.decoding import DataError
 from input_pipeline.image_set import ImageSet
 from input_pipeline.space import Space
 
@@ -62,7 +60,10 @@ def evaluate(
     run.require_scorable()
     run.use_sampler(sampler, sampling_steps)
     made = functools.cache(lambda opened: _scorers(opened, split, cfg_scales, seeds, given))
-    evaluator = CheckpointEvaluator(run, lambda step: made(run.at(step)), skip_existing or watch)
+    evaluator = CheckpointEvaluator(
+        run, lambda step: made(run.at(step)), skip_existing or watch,
+        functools.partial(best.require, run) if run.method.best_score else None,
+    )  # fmt: skip
     evaluator.score(which)
     if watch:
         config, _ = config_lib.read_complete(run.workdir / "config.json")  # of the last start
@@ -78,6 +79,7 @@ def in_training(workdir: pathlib.Path, parts: Parts) -> loop.Score | None:
         return None
     run = InTraining(workdir, parts)
     run.require_scorable()
+    best.require_measured(parts.method.best_score, parts.config)
     scorers = _scorers(run)
     evaluator = CheckpointEvaluator(run, lambda step: scorers, skip_existing=True)
 
@@ -159,35 +161,13 @@ def _scorers(
     cfg_scales, seeds = cfg_scales or [settings.cfg_scale], seeds or [settings.seed]
     for scale, seed in itertools.product(cfg_scales, seeds):
         dataclasses.replace(settings, cfg_scale=scale, seed=seed).check()
-    if run.reconstructs:  # of images that it has not seen
-        split = split or run.config.data.test_split
-    images = load_real_images(run.config, split, run.facts.class_names)
-    if run.data_fingerprint and images.split == run.config.data.split and not run.decoder:
-        _warn_of_other_data(run, images)
     needs_heldout = Need.HELDOUT in metrics.needs(settings.metrics)
-    heldout = _heldout(run.config, images) if needs_heldout else None
-    function = feature_function(settings.features, images.space, settings.fid_mode)
-    return scorer.make_scorers(run, images, heldout, function, settings, cfg_scales, seeds)
-
-
-def _warn_of_other_data(run: Sampled, images: ImageSet) -> None:
-    if images.fingerprint != run.data_fingerprint:
-        log.warning(
-            "%s holds other samples or labels than %s was trained on; the scores compare with "
-            "those that it holds now", images.source, run.workdir,
-        )  # fmt: skip
+    real = real_images.load(run, split, needs_heldout)
+    function = feature_function(settings.features, real.reference.space, settings.fid_mode)
+    return scorer.make_scorers(
+        run, real.reference, real.heldout, function, settings, cfg_scales, seeds, real.inputs
+    )
 
 
 def _total_steps(config: Any, facts: DataFacts, images_per_step: int) -> int:
     return durations.to_steps(config.train, "total", images_per_step, facts.num_samples)
-
-
-def _heldout(config: Any, reference: ImageSet) -> ImageSet | None:
-    """Real images outside the reference, or None if the source has none."""
-    if reference.split == config.data.test_split:
-        return None
-    try:
-        return load_real_images(config, config.data.test_split)
-    except DataError as error:
-        log.info("no held-out images: %s", error)
-        return None

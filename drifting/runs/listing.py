@@ -13,6 +13,7 @@ from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core.errors import ConfigError, UserError, did_you_mean
 from drifting.evaluation import metrics, record
+from drifting.runs import best
 from drifting.training import checkpoints, integrity, writers
 
 log = logging.getLogger(__name__)
@@ -168,15 +169,21 @@ def _progress(run: pathlib.Path) -> dict[str, Any]:
 
 def _best(run: pathlib.Path) -> dict[str, Any]:
     """The best score, its step and what it is: of a checkpoint's validation, or of the record."""
-    score = methods.find(config_lib.read(run / CONFIG)[0].method.name).best_score
+    config, _ = config_lib.read(run / CONFIG)
+    score = methods.find(config.method.name).best_score
     if score is None:
         return _best_recorded(record.read(run))
-    folder = run / CHECKPOINTS
-    step = checkpoints.best_step(folder, score)
-    if step is None:
+    found = best.find(run, score, _newest_config(run) if score.evaluated else config)
+    if found is None:
         return {}
-    value = checkpoints.saved_metrics(folder, step)[score]
-    return {"best": value, "best_step": step, "best_of": score}
+    return {"best": found.value, "best_step": found.step, "best_of": found.what}
+
+
+def _newest_config(run: pathlib.Path) -> Any:
+    """The config that the newest checkpoint was made with; that of the workdir without any."""
+    steps = checkpoints.valid_steps(run / CHECKPOINTS)
+    own = checkpoints.config_of(run / CHECKPOINTS, steps[-1]) if steps else None
+    return config_lib.read(own or run / CONFIG)[0]
 
 
 def _best_recorded(rows: Sequence[record.Row]) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def _changes(before: DataFacts, now: DataFacts) -> str:
     if before.class_names != now.class_names:
         gone = [name for name in before.class_names if name not in now.class_names]
         new = [name for name in now.class_names if name not in before.class_names]
-        changes.append(f"the classes differ (gone: {gone[:6]}, new: {new[:6]})")
+        differ = f"the classes differ (gone: {gone[:6]}, new: {new[:6]})"
+        changes.append(differ if gone or new else "the classes are in another order")
     elif before.class_counts != now.class_counts:
         changes.append("other numbers of samples per class")
     changes = changes or ["as many samples, but other values or labels"]

@@ -8,7 +8,7 @@ import jax
 
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Autoencoder, Generator, Method
+from drifting.core.method import Autoencoder, Generator, Method, Translator
 from drifting.core.networks import Decoder
 from drifting.core.state import TrainState
 from drifting.evaluation import generation
@@ -48,36 +48,47 @@ class Sampled:
     def sampler(self, cfg_scale: float, ema: bool) -> Callable:
         """The function (state, key, labels) -> samples as the method generates them.
 
-        An autoencoder's is (state, key, stored images) -> their reconstructions.
+        That of a run `of_images` is (state, key, stored images) -> what is made of them.
 
         Raises:
-          ConfigError: an autoencoder is to use guidance.
+          ConfigError: an autoencoder or a translator is to use guidance.
         """
-        if self.reconstructs:
-            return self._reconstruction(cfg_scale, ema)
+        if self.of_images:
+            return self._conversion(cfg_scale, ema)
 
         def generate(state, key, labels):
             return self.method.sample(state, key, labels, cfg_scale, ema)
 
         return generate
 
-    def _reconstruction(self, cfg_scale: float, ema: bool) -> Callable:
+    def _conversion(self, cfg_scale: float, ema: bool) -> Callable:
         if cfg_scale != 1.0:
             raise ConfigError(
-                "an autoencoder has no guidance, so cfg_scale must be 1 (--cfg_scale)"
+                f"{self._kind} has no guidance, so cfg_scale must be 1 (config.eval.cfg_scale, "
+                "--cfg_scale)"
             )
 
-        def reconstruct(state, key, images):
+        def convert(state, key, images):
             del key
-            parameters = self.method.autoencoder(state, ema)
-            return self.method.reconstruct(parameters, self.facts.space.to_model(images))
+            images = self.facts.space.to_model(images)
+            if self.translates:
+                return self.method.translate(state, images, ema)
+            return self.method.reconstruct(self.method.autoencoder(state, ema), images)
 
-        return reconstruct
+        return convert
 
     @property
-    def reconstructs(self) -> bool:
-        """Whether scores are of reconstructions of real images, not of samples of labels."""
-        return isinstance(self.method, Autoencoder)
+    def translates(self) -> bool:
+        return isinstance(self.method, Translator)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether scores are of reconstructions or translations of images, not of labels."""
+        return isinstance(self.method, Autoencoder | Translator)
+
+    @property
+    def _kind(self) -> str:
+        return "a translator" if self.translates else "an autoencoder"
 
     def program(
         self, cfg_scale: float, ema: bool, sharding: jax.sharding.NamedSharding | None = None
@@ -85,38 +96,47 @@ class Sampled:
         """The program that generates samples, decodes latents and rounds to 8 bits."""
         generate = self.sampler(cfg_scale, ema)
         return generation.SampleProgram(
-            generate, self.space, sharding, self.decoder_parameters, self.reconstructs
+            generate, self.space, sharding, self.decoder_parameters, self.of_images
         )
 
     def use_sampler(self, name: str | None, steps: int | None) -> None:
         """Replaces the config's sampler or steps; ConfigError if the method cannot."""
-        if self.reconstructs:
+        if self.of_images:
             if name is not None or steps is not None:
-                raise ConfigError("an autoencoder has no --sampler and no --sampling_steps")
+                raise ConfigError(f"{self._kind} has no --sampler and no --sampling_steps")
             return
         self.method = self.method.with_sampler(name, steps)
 
     @property
     def sampler_name(self) -> str:
         """How samples are drawn; "" if the generator has only one way."""
-        return "reconstruction" if self.reconstructs else self.method.sampler_name
+        if self.of_images:
+            return "translation" if self.translates else "reconstruction"
+        return self.method.sampler_name
 
     def nfe(self, cfg_scale: float) -> int:
         """Network evaluations per sample."""
-        return 1 if self.reconstructs else self.method.nfe(cfg_scale)
+        return 1 if self.of_images else self.method.nfe(cfg_scale)
 
     def require_scorable(self) -> None:
-        """Raises WorkdirError for a run that makes neither samples nor reconstructed images."""
-        if not self.reconstructs:
+        """Raises WorkdirError for a run that makes neither samples nor images of images."""
+        if not self.of_images:
             self.require_generator()
         elif not isinstance(self.facts.space, Pixels):
+            makes = "translates" if self.translates else "reconstructs"
             raise WorkdirError(
-                f"{self.workdir} reconstructs {self.facts.space.noun}, not images; its scores are "
-                "in test.json"
+                f"{self.workdir} {makes} {self.facts.space.noun}, not images, so it has no scores "
+                "of images"
             )
 
     def require_generator(self) -> None:
         """Raises WorkdirError for a run that cannot make samples that people can look at."""
+        if self.translates:
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which translates "
+                "images: give it a folder of them, `python sample.py --workdir ... --translate "
+                "<folder> --out <folder>`"
+            )
         if not isinstance(self.method, Generator):
             raise WorkdirError(
                 f"{self.workdir} is a run of method {self.config.method.name!r}, which generates "
@@ -127,6 +147,14 @@ class Sampled:
                 f"{self.workdir} generates latents of {self.facts.source}, which no autoencoder "
                 "decodes: run its `python train.py` command (again) with "
                 "--config.data.autoencoder=<workdir of the autoencoder>"
+            )
+
+    def require_translator(self) -> None:
+        """Raises WorkdirError for a run that does not translate images."""
+        if not self.translates:
+            raise WorkdirError(
+                f"{self.workdir} is a run of method {self.config.method.name!r}, which translates "
+                "no images; name the workdir of a run that does, such as one of method 'cut'"
             )
 
     def batch_sharding(self, batch_size: int) -> jax.sharding.NamedSharding:

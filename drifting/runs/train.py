@@ -13,7 +13,7 @@ from drifting import pictures
 from drifting.core import config as config_lib
 from drifting.core import files
 from drifting.core.method import Scored
-from drifting.runs import evaluate, same_data
+from drifting.runs import best, evaluate, same_data
 from drifting.runs.build import build, load_images
 from drifting.runs.folder import owned
 from drifting.runs.records import record
@@ -60,7 +60,10 @@ def train(
             given = parts.config.data.num_val, parts.config.data.split_seed
             splits.load_or_make(workdir / "split.json", parts.whole, *given)
         # 5. Training from the newest checkpoint; the start is recorded once that is restored.
-        loop.train(parts, workdir, score, functools.partial(record, workdir, parts, note))
+        loop.train(
+            parts, workdir, score, functools.partial(record, workdir, parts, note),
+            functools.partial(best.step, workdir, parts.method.best_score, parts.config),
+        )  # fmt: skip
         # 6. The best checkpoint is tested on images that no decision was based on.
         if test_images is not None:
             _test(workdir, test_images, parts.schedule.total)

@@ -17,8 +17,8 @@ from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
 from drifting.core.networks import Codec, Encoder
 from drifting.core.state import TrainState
-from drifting.evaluation import generation
-from drifting.runs import folder
+from drifting.evaluation import generation, translation
+from drifting.runs import best, folder
 from drifting.runs.decoding import decoder_of
 from drifting.runs.folder import WorkdirError
 from drifting.runs.sampled import Sampled
@@ -183,7 +183,8 @@ class Run(Sampled):
             self._opened[identity] = other = copy.copy(self)
             other.__dict__.pop("last", None)
             other._open(config, facts)
-            other.use_sampler(*self._sampler)
+            if any(self._sampler):  # a method without a sampler never has one to use
+                other.use_sampler(*self._sampler)
             other._opened = self._opened
         self._opened[step] = self._opened[identity]  # also once a running job has removed it
         return self._opened[step]
@@ -206,11 +207,9 @@ class Run(Sampled):
         self._opened = {key: run for key, run in self._opened.items() if run is self}
 
     def best_step(self) -> int:
-        """The step with the best validation score; the last step if none was validated."""
-        best = None
-        if self.method.best_score:
-            best = checkpoints.best_step(self.workdir / "checkpoints", self.method.best_score)
-        return max(self.steps()) if best is None else best
+        """The step of the best checkpoint (best.py); the last step if none is scored."""
+        found = best.step(self.workdir, self.method.best_score, self.config)
+        return max(self.steps()) if found is None else found
 
     def restore_best(self) -> tuple[TrainState, dict[str, float], int]:
         """The state and metrics of `best_step`, and that step."""
@@ -300,3 +299,16 @@ class Run(Sampled):
         size = min(size, len(labels))
         key = jax.random.key(seed)
         return generation.generate_images(program, state, labels, key, size, progress)
+
+    def translate(
+        self, images: np.ndarray, *, ema: bool = True, batch_size: int | None = None
+    ) -> np.ndarray:
+        """Translations by the newest checkpoint, uint8 [N, H, W, C] of any size both.
+
+        Raises:
+          UserError: the run does not translate, or the images have another form.
+        """
+        self.require_translator()
+        state, step = self.last
+        method = self.at(step).method
+        return translation.translate_images(method, state, images, ema, batch_size)

@@ -8,11 +8,12 @@ So every folder that is named as a step is whole, and older ones are removed aft
 import contextlib
 import json
 import logging
+import math
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -62,10 +63,13 @@ def misnamed(folder: str | os.PathLike) -> dict[str, str]:
     return found
 
 
-def best_step(folder: str | os.PathLike, score: str) -> int | None:
-    """The step of the finished checkpoint with the largest `score`, the latest of equal ones.
+def best_step(folder: str | os.PathLike, score: str, largest: bool = True) -> int | None:
+    """The step of the finished checkpoint with the best `score`, the latest of equal ones.
 
-    None if no checkpoint was saved with that score. One with damaged metrics does not count.
+    None if no checkpoint was saved with a finite value. One with damaged metrics does not count.
+
+    Args:
+      largest: whether the largest value is the best, rather than the smallest.
     """
     scored = []
     for step in valid_steps(folder):
@@ -74,8 +78,8 @@ def best_step(folder: str | os.PathLike, score: str) -> int | None:
         except CheckpointError as error:
             log.warning("%s; they do not count", error)
             continue
-        if value is not None:
-            scored.append((value, step))
+        if value is not None and math.isfinite(value):
+            scored.append((value if largest else -value, step))
     return max(scored)[1] if scored else None
 
 
@@ -208,7 +212,7 @@ class Checkpoints:
       folder: `<workdir>/checkpoints`.
       keep: how many of the newest checkpoints are kept.
       keep_every: steps that are multiples of this are kept as well; 0: none.
-      best_score: the checkpoint saved with the largest value of this metric is kept as well.
+      best: the step of the best checkpoint now, which is kept as well; None if there is none.
     """
 
     def __init__(
@@ -216,10 +220,10 @@ class Checkpoints:
         folder: str | os.PathLike,
         keep: int = 1,
         keep_every: int = 0,
-        best_score: str | None = None,
+        best: Callable[[], int | None] = lambda: None,
     ):
         self.folder = pathlib.Path(folder).absolute()
-        self._keep, self._keep_every, self._best_score = max(keep, 1), keep_every, best_score
+        self._keep, self._keep_every, self._best = max(keep, 1), keep_every, best
         self._state_writer = state_files.new_writer()
         self._thread = ThreadPoolExecutor(1, "seal")
         self._sealing: Future | None = None
@@ -270,8 +274,13 @@ class Checkpoints:
         except Exception as error:  # Orbax has no type of its own for what it cannot write
             _remove(temporary)
             raise self._unwritten(step, error) from error
-        for old in self._superseded():
-            _remove(self._path(old))
+        self.prune()
+
+    def prune(self) -> None:
+        """Removes what need not be kept, as after a score has shown that a newer one is better."""
+        if _is_primary():
+            for old in self._superseded():
+                _remove(self._path(old))
 
     def _path(self, step: int, suffix: str = "") -> pathlib.Path:
         return self.folder / f"{step}{suffix}"
@@ -286,8 +295,7 @@ class Checkpoints:
 
     def _superseded(self) -> Iterator[int]:
         """The steps of finished checkpoints that need not be kept."""
-        steps = valid_steps(self.folder)
-        best = best_step(self.folder, self._best_score) if self._best_score else None
+        steps, best = valid_steps(self.folder), self._best()
         for step in steps[: -self._keep]:
             if step != best and not (self._keep_every and step % self._keep_every == 0):
                 yield step

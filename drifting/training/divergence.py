@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,19 @@ def _sound(state: TrainState) -> jax.Array:
         for field in dataclasses.fields(state)
         for leaf in jax.tree.leaves(getattr(state, field.name))
     ])  # fmt: skip
+
+
+def at_step(step: int, metrics: Mapping[str, np.ndarray], terms: Sequence[str]) -> str:
+    """What the user is told of a step in which one of the `terms` is not finite.
+
+    Args:
+      metrics: of that step.
+      terms: in the order in which a step computes them: what follows the first one that is not
+        finite may be so because of it.
+    """
+    first = next(name for name in terms if not np.isfinite(metrics.get(name, 0.0)))
+    shown = ", ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
+    return f"{first} is not finite at step {step} (its metrics: {shown})"
 
 
 def diverged(

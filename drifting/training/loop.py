@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # (state, step, metrics) -> None, called with every checkpoint.
 Score = Callable[[TrainState, int, dict[str, float]], None]
+# () -> the step of the best checkpoint, which is kept; None if no checkpoint has a score.
+Best = Callable[[], int | None]
 # (step that is resumed, None for a fresh run) -> config.json, which goes into every checkpoint.
 Record = Callable[[int | None], bytes]
 
@@ -42,18 +44,20 @@ Record = Callable[[int | None], bytes]
 class Trainer:
     """One training run; see `train`."""
 
-    def __init__(self, parts: Parts, workdir: pathlib.Path, score: Score | None = None):
+    def __init__(
+        self,
+        parts: Parts,
+        workdir: pathlib.Path,
+        score: Score | None = None,
+        best: Best = lambda: None,
+    ):
         self.parts, self.workdir, self.score = parts, workdir, score
         self.method, self.config, self.schedule = parts.method, parts.config, parts.schedule
         self.plotted = self.method.plotted if self.schedule.plot else ()
         self.mesh = parts.mesh
         self.everywhere = mesh_lib.replicated(self.mesh)
-        self.checkpoints = Checkpoints(
-            workdir / "checkpoints",
-            self.config.train.keep_checkpoints,
-            self.config.train.keep_every_steps,
-            best_score=self.method.best_score,
-        )
+        keep, keep_every = self.config.train.keep_checkpoints, self.config.train.keep_every_steps
+        self.checkpoints = Checkpoints(workdir / "checkpoints", keep, keep_every, best)
         self.frozen = jax.device_put(parts.parameters, self.everywhere)
         # Reports in flight: (steps of the call, step after it, seconds, report on the device).
         self.pending: list[tuple[int, int, float, dict]] = []
@@ -144,7 +148,7 @@ class Trainer:
                 self._save()
                 self.checkpoints.wait()
             else:
-                self._score(self.last_row)  # the job may have been killed while scoring
+                self.score_newest(self.last_row)  # the job may have been killed while scoring
             self.window.reset()
             self._lap()
             while self.step < self.schedule.total:
@@ -189,11 +193,8 @@ class Trainer:
             if after == self.step:
                 seconds += self._lap()  # it has ended only now
             if report["bad_step"] > 0:
-                shown = ", ".join(f"{k} {float(v):.4g}" for k, v in report["last"].items())
-                raise self._diverged(
-                    f"loss or gradient is not finite at step {int(report['bad_step'])} (call of "
-                    f"steps {after - count} to {after}; metrics at its end: {shown})"
-                )
+                where = int(report["bad_step"])
+                raise self._diverged(divergence.at_step(where, report["bad"], self.method.terms))
             self.window.add(report, count)
             self.writers.plots.add(report["each"], count)
             if self.epoch.add(report["sum"], count, seconds, after):
@@ -255,16 +256,17 @@ class Trainer:
             self.writers.flush()
             self.checkpoints.save(self.state, self.step, row_saved, self.config_file)
             self.saved_step = self.step
-            self._score(row)
+            self.score_newest(row)
         self.window.began += time.perf_counter() - began
         self.clock = time.perf_counter()
 
-    def _score(self, row: dict[str, float]) -> None:
+    def score_newest(self, row: dict[str, float]) -> None:
         """Scores a checkpoint; a request to stop then has nothing to wait for."""
         if self.score and not self.deferral.asked:
             self.checkpoints.wait()
             self.deferral.end()  # until the next call of the program
             self.score(self.state, self.step, row)
+            self.checkpoints.prune()  # this one may be the best now
 
     def _validate(self) -> dict[str, float]:
         """Scores on the held-out images as val_<name>, which are saved with the checkpoint."""
@@ -288,6 +290,7 @@ def train(
     workdir: pathlib.Path,
     score: Score | None = None,
     record: Record | None = None,
+    best: Best = lambda: None,
 ) -> None:
     """Trains to parts.schedule.total steps, from the workdir's newest checkpoint if it has one.
 
@@ -295,12 +298,13 @@ def train(
       score: called with each checkpoint. Independently of it, a `Scored` method validates each
         checkpoint on the held-out images.
       record: called once the first state is there; not if the checkpoint is refused.
+      best: called whenever a checkpoint was saved or scored.
 
     Raises:
       CheckpointError, MeshError, TrainingDiverged: one clear line each.
       SystemExit: 128 + a signal that asked to stop, once the state is saved.
     """
-    trainer = Trainer(parts, workdir, score)
+    trainer = Trainer(parts, workdir, score, best)
     with trainer.deferral as deferral:
         try:
             with jax.set_mesh(trainer.mesh):
@@ -317,8 +321,7 @@ def train(
 def _train(trainer: Trainer) -> None:
     if trainer.step >= trainer.schedule.total:
         log.info("already at step %d of %d", trainer.step, trainer.schedule.total)
-        if trainer.score:  # the job may have been killed while scoring
-            trainer.score(trainer.state, trainer.step, trainer.last_row)
+        trainer.score_newest(trainer.last_row)  # the job may have been killed while scoring
         return
     hparams = config_lib.flatten(trainer.config)
     tensorboard = trainer.config.train.tensorboard

@@ -21,8 +21,9 @@ def make_program(
     """The jittable program (state, data, key, count, frozen) -> (state, report) of `count` steps.
 
     `count` is traced, so one compilation serves calls of every length. The report holds the sums
-    and last values of the metrics, and the first step (from 1) with a non-finite loss or gradient,
-    or 0. If not `looped`, the program is a single step, and `count` must be 1.
+    and last values of the metrics, the first step (from 1) in which one of the method's `terms` is
+    not finite, or 0, and the metrics of that step. If not `looped`, the program is a single step,
+    and `count` must be 1.
 
     The report also holds the values of each of the `plotted` metrics, [per_call]: first those of
     the steps of the call.
@@ -35,21 +36,24 @@ def make_program(
         def body(i, carry):
             state, report = carry
             state, metrics = method.train_step(state, data, step_key(state), frozen)
-            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-            first_bad = jnp.where(finite, 0, state.step)
-            bad = jnp.where(report["bad_step"] > 0, report["bad_step"], first_bad)
+            sound = report["bad_step"] == 0  # until now
+            terms = [metrics[name] for name in method.terms if name in metrics]
+            finite = jnp.all(jnp.isfinite(jnp.stack(terms)))
+            bad_step = jnp.where(sound & ~finite, state.step, report["bad_step"])
+            bad = jax.tree.map(lambda new, old: jnp.where(sound, new, old), metrics, report["bad"])
             sums = jax.tree.map(jnp.add, report["sum"], metrics)
             each = {
                 name: jax.lax.dynamic_update_index_in_dim(values, metrics[name], i, 0)
                 for name, values in report["each"].items()
             }
-            return state, {"sum": sums, "last": metrics, "bad_step": bad, "each": each}
+            found = {"sum": sums, "last": metrics, "each": each}
+            return state, found | {"bad_step": bad_step, "bad": bad}
 
         shapes = jax.eval_shape(lambda s: method.train_step(s, data, step_key(s), frozen)[1], state)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         each = {name: jnp.zeros((per_call,), shapes[name].dtype) for name in plotted}
         bad_step = jnp.zeros((), jnp.int32)
-        report = {"sum": zeros, "last": zeros, "bad_step": bad_step, "each": each}
+        report = {"sum": zeros, "last": zeros, "each": each, "bad_step": bad_step, "bad": zeros}
         if not looped:
             return body(0, (state, report))
         return jax.lax.fori_loop(0, count, body, (state, report))

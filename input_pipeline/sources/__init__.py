@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from drifting.core.errors import ConfigError
-from input_pipeline import cache
 from input_pipeline import fit as fitting
-from input_pipeline.decoding import LATENT_SCALE, DataError, Decoding, Found, require_split
+from input_pipeline.decoding import LATENT_SCALE, DataError, Decoding, Found
 from input_pipeline.endless import Endless
 from input_pipeline.image_files import load_unresized
 from input_pipeline.image_set import DataSet, ImageSet
@@ -130,11 +129,7 @@ def load(
     """
     options = Decoding(image_size, channels, fit, on_corrupt, latent_scale, flip)
     found = _find(source, split, options)
-    if found.identity is None:
-        images, labels = found.decode()
-    else:
-        key = [cache.VERSION, source.partition(":")[0], split, options.identity, found.identity]
-        images, labels = cache.decoded(cache.digest(key), found.decode)
+    images, labels = registry.decode(source, split, options, found)
     _check_labels(source, split, labels, len(images), len(found.class_names))
     space = space_of(source, image_size, channels)
     labels = labels.astype(np.int32)
@@ -215,10 +210,7 @@ def space_of(source: str, image_size: int, channels: int) -> Space:
 def _find(source: str, split: str, options: Decoding) -> Found:
     """The split, not yet decoded."""
     _check_options(source, options.fit, options.on_corrupt, options.channels)
-    kind = registry.find(source)
-    if kind.splits:
-        require_split(source, split, kind.splits)
-    return kind.find(source.partition(":")[2], split, options)
+    return registry.locate(source, split, options)
 
 
 def _check_labels(source: str, split: str, labels: np.ndarray, count: int, classes: int) -> None:

@@ -3,7 +3,7 @@
 import pathlib
 
 from input_pipeline import image_files
-from input_pipeline.decoding import DataError, Decoding, Found, Source
+from input_pipeline.decoding import DataError, Decoding, Found, NoSplit, Source
 from input_pipeline.listing import Listing
 
 
@@ -15,7 +15,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     if (root / split).is_dir():
         root = root / split
     elif split != "train":
-        raise DataError(
+        raise NoSplit(
             f"{root} has no sub-folder {split!r}, so its only split is 'train'; add the sub-folder "
             "or choose 'train'"
         )

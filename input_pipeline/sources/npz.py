@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from input_pipeline import arrays, cache
-from input_pipeline.decoding import DataError, Decoding, Found, Source
+from input_pipeline.decoding import DataError, Decoding, Found, NoSplit, Source
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:
@@ -20,7 +20,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     names = arrays.npz_names(path)
     prefix = f"{split}_" if f"{split}_images" in names else ""
     if f"{prefix}images" not in names or (not prefix and split != "train"):
-        raise DataError(
+        raise NoSplit(
             f"{path} has no split {split!r}: it needs the arrays '{split}_images' and "
             f"'{split}_labels' (or 'images' and 'labels' for 'train'), and holds {names}"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from drifting.core.errors import did_you_mean
-from input_pipeline.decoding import DataError, Decoding, Found, Source
+from input_pipeline.decoding import DataError, Decoding, Found, NoSplit, Source
 from input_pipeline.space import Arrays, Pixels, Space
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def find(rest: str, split: str, options: Decoding, kind: type[Space] = Pixels) -
     function, names = _load(usage, rest)
     parameters = inspect.signature(function).parameters
     if split != "train" and "split" not in parameters:
-        raise DataError(
+        raise NoSplit(
             f"{usage} has no split {split!r}: its function takes no `split`; add it as a parameter"
         )
     arguments = {"split": split} if "split" in parameters else {}

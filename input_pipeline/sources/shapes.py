@@ -4,6 +4,7 @@ An image is a function of its split, its number and the size at which it is draw
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -65,30 +66,53 @@ def render(split: str, num: int, size: int) -> np.ndarray:
     """The first `num` images of a split, uint8 [N, size, size, 3]."""
     numbers = np.random.default_rng(SEEDS[split]).random((num, NUMBERS))
     shapes = np.arange(num) % len(CLASSES)
+    return in_parts(lambda part: _draw(numbers[part], shapes[part], size), num, size)
+
+
+def in_parts(draw: Callable[[slice], np.ndarray], num: int, size: int) -> np.ndarray:
+    """`num` images uint8 [num, size, size, 3], as many at a time as memory should hold.
+
+    Args:
+      draw: rows -> their images, float [B, size, size, 3] in [0, 1].
+    """
     images = np.empty((num, size, size, 3), np.uint8)
     rows = max(1, CHUNK_PIXELS // size**2)
     for start in range(0, num, rows):
         part = slice(start, start + rows)
-        images[part] = _draw(numbers[part], shapes[part], size)
+        images[part] = np.round(255 * draw(part)).astype(np.uint8)
     return images
 
 
 def _draw(numbers: np.ndarray, shapes: np.ndarray, size: int) -> np.ndarray:
-    """Images uint8 [B, size, size, 3] for numbers [B, 8] and classes [B]."""
+    """Images [B, size, size, 3] in [0, 1] for numbers [B, 8] and classes [B]."""
     radius = RADIUS[0] + numbers[:, 0] * (RADIUS[1] - RADIUS[0])
-    centre = (2 * numbers[:, 1:3] - 1) * (1 - radius)[:, None]  # the shape stays inside
-    angle = 2 * math.pi * numbers[:, 3]
-    x, y = _own_coordinates(centre, radius, angle, size)
+    covered = cover(shapes, radius, numbers[:, 1:3], numbers[:, 3], size)
+    background = MAX_BACKGROUND * numbers[:, None, None, 5:8]
+    colour = _colour(numbers[:, 4])[:, None, None, :]
+    return background + covered * (colour - background)
+
+
+def cover(
+    shapes: np.ndarray, radius: np.ndarray, place: np.ndarray, turn: np.ndarray, size: int
+) -> np.ndarray:
+    """How much of each pixel a shape covers: [B, size, size, 1].
+
+    Args:
+      shapes: labels [B] in CLASSES.
+      radius: [B] of the circumcircle; the image is 2 wide.
+      place: [B, 2] in [0, 1]: from the left to the right and from the top to the bottom, as far as
+        the shape stays inside.
+      turn: [B], in turns.
+    """
+    centre = (2 * place - 1) * (1 - radius)[:, None]
+    x, y = _own_coordinates(centre, radius, 2 * math.pi * turn, size)
     distance = np.empty_like(x)
     for label, distance_to in enumerate(DISTANCES):
         rows = shapes == label
         distance[rows] = distance_to(x[rows], y[rows])
     # A pixel whose centre is on the edge is half covered: antialiasing without a filter.
     pixels = distance * (radius * size / 2)[:, None, None]
-    cover = np.clip(0.5 - pixels, 0.0, 1.0)[..., None]
-    background = MAX_BACKGROUND * numbers[:, None, None, 5:8]
-    colour = _colour(numbers[:, 4])[:, None, None, :]
-    return np.round(255 * (background + cover * (colour - background))).astype(np.uint8)
+    return np.clip(0.5 - pixels, 0.0, 1.0)[..., None]
 
 
 def _own_coordinates(

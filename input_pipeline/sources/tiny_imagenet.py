@@ -3,7 +3,7 @@
 import pathlib
 
 from input_pipeline import image_files
-from input_pipeline.decoding import DataError, Decoding, Found, Source
+from input_pipeline.decoding import DataError, Decoding, Found, NoSplit, Source
 from input_pipeline.listing import Listing
 from input_pipeline.sources import npy
 
@@ -22,7 +22,7 @@ def find(rest: str, split: str, options: Decoding) -> Found:
     root = pathlib.Path(rest).expanduser()
     root = root / FOLDER if (root / FOLDER).is_dir() else root
     if split not in ("train", "test"):
-        raise DataError(
+        raise NoSplit(
             f"tiny_imagenet has no split {split!r}; it has train and test; test is the official "
             "val folder (the official test folder has no labels)"
         )

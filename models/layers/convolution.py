@@ -19,6 +19,62 @@ HIGHEST = jax.lax.Precision.HIGHEST  # the default is TF32 on recent GPUs, with 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # PyTorch's default for the kernels of dense layers and convolutions.
 torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+FAINT = 0.02
+FAINT_KINDS = ("xavier", "normal")
+
+
+def faint_init(kind: str) -> Initializer:
+    """The small kernels of CUT, pix2pix and CycleGAN, whose norms undo their scale.
+
+    Args:
+      kind: 'xavier' (Glorot's normal distribution with gain 0.02, the default of the CUT release)
+        or 'normal' (standard deviation 0.02).
+
+    Raises:
+      ValueError: the kind is unknown.
+    """
+    if kind == "xavier":
+        return nn.initializers.variance_scaling(FAINT**2, "fan_avg", "normal")
+    if kind == "normal":
+        return nn.initializers.normal(FAINT)
+    raise ValueError(f"initializer {kind!r} is not one of {', '.join(FAINT_KINDS)}")
+
+
+def reflected(x: jax.Array, pad: int) -> jax.Array:
+    """x [B, H, W, C] with `pad` more pixels on each side, mirrored at the outermost pixels.
+
+    Raises:
+      ValueError: the map is too small to be mirrored.
+    """
+    height, width = x.shape[1:3]
+    if min(height, width) <= pad:
+        raise ValueError(
+            f"a map of {height} x {width} is too small to be mirrored by {pad}; use larger images"
+        )
+    return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+
+
+def transposed_conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The transposed convolution of stride 2 that doubles the size of x [B, H, W, C].
+
+    Output pixel o gets kernel[o + 1 - 2 i] times input pixel i along each axis: PyTorch's
+    ConvTranspose2d with padding 1 and output padding 1. Pixels of even and odd places are separate
+    channels of one 2x2 convolution, as XLA is slow on CPUs where it has to dilate the input.
+
+    Args:
+      kernel: [3, 3, C, O].
+    """
+    channels, features = kernel.shape[2:]
+    # Along each axis: [4] -> [2 (input pixel, backwards), 2 (even, odd)].
+    kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(2, 2, 2, 2, channels, features)[::-1, :, ::-1]
+    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * features)
+    x = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), ((0, 1), (0, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    batch, height, width, _ = x.shape
+    x = x.reshape(batch, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, 2 * height, 2 * width, features)
 
 
 def conv3x3(features: int, dtype: Dtype, init: Initializer, name: str, stride: int = 1) -> nn.Conv:

@@ -43,6 +43,18 @@ def norm(kind: str, channels: int, train: bool, dtype: Dtype, name: str) -> nn.M
     raise ValueError(f"norm {kind!r} is not one of {', '.join(KINDS)}")
 
 
+def instance_norm(x: jax.Array) -> jax.Array:
+    """Each channel of each image of x [B, H, W, C] to mean 0 and variance 1, without weights.
+
+    Ulyanov et al., arXiv:1607.08022; the biased variance plus 1e-5, as in PyTorch. What becomes of
+    an image depends on that image alone, so it is the same in micro-batches.
+    """
+    y = x.astype(jnp.float32)
+    y = y - jnp.mean(y, axis=(1, 2), keepdims=True)
+    variance = jnp.mean(jnp.square(y), axis=(1, 2), keepdims=True)
+    return (y * jax.lax.rsqrt(variance + EPSILON)).astype(x.dtype)
+
+
 def token_norm(kind: str, dtype: Dtype, name: str, parameters: bool = False) -> nn.Module:
     """A layer that normalises the last axis in float32, with epsilon 1e-6, and returns `dtype`.
 

@@ -4,6 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+RESAMPLING = ("antialias", "strided")
+
+
+def require_resampling(kind: str) -> None:
+    """Raises ValueError for an unknown kind of resampling of CUT's networks."""
+    if kind not in RESAMPLING:
+        raise ValueError(f"resampling {kind!r} is not one of {', '.join(RESAMPLING)}")
+
 
 def downsample(x: jax.Array, taps: tuple[float, ...]) -> jax.Array:
     """Halves the size of x [B, H, W, C], smoothed by the filter `taps` along each axis.
@@ -22,6 +30,26 @@ def upsample(x: jax.Array, taps: tuple[float, ...]) -> jax.Array:
     return _along_both_axes(x, 2 * _halving(2 * height, taps).T, 2 * _halving(2 * width, taps).T)
 
 
+def blur_halve(x: jax.Array) -> jax.Array:
+    """Halves the size of x [B, H, W, C], rounded up, smoothed by (1, 2, 1) / 4 along each axis.
+
+    The map is mirrored at its edges (Zhang, "Making Convolutional Networks Shift-Invariant Again",
+    arXiv:1904.11486, as in the release of CUT).
+    """
+    height, width = x.shape[1:3]
+    return _along_both_axes(x, _mirrored_halving(height), _mirrored_halving(width))
+
+
+def blur_double(x: jax.Array) -> jax.Array:
+    """Doubles the size of x [B, H, W, C], smoothed by (1, 3, 3, 1) / 4 along each axis.
+
+    Each value is 3/4 of the nearest pixel's and 1/4 of the next one's; beyond its edges the map
+    repeats its outermost pixels, as in the release of CUT.
+    """
+    height, width = x.shape[1:3]
+    return _along_both_axes(x, _repeated_doubling(height), _repeated_doubling(width))
+
+
 def nearest(x: jax.Array) -> jax.Array:
     """Doubles the size of x [B, H, W, C], repeating each value four times."""
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
@@ -36,6 +64,23 @@ def _halving(size: int, taps: tuple[float, ...]) -> np.ndarray:
     for i in range(size // 2):
         matrix[i, 2 * i : 2 * i + len(taps)] = taps
     return matrix[:, pad : pad + size] / np.sum(taps, dtype=np.float32)
+
+
+def _mirrored_halving(size: int) -> np.ndarray:
+    """The matrix [ceil(size / 2), size] of `blur_halve`."""
+    if size < 2:
+        raise ValueError(f"a map of {size} pixels a side is too small to be mirrored; it needs 2")
+    pixels = np.pad(np.arange(size), 1, mode="reflect")
+    kept = np.arange(0, size, 2)
+    return sum(w * np.eye(size)[pixels[kept + i]] for i, w in enumerate((0.25, 0.5, 0.25)))
+
+
+def _repeated_doubling(size: int) -> np.ndarray:
+    """The matrix [2 size, size] of `blur_double`."""
+    pixels = np.pad(np.arange(size), 1, mode="edge")
+    before, own, after = (np.eye(size)[pixels[i : i + size]] for i in range(3))
+    both = np.stack([0.25 * before + 0.75 * own, 0.75 * own + 0.25 * after], axis=1)
+    return both.reshape(2 * size, size)
 
 
 def _along_both_axes(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:

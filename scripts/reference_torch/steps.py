@@ -11,16 +11,17 @@ METRICS = ("loss", "accuracy", "grad_norm")
 
 
 def learning_rate(optimizer: Any, total_steps: int, step: int) -> float:
-    """The rate of a step, counted from 0: drifting.core.optimizers.learning_rates in floats.
-
-    A linear warm-up over W steps from peak / W, then half a cosine to 0 at total_steps.
-    """
-    peak, warmup = optimizer.learning_rate, optimizer.warmup_steps
+    """The rate of a step, counted from 0: drifting.core.optimizers.learning_rates in floats."""
+    first, last = optimizer.learning_rate, optimizer.final_learning_rate
+    warmup, linear = optimizer.warmup_steps, optimizer.schedule == "linear"
+    start = max(warmup, optimizer.hold_share * total_steps) if linear else warmup
     if step < warmup:
-        return peak * (step + 1) / warmup
-    if optimizer.schedule == "constant":
-        return peak
-    return 0.5 * peak * (1.0 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
+        return first * (step + 1) / warmup
+    if optimizer.schedule == "constant" or step < start:
+        return first
+    done = (step - start) / (total_steps - start)
+    share = 1.0 - done if linear else 0.5 * (1.0 + math.cos(math.pi * done))
+    return last + (first - last) * share
 
 
 def make_optimizer(settings: Any, network: torch.nn.Module) -> torch.optim.Optimizer:

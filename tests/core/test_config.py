@@ -20,13 +20,14 @@ from configs import (
 )
 from drifting import methods
 from drifting.core import config as config_lib
-from drifting.core import durations
+from drifting.core import durations, optimizers
 from drifting.core.errors import ConfigError
 from input_pipeline import sources
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "base"})
 VARIANTS = [f"meanflow_imagenet_latent:{v}" for v in meanflow_imagenet_latent.VARIANTS]
+VARIANTS += ["cut_horse2zebra:fastcut"]
 VARIANTS += [f"mae_imagenet_latent:{v}" for v in (*mae_imagenet_latent.VARIANTS, "nano")]
 VARIANTS += [f"drifting_imagenet_latent:{v}" for v in (*drifting_imagenet_latent.VARIANTS, "nano")]
 # What the bare names stand for.
@@ -38,6 +39,7 @@ def build(name, num_classes=10):
     name, *variant = name.split(":")
     config = importlib.import_module(f"configs.{name}").get_config(*variant)
     data = config.data
+    num_classes = 2 if config.method.name == "cut" else num_classes  # its domains
     space = sources.space_of(data.source, data.image_size, data.channels)
     given = facts.make(space, num_classes, 45_000, streamed=config.data.streaming)
     return config, methods.create(config, given)
@@ -399,3 +401,23 @@ def test_another_network_or_optimiser_by_name_alone():
     large = base.of("drifting")  # its size, tiny, is not one of the U-Net's
     large.model.name = "unet"
     assert config_lib.resolve(large).model.size == "ncsnpp"
+
+
+def test_cut_and_fastcut_have_the_values_of_the_release():
+    """github.com/taesungp/contrastive-unpaired-translation: options/, models/cut_model.py."""
+    (cut, method), (fast, _) = build("cut_horse2zebra"), build("cut_horse2zebra:fastcut")
+    assert (cut.method.loss, cut.method.batch_size, cut.method.num_patches) == ("lsgan", 1, 256)
+    assert (cut.method.nce_weight, cut.method.nce_idt, cut.method.temperature) == (1.0, True, 0.07)
+    assert (fast.method.nce_weight, fast.method.nce_idt) == (10.0, False)
+    assert (cut.method.flip_equivariance, fast.method.flip_equivariance) == (False, True)
+    for config, epochs, falling in ((cut, 400, 200), (fast, 200, 50)):
+        steps = durations.to_steps(config.train, "total", 2, 1067 + 1334)
+        assert steps == epochs * 1334
+        for section in (config.optimizer, config.discriminator_optimizer):
+            assert (section.beta1, section.beta2, section.weight_decay) == (0.5, 0.999, 0.0)
+            assert (section.clip_norm, section.warmup_steps) == (0.0, 0)
+            rates = optimizers.learning_rates(section, steps)
+            at = [(epochs - falling) * 1334, (epochs - falling / 2) * 1334, steps]
+            assert [float(rates(step)) for step in at] == pytest.approx([2e-4, 1e-4, 0.0])
+    shapes = jax.eval_shape(method.init, jax.random.key(0))
+    assert not shapes.ema_params

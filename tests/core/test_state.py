@@ -47,6 +47,42 @@ def test_the_cosine_ends_where_it_should():
     assert schedule(110) == 0.0 and schedule(1000) == 0.0
 
 
+def test_the_cosine_ends_at_the_final_rate():
+    values = dict(learning_rate=2e-4, final_learning_rate=5e-5, warmup_steps=0)
+    schedule = rates(schedule="cosine", **values)
+    np.testing.assert_allclose([schedule(0), schedule(50)], [2e-4, 1.25e-4], rtol=1e-6)
+    np.testing.assert_allclose([schedule(100), schedule(1000)], 5e-5, rtol=1e-7)
+
+
+def test_the_line_falls_after_the_held_share():
+    values = dict(learning_rate=0.4, schedule="linear", warmup_steps=4)
+    schedule = rates(total=200, hold_share=0.75, **values)
+    found = [schedule(step) for step in (0, 3, 4, 149, 150, 175, 199)]
+    np.testing.assert_allclose(found, [0.1, 0.4, 0.4, 0.4, 0.4, 0.2, 0.008], rtol=1e-5)
+    assert schedule(200) == 0.0 and schedule(1000) == 0.0
+    schedule = rates(total=200, hold_share=0.75, final_learning_rate=0.1, **values)
+    np.testing.assert_allclose([schedule(175), schedule(200)], [0.25, 0.1], rtol=1e-6)
+    # A warm-up that is longer than the held share comes first.
+    schedule = rates(total=12, hold_share=0.0, **values)
+    np.testing.assert_allclose([schedule(3), schedule(4), schedule(8)], [0.4, 0.4, 0.2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        ({"final_learning_rate": 0.01}, "final_learning_rate = 0.01 is never reached by the sch"),
+        ({"schedule": "cosine", "final_learning_rate": -0.1}, "= -0.1 is not between 0 and the"),
+        ({"schedule": "linear", "final_learning_rate": 0.2}, "= 0.2 is not between 0 and the le"),
+        ({"schedule": "linear", "hold_share": 1.0}, r"optimizer.hold_share = 1.0 is not in \[0, 1"),
+        ({"schedule": "linear", "hold_share": -0.5}, r"hold_share = -0.5 is not in \[0, 1\)"),
+        ({"schedule": "linear", "warmup_steps": 100}, "nothing of the 100 steps for the linear"),
+    ],
+)
+def test_rates_that_no_schedule_can_follow_are_refused(changed, message):
+    with pytest.raises(ConfigError, match=message):
+        rates(**changed)
+
+
 def test_an_invalid_schedule_is_refused():
     with pytest.raises(ConfigError, match=r"optimizer.schedule = 'cosin' .*'cosine'"):
         rates(schedule="cosin")

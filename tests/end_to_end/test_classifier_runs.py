@@ -67,6 +67,16 @@ def test_validation_images_are_never_trained_on(finished_classifier):
     np.testing.assert_allclose(facts.mean, np.mean(fit.images / 127.5 - 1.0), rtol=1e-9)
 
 
+def test_a_run_trained_further_can_be_tested_at_a_checkpoint_from_before(
+    finished_classifier, classifier_copy, small_classifier
+):
+    drifting.train(small_classifier(**{"train.total_steps": 13}), classifier_copy)
+    run = Run(classifier_copy)
+    assert [run.at(step).config.train.total_steps for step in (4, 13)] == [12, 13]
+    states = run.restore(4)[0], workdirs.state_of(finished_classifier, 4)
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
 @pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_never_stopped(
     finished_classifier, classifier_copy, small_classifier

@@ -49,6 +49,21 @@ AUTOENCODER = (
 )
 
 
+GENERATOR = "CUT ResnetGenerator"
+DISCRIMINATOR = "CUT NLayerDiscriminator 3 layers, ndf 64,"
+HEADS = "CUT PatchSampleF MLPs, nc 256, layers 0,4,8,12,16 of the ngf 64 generator"
+# Name in the reference table: (channels, blocks, number).
+TRANSLATORS = {
+    f"{GENERATOR} 9 blocks, ngf 64, 3->3, instance norm": (3, 9, 11_378_179),
+    f"{GENERATOR} 6 blocks, ngf 64, 3->3": (3, 6, 7_837_699),
+    f"{GENERATOR} 9 blocks, ngf 64, 1->1": (1, 9, 11_365_633),
+}
+DISCRIMINATORS = {
+    f"{DISCRIMINATOR} 3 channels, instance norm": (3, 2_764_737),
+    f"{DISCRIMINATOR} 1 channel": (1, 2_762_689),
+}
+
+
 @pytest.fixture(scope="module")
 def published():
     path = GOLDEN / "00_param_counts.json"
@@ -72,8 +87,31 @@ def test_autoencoder(published):
     assert param_table.count_autoencoder("mltools") == published[AUTOENCODER] == 27_289_893
 
 
+RESAMPLING = pytest.mark.parametrize("resampling", ["antialias", "strided"])
+
+
+@RESAMPLING
+@pytest.mark.parametrize("row", TRANSLATORS)
+def test_translators(published, row, resampling):
+    channels, blocks, expected = TRANSLATORS[row]
+    found = param_table.count_translator(dict(blocks=blocks, resampling=resampling), channels)
+    assert found == published[row] == expected
+
+
+@RESAMPLING
+@pytest.mark.parametrize("row", DISCRIMINATORS)
+def test_discriminators_of_patches(published, row, resampling):
+    channels, expected = DISCRIMINATORS[row]
+    found = param_table.count_discriminator(channels, resampling=resampling)
+    assert found == published[row] == expected
+
+
+def test_heads_of_patches(published):
+    assert param_table.count_heads(3) == published[HEADS] == 560_384
+
+
 def test_no_size_of_these_networks_is_left_out(published):
-    ours = {row for row in published if row.startswith((SONG, FILM)) or "DiT-" in row}
+    ours = {row for row in published if row.startswith((SONG, FILM, "CUT")) or "DiT-" in row}
     # Counted in tests/models/test_drift_dit.py.
     drifting = {row for row in ours if row.startswith("DriftDiT-")}
-    assert ours - drifting == {*UNETS, *DITS}
+    assert ours - drifting == {*UNETS, *DITS, *TRANSLATORS, *DISCRIMINATORS, HEADS}

@@ -84,6 +84,8 @@ def test_a_batch_refuses_what_it_does_not_hold():
         jax.eval_shape(lambda: data.draw(key, COUNT + 1))
     with pytest.raises(TypeError, match="no whole class; draw positives from a SampleQueue"):
         jax.eval_shape(lambda: data.positives(key, jnp.arange(2), 1))
+    with pytest.raises(TypeError, match="no whole class to go through; set .*streaming=False"):
+        jax.eval_shape(lambda: data.next_of_class(key, jnp.asarray(0), 0, 1))
 
 
 @pytest.mark.parametrize("space", SPACES)

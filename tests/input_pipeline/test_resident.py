@@ -103,9 +103,8 @@ def test_draws_need_no_transfer(image_set):
 def numbered(count):
     """A resident set whose labels are the rows."""
     images = np.zeros((count, 1, 1, 1), np.uint8)
-    index = np.zeros((1, 1), np.int32)
-    arrays = map(jnp.asarray, (images, np.arange(count), index, index[0]))
-    return resident.Resident(*arrays, Pixels((1, 1, 1)))
+    arrays = map(jnp.asarray, (images, np.arange(count), np.zeros((1, 1), np.int32)))
+    return resident.Resident(*arrays, (count,), Pixels((1, 1, 1)))
 
 
 def test_half_of_the_visits_are_of_the_mirror_images():
@@ -160,6 +159,72 @@ def test_epoch_batches_are_images_in_range_with_their_labels(image_set):
     images, labels = draw(data, jax.random.key(0), jnp.asarray(3), 50)
     assert images.dtype == jnp.float32 and labels.dtype == jnp.int32
     np.testing.assert_array_equal(labels, image_set.labels[rows_of(images)])
+
+
+def of_two_classes(counts):
+    """Two classes in random order of rows, each with its numbers 1, 2, ... as values."""
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1], counts))
+    values = np.empty(len(labels), np.float32)
+    for label, count in enumerate(counts):
+        values[labels == label] = 1 + np.arange(count)
+    values = values.reshape(-1, 1, 1, 1)
+    return resident.Resident.of(values, labels, 2, Latents((1, 1, 1)))
+
+
+def class_stream(data, key, label, n, steps):
+    """The values of the given steps of a class, in their order; one program for all steps."""
+    traces = []
+
+    @jax.jit
+    def draw(data, key, step):
+        traces.append(step)
+        return data.next_of_class(key, step, label, n)
+
+    drawn = [draw(data, key, jnp.asarray(step, jnp.int32)) for step in steps]
+    assert len(traces) == 1 and drawn[0].shape == (n, 1, 1, 1)
+    return np.concatenate(drawn).ravel().astype(int)
+
+
+@pytest.mark.parametrize("counts,n", [((7, 20), 4), ((1, 6), 3), ((5, 9), 12)])
+def test_every_epoch_of_a_class_has_each_of_its_samples_once(counts, n):
+    data, key = jax.device_put(of_two_classes(counts)), jax.random.key(3)
+    for label, count in enumerate(counts):
+        stream = class_stream(data, key, label, n, range(-(-4 * count // n)))
+        epochs = stream[: 4 * count].reshape(4, count)
+        np.testing.assert_array_equal(np.sort(epochs), np.tile(1 + np.arange(count), (4, 1)))
+        if count > 6:
+            assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4  # orders differ
+
+
+def test_the_stream_of_a_class_is_resumed_at_any_step():
+    data, key = jax.device_put(of_two_classes((11, 5))), jax.random.key(4)
+    by_four = class_stream(data, key, 0, 4, range(11))
+    np.testing.assert_array_equal(class_stream(data, key, 0, 11, range(4)), by_four)
+    np.testing.assert_array_equal(class_stream(data, key, 0, 4, [7, 8]), by_four[28:36])
+
+
+def test_classes_are_drawn_independently_of_each_other():
+    """With one key, the pairs of the two sides are as good as random: of 40 about one is equal."""
+    data, key = jax.device_put(of_two_classes((40, 40))), jax.random.key(5)
+    first, second = (class_stream(data, key, label, 40, range(10)) for label in (0, 1))
+    assert (first == second).sum() < 22  # of 400, 10 are expected; four standard deviations
+    other = class_stream(data, jax.random.key(6), 0, 40, range(10))
+    assert (first == other).sum() < 22
+
+
+def test_a_class_without_samples_is_refused():
+    data = jax.device_put(of_two_classes((3, 0)))
+    with pytest.raises(ValueError, match="class 1 has no samples"):
+        data.next_of_class(jax.random.key(0), jnp.asarray(0), 1, 2)
+
+
+def test_half_of_the_visits_of_a_class_are_of_the_mirror_images():
+    values = 1 + np.arange(300, dtype=np.float32).reshape(300, 1, 1, 1)
+    labels = np.zeros(300, int)
+    data = resident.Resident.of(values, labels, 1, Latents((1, 1, 1)), -values)
+    drawn = class_stream(jax.device_put(data), jax.random.key(0), 0, 300, range(1))
+    np.testing.assert_array_equal(np.sort(np.abs(drawn)), values.ravel())
+    assert 110 < (drawn < 0).sum() < 190  # four standard deviations
 
 
 @pytest.mark.parametrize("count,n", [(45_000, 128), (1_281_167, 4096), (2**31 - 1, 4096), (3, 256)])

@@ -46,6 +46,15 @@ KEYS = {
         logvar=False,
         unused_resampling=False,
     ),
+    "resnet_generator": dict(
+        width=64,
+        blocks=9,
+        resampling="antialias",
+        self_attention=False,
+        channel_attention=False,
+        style_gates=False,
+        initializer="xavier",
+    ),
 }
 
 
@@ -57,8 +66,9 @@ def test_importing_it_imports_no_network():
 def test_families():
     assert tuple(KEYS) == registry.NAMES
     assert registry.names("encoder") == ("mae_resnet",)
+    assert registry.names("translator") == ("resnet_generator",)
     assert {registry.family(name) for name in registry.names("classifier")} == {"classifier"}
-    families = ("generator", "classifier", "encoder", "autoencoder")
+    families = ("generator", "classifier", "encoder", "autoencoder", "translator")
     assert sum((registry.names(family) for family in families), ()) == registry.NAMES
 
 

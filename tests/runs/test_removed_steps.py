@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from drifting.core.method import BestScore
 from drifting.runs.sampled import Sampled
 from drifting.runs.workdir import Run, WorkdirError
 from drifting.training import checkpoints
@@ -18,10 +19,10 @@ class Read(Run):
     """A run without a config. `meanwhile` are the steps that the job makes before it is read."""
 
     def __init__(self, workdir, meanwhile=()):
-        method = types.SimpleNamespace(best_score="val_accuracy")
+        method = types.SimpleNamespace(best_score=BestScore("val_accuracy", largest=True))
         Sampled.__init__(self, workdir, None, method)
         self._shapes, self._left_out = {"w": jax.ShapeDtypeStruct((3,), jnp.float32)}, ()
-        self.store = Checkpoints(workdir / "checkpoints", keep=1, best_score="val_accuracy")
+        self.store = Checkpoints(workdir / "checkpoints", keep=1, best=self.best_step)
         self.meanwhile = list(meanwhile)
 
     def train_to(self, step, accuracy):

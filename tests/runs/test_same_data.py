@@ -43,6 +43,18 @@ def workdir(config, tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
+def test_a_translation_is_not_continued_in_reverse(config, workdir, tmp_path):
+    values = np.arange(80, dtype=np.uint8).reshape(80, 1, 1, 1)
+    np.save(tmp_path / "data" / "train_images.npy", np.tile(values, (1, 8, 8, 1)))
+    sides = [f"npy:{tmp_path / 'data'}#{label}" for label in (0, 1)]
+    first, reverse = (
+        config(**{"data.source": f"unpaired:{a},{b}"}) for a, b in (sides, sides[::-1])
+    )
+    record(workdir, build(config_lib.resolve(first)))
+    with pytest.raises(DataError, match="the classes are in another order"):
+        drifting.train(reverse, workdir)
+
+
 @pytest.mark.parametrize(
     "changed,said",
     [

@@ -1,5 +1,6 @@
 """Damage of every kind is named and costs only the checkpoints that it is in."""
 
+import functools
 import json
 import shutil
 
@@ -25,7 +26,7 @@ SHAPES = jax.eval_shape(lambda: state_at(0))
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
-    store = Checkpoints(folder, keep=3, best_score="val_accuracy")
+    store = Checkpoints(folder, keep=3)
     for step in (100, 200, 300):
         store.save(state_at(step), step, {"val_accuracy": step / 1000})
     store.close()
@@ -92,7 +93,8 @@ def test_damaged_metrics_stop_nothing_and_count_for_nothing(saved, step, content
     with pytest.raises(CheckpointError, match=f"{step} cannot be used: metrics/metrics is trunc"):
         restore(saved, step, SHAPES)
     assert resume(saved) == (200 if step == 300 else 300)
-    store = Checkpoints(saved, keep=3, best_score="val_accuracy")
+    best = functools.partial(checkpoints.best_step, saved, "val_accuracy")
+    store = Checkpoints(saved, keep=3, best=best)
     store.save(state_at(400), 400, {"val_accuracy": 0.1})
     store.close()
     assert 400 in checkpoints.valid_steps(saved)

@@ -1,5 +1,6 @@
 """A state that diverged is never saved, and the message names a checkpoint that is good."""
 
+import dataclasses
 import pathlib
 
 import jax
@@ -65,6 +66,31 @@ def test_the_leaf_is_named(part, value, where):
 def test_a_checkpoint_that_led_straight_to_a_divergence_is_not_called_good(steps, resumed, named):
     error = divergence.diverged("loss is nan", pathlib.Path("/run"), steps, resumed)
     assert named in str(error)
+
+
+class Terms(Weights):
+    """From step 3 on the second term is not finite, and with it all that depends on it."""
+
+    terms = ("early", "middle", "loss", "grad_norm")
+
+    def train_step(self, state, data, key, frozen):
+        state, metrics = super().train_step(state, data, key, frozen)
+        middle = jnp.where(state.step >= 3, jnp.inf, 2.0)
+        early = 10.0 * state.step
+        return state, {"loss": early - middle, "middle": middle, "early": early,
+                       "grad_norm": metrics["grad_norm"], "unchecked": jnp.nan}  # fmt: skip
+
+
+@pytest.mark.parametrize("per_call", [1, 4])
+def test_the_first_term_that_is_not_finite_is_named(tmp_path, per_call):
+    """With the metrics of that step, not of the end of the call, when all may be lost."""
+    parts = weight_run.parts(8, Terms())
+    schedule = dataclasses.replace(parts.schedule, log=4, checkpoint=4, per_call=per_call)
+    parts.schedule = schedule
+    with pytest.raises(TrainingDiverged) as error:
+        loop.train(parts, tmp_path)
+    told = "middle is not finite at step 3 (its metrics: early 30, grad_norm 1.403, loss -inf, mid"
+    assert told in str(error.value)
 
 
 @pytest.mark.parametrize("far", [np.nan, np.inf, 1e30])

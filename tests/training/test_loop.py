@@ -124,7 +124,7 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(train, tmp_path)
     with pytest.raises(loop.TrainingDiverged) as error:
         train(**{"optimizer.learning_rate": 1e38, "optimizer.warmup_steps": 0})
     text = str(error.value)
-    assert "not finite at step" in text and "loss nan" in text
+    assert "loss is not finite at step" in text and "loss nan" in text
     steps = checkpoints.valid_steps(tmp_path / "run" / "checkpoints")
     last_good = tmp_path / "run" / "checkpoints" / str(steps[-1])
     assert f"the last good checkpoint is {last_good}" in text

@@ -1,5 +1,7 @@
 """Scores of a held-out set: every image once, whatever the batch, and kept with the checkpoint."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,13 +38,17 @@ def save(store, step, **metrics):
     store.wait()
 
 
+def best_of(folder):
+    return functools.partial(checkpoints.best_step, folder, "val_accuracy")
+
+
 def test_the_best_checkpoint_stays_also_after_a_resume(tmp_path):
     folder = tmp_path / "checkpoints"
-    store = checkpoints.Checkpoints(folder, keep=1, best_score="val_accuracy")
+    store = checkpoints.Checkpoints(folder, keep=1, best=best_of(folder))
     for step, accuracy in ((1, 0.2), (2, 0.8), (3, 0.5)):
         save(store, step, val_accuracy=accuracy)
     store.close()
-    store = checkpoints.Checkpoints(folder, keep=1, best_score="val_accuracy")
+    store = checkpoints.Checkpoints(folder, keep=1, best=best_of(folder))
     for step, accuracy in ((4, 0.6), (5, 0.7), (6, 0.1)):
         save(store, step, val_accuracy=accuracy)
     store.close()
@@ -61,4 +67,14 @@ def test_of_equal_ones_the_latest_is_best_and_without_scores_none(tmp_path):
         save(store, step, **metrics)
     store.close()
     assert checkpoints.best_step(tmp_path, "val_accuracy") == 3
+    assert checkpoints.best_step(tmp_path, "val_accuracy", largest=False) == 4
     assert checkpoints.best_step(tmp_path, "val_loss") is None
+
+
+def test_a_score_that_is_not_finite_is_never_the_best(tmp_path):
+    store = checkpoints.Checkpoints(tmp_path, keep=9)
+    for step, value in ((1, np.nan), (2, 0.5), (3, np.inf), (4, -np.inf), (5, np.nan)):
+        save(store, step, val_accuracy=value)
+    store.close()
+    assert checkpoints.best_step(tmp_path, "val_accuracy") == 2
+    assert checkpoints.best_step(tmp_path, "val_accuracy", largest=False) == 2

@@ -21,6 +21,7 @@ class Weights:
 
     replaceable, best_score, images_per_step, stream_batch = (), None, 1, 1
     plotted = ("loss",)
+    terms = ("loss", "grad_norm")
 
     def __init__(self, explodes=0, far=0.0):
         self.explodes, self.far = explodes, far

@@ -26,7 +26,7 @@ def mean_psnr(originals: np.ndarray, reconstructions: np.ndarray) -> float:
 
 def _columns(comparison: "Comparison") -> dict[str, float]:
     samples = comparison.samples
-    return {"psnr": mean_psnr(samples.originals, samples.images)}
+    return {"psnr": mean_psnr(samples.originals.images.images, samples.images)}
 
 
 def _words(row: Row) -> str:

@@ -6,7 +6,8 @@ gradient that the autoencoder follows is that of its own loss plus
     weight * lambda * gradient of -mean(D(reconstruction)),
     lambda = |own gradient| / (|gradient of -mean(D)| + 1e-4), at most 1e4,
 
-where the norms are those of the last layer of the decoder (equation 7).
+where the norms are those of the last layer of the decoder (equation 7). The discriminator follows
+the hinge loss.
 """
 
 import dataclasses
@@ -22,7 +23,8 @@ from drifting.core import config as config_lib
 from drifting.core import optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
-from models.patch_discriminator import PatchDiscriminator
+from drifting.losses import adversarial as losses
+from models.patchgan import PatchGAN
 
 MOST = 1e4  # of lambda
 METRICS = ("adversarial_loss", "discriminator_loss", "adversarial_weight")
@@ -52,24 +54,14 @@ class DiscriminatorSettings:
                 "or set config.discriminator.weight=0.0"
             )
 
-    def network(self, shape: Sequence[int], dtype: Any) -> PatchDiscriminator:
+    def network(self, shape: Sequence[int], dtype: Any) -> PatchGAN:
         """The discriminator of images of `shape`; ConfigError if they are too small for it."""
-        network = PatchDiscriminator(self.width, self.layers, dtype)
+        network = PatchGAN(self.width, self.layers, initializer="normal", dtype=dtype)
         try:
             jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
         except ValueError as error:
             raise ConfigError(f"config.discriminator.layers: {error}; choose fewer") from error
         return network
-
-
-def generator_loss(fake: jax.Array) -> jax.Array:
-    """-mean of the logits of reconstructions, of any shape."""
-    return -jnp.mean(fake)
-
-
-def discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """The hinge loss of logits, (mean max(0, 1 - real) + mean max(0, 1 + fake)) / 2."""
-    return 0.5 * (jnp.mean(jax.nn.relu(1.0 - real)) + jnp.mean(jax.nn.relu(1.0 + fake)))
 
 
 def adaptive_weight(own: jax.Array, adversarial: jax.Array) -> jax.Array:
@@ -89,7 +81,7 @@ class Adversary:
     """
 
     settings: DiscriminatorSettings
-    network: PatchDiscriminator
+    network: PatchGAN
     last_layer: tuple[str, ...]
 
     def idle(self) -> dict[str, jax.Array]:
@@ -109,7 +101,8 @@ class Adversary:
 
         def both(own: Any) -> tuple[tuple[jax.Array, jax.Array], Any]:
             metrics, fake = mean_losses(own)
-            return (metrics["loss"], generator_loss(self._logits(params, fake))), (metrics, fake)
+            adversarial = losses.generator_loss("hinge", self._logits(params, fake))
+            return (metrics["loss"], adversarial), (metrics, fake)
 
         (loss, adversarial), pull_back, (metrics, fake) = jax.vjp(
             both, params["autoencoder"], has_aux=True
@@ -119,7 +112,7 @@ class Adversary:
 
         def judging(discriminator: Any) -> jax.Array:
             judged = (self._logits({"discriminator": discriminator}, x) for x in (images, fake))
-            return discriminator_loss(*judged)
+            return losses.discriminator_loss("hinge", *judged)
 
         judging_loss, judging_grads = jax.value_and_grad(judging)(params["discriminator"])
         grads = {
@@ -141,7 +134,8 @@ class Adversary:
 
     def _logits(self, params: Mapping[str, Any], images: jax.Array) -> jax.Array:
         images = state_lib.shard_batch(images)
-        return self.network.apply({"params": params["discriminator"]}, images)
+        (logits,) = self.network.apply({"params": params["discriminator"]}, images)
+        return logits
 
 
 def make(

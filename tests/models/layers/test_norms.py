@@ -81,3 +81,12 @@ def test_a_norm_of_tokens_by_its_kind():
     np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=1e-2)
     with pytest.raises(ValueError, match="norm 'batch' is not one of rms, layer"):
         norms.token_norm("batch", jnp.float32, None)
+
+
+def test_an_instance_norm_is_of_each_channel_of_each_image():
+    x = 3.0 + 2.0 * np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32)
+    expected = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+    np.testing.assert_allclose(norms.instance_norm(jnp.asarray(x)), expected, rtol=1e-4, atol=1e-5)
+    half = jnp.full((1, 2, 2, 1), 100.0, jnp.bfloat16)
+    found = norms.instance_norm(half)
+    assert found.dtype == jnp.bfloat16 and not np.any(found)

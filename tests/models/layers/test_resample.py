@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.layers.resample import downsample, nearest, upsample
+from models.layers.resample import blur_double, blur_halve, downsample, nearest, upsample
 
 
 @pytest.mark.parametrize("taps", [(1, 1), (1, 3, 3, 1), (1, 2, 4, 4, 2, 1)])
@@ -28,3 +28,13 @@ def test_resampling_is_a_depthwise_convolution_and_its_transpose(taps):
     np.testing.assert_allclose(jnp.vdot(doubled, x), 4 * jnp.vdot(y, convolved), rtol=1e-4)
     if taps == (1, 1):
         np.testing.assert_allclose(doubled, nearest(y), atol=1e-6)
+
+
+def test_blurs_mirror_and_repeat_the_edges():
+    row = jnp.array([0.0, 4.0, 8.0, 20.0, 0.0])
+    x = jnp.stack([row, row])[None, ..., None]
+    np.testing.assert_allclose(blur_halve(x)[0, :, :, 0], [[2.0, 10.0, 10.0]])
+    expected = [0.0, 1.0, 3.0, 5.0, 7.0, 11.0, 17.0, 15.0, 5.0, 0.0]
+    np.testing.assert_allclose(blur_double(x)[0, :, :, 0], np.tile(expected, (4, 1)))
+    with pytest.raises(ValueError, match="a map of 1 pixels a side is too small"):
+        blur_halve(x[:, :1])

@@ -18,9 +18,18 @@ steps = pytest.importorskip("reference_torch.steps")
 batches = pytest.importorskip("reference_torch.batches")
 
 
-@pytest.mark.parametrize("schedule,warmup", [("cosine", 20), ("cosine", 0), ("constant", 7)])
-def test_learning_rates_are_ours_at_every_step(schedule, warmup):
-    settings = optimizers.SGD(learning_rate=0.1, schedule=schedule, warmup_steps=warmup)
+@pytest.mark.parametrize(
+    "schedule,warmup,changed",
+    [
+        ("cosine", 20, {}),
+        ("cosine", 0, {"final_learning_rate": 0.02}),
+        ("linear", 20, {"final_learning_rate": 0.02, "hold_share": 0.75}),
+        ("linear", 20, {"hold_share": 0.0}),
+        ("constant", 7, {}),
+    ],
+)
+def test_learning_rates_are_ours_at_every_step(schedule, warmup, changed):
+    settings = optimizers.SGD(learning_rate=0.1, schedule=schedule, warmup_steps=warmup, **changed)
     ours = optimizers.learning_rates(settings, 200)
     expected = np.asarray(jax.vmap(ours)(jnp.arange(200)))
     found = [steps.learning_rate(settings, 200, step) for step in range(200)]
