@@ -41,8 +41,11 @@ FORMAT = flags.DEFINE_enum("format", "png", ["png", "jpg"], "Of the translations
 MAX_SIDE = flags.DEFINE_integer(
     "max_side", None, "Scale images down to this many pixels on their longer side", lower_bound=1
 )
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", "last", "By which --translate translates: last, best, or a step"
+)
 OF_SAMPLES = (NUM, LABELS, CFG_SCALE, SAMPLER, SAMPLING_STEPS, SEED)
-OF_TRANSLATIONS = (LIMIT, FORMAT, MAX_SIDE)
+OF_TRANSLATIONS = (LIMIT, FORMAT, MAX_SIDE, CHECKPOINT)
 
 
 def main(_):
@@ -65,6 +68,7 @@ def main(_):
             format=FORMAT.value,
             batch_size=BATCH_SIZE.value,
             max_side=MAX_SIDE.value,
+            checkpoint=CHECKPOINT.value,
             ema=not NOEMA.value,
         )
         return

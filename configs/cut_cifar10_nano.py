@@ -14,6 +14,8 @@ def get_config():
     config = base.of("cut")
     base.small_cut(config, width=24, blocks=6)
     config.data.source = "unpaired:tfds:cifar10#horse,tfds:cifar10#deer"
+    config.discriminator.width = 48
+    config.discriminator.layers = 3
     config.method.batch_size = 8
     config.method.identity_weight = 0.0  # half as many images pass through the generator
     config.train.total_steps = 6000

@@ -15,6 +15,8 @@ def get_config():
     base.small_cut(config, width=16, blocks=4)
     config.data.source = "styles"
     config.method.batch_size = 4
+    config.discriminator.width = 32
+    config.discriminator.layers = 2
     config.train.total_steps = 4000
     config.train.sample_steps = 500
     config.train.checkpoint_steps = 1000

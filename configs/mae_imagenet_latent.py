@@ -8,6 +8,8 @@ A job for many GPUs. Variants, by their widths and with the values of lambertae/
     256  configs/mae/latent_ablation_256.yaml  431 million parameters, 30,000 steps
     640  configs/mae/latent_640.yaml           2,688 million, 200,000 steps; the last 3,000 classify
 
+`nano` is for the latents of drifting_imagenet_latent.py:nano, 4x4x2 in 20 classes.
+
 Half of the squares of 2x2 latents are masked, and the features for drifting are also taken over
 patches of 2x2 and 4x4.
 
@@ -30,20 +32,23 @@ VARIANTS = {"256": (30_000, 0), "640": (200_000, 3000)}
 
 
 def get_config(width="256"):
-    total, last = VARIANTS[base.require_variant(width, VARIANTS)]
+    base.require_variant(width, [*VARIANTS, "nano"])
     config = base.of("mae")
+    config.data.streaming = True
+    config.data.num_val = 0  # streams are not split
+    config.method.crop_padding = 0
+    config.method.mask_patch = 2
+    config.method.mask_ratio_min = config.method.mask_ratio_max = 0.5
+    if width == "nano":
+        return nano(config)
+    total, last = VARIANTS[width]
     config.data.source = "latents:data/imagenet_latents"
     config.data.image_size = 32
     config.data.channels = 4
-    config.data.streaming = True
-    config.data.num_val = 0  # streams are not split
     config.precision = "bfloat16"
     config.ema_decay = 0.9995
     config.model.size = f"mae_{width}"
     config.method.batch_size = 8192
-    config.method.crop_padding = 0
-    config.method.mask_patch = 2
-    config.method.mask_ratio_min = config.method.mask_ratio_max = 0.5
     if last:
         config.method.classification_weight = 0.1
         config.method.classification_last_steps = last
@@ -54,4 +59,23 @@ def get_config(width="256"):
     config.train.total_steps = total
     config.train.sample_steps = 2000
     config.train.checkpoint_steps = 5000
+    return config
+
+
+def nano(config):
+    """An encoder of the latents of digits, 4x4x2."""
+    config.data.source = "latents:runs/digits20_latents"
+    config.data.image_size = 4
+    config.data.channels = 2
+    config.data.flip = False
+    config.data.read_threads = 2
+    config.ema_decay = 0.99
+    config.model.size = "mae_nano"
+    config.method.mask_patch = 1
+    config.method.batch_size = 128
+    config.method.classification_weight = 0.1
+    config.optimizer.warmup_steps = 100
+    config.train.total_steps = 1000
+    config.train.sample_steps = 500
+    config.train.checkpoint_steps = 500
     return config

@@ -64,14 +64,17 @@ class SampleQueue:
         slots = distinct_integers(key, n, counts)
         return self.images[classes[:, None], slots], counts >= n
 
-    def sample_any(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        """n distinct images of any class, each stored image equally likely.
+    def sample_any(self, key: jax.Array, sets: int, n: int) -> tuple[jax.Array, jax.Array]:
+        """Sets of n distinct images of any class, each stored image equally likely.
+
+        The sets are independent: an image may be in several of them.
 
         Returns:
-          Stored values [n, *space.shape], and a bool that is false if fewer than n are stored.
+          Stored values [sets, n, *space.shape], and a bool: false if fewer than n images are
+          stored, in which case they must not be used.
         """
         ends = jnp.cumsum(self.counts)
-        number = distinct_integers(key, n, ends[-1])
+        number = distinct_integers(key, n, jnp.broadcast_to(ends[-1], (sets,)))
         classes = jnp.searchsorted(ends, number, side="right")
         classes = jnp.minimum(classes, self.counts.shape[0] - 1)
         slots = number - (ends - self.counts)[classes]

@@ -62,6 +62,7 @@ CUT = LOGGED | {
     "method.taps": ("pad", "down_2", "block_1"),
     "method.num_patches": 16,
     "method.patch_width": 8,
+    "method.r1_gamma": 10.0,
     "method.r1_every": 3,
     "method.ema_start": 3,
     "train.total_steps": 8,

@@ -1,5 +1,6 @@
 """TrainState, and one function for each thing a step does to it: optimize, average, count."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -139,3 +140,17 @@ def shard_batch(x: jax.Array) -> jax.Array:
     if mesh.empty or mesh.size == 1:
         return x
     return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec(mesh.axis_names))
+
+
+def shard_groups(x: jax.Array, wholes: int) -> jax.Array:
+    """Shards the first axis of x, which holds `wholes` equal parts, so that none is divided.
+
+    Over all axes of the mesh, or else over the first of them that divides the parts; if none does,
+    or without a mesh, x is returned as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    for axes in (mesh.axis_names, *((name,) for name in mesh.axis_names)):
+        count = math.prod(mesh.shape[name] for name in axes)
+        if count > 1 and wholes % count == 0:
+            return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec(axes))
+    return x

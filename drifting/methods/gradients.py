@@ -21,11 +21,15 @@ def require_division(micro_batches: int, rows: int, what: str) -> None:
 
 
 def in_chunks(rows: Any, count: int, axis: int = 0) -> Any:
-    """Splits the batch axis of every array: [..., B, ...] to [count, ..., B / count, ...]."""
+    """Splits the batch axis of every array: [..., B, ...] to [count, ..., B / count, ...].
+
+    Chunk i has the rows i, i + count, ...: where consecutive rows are on one device, each device
+    keeps its share of every chunk.
+    """
 
     def split(x: jax.Array) -> jax.Array:
-        chunked = x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
-        return jnp.moveaxis(chunked, axis, 0)  # [count, ..., B / count, ...]
+        chunked = x.reshape(*x.shape[:axis], -1, count, *x.shape[axis + 1 :])
+        return jnp.moveaxis(chunked, axis + 1, 0)  # [count, ..., B / count, ...]
 
     return jax.tree.map(split, rows)
 

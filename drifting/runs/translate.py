@@ -1,4 +1,4 @@
-"""Translating a folder of images by the newest checkpoint of a translator, file by file."""
+"""Translating a folder of images by a checkpoint of a translator, file by file."""
 
 import contextlib
 import hashlib
@@ -40,6 +40,7 @@ def translate(
     format: str = "png",
     batch_size: int | None = None,
     max_side: int | None = None,
+    checkpoint: str = "last",
     ema: bool = True,
 ) -> pathlib.Path:
     """Writes the translation of each image of a folder under its own name, in its own size.
@@ -53,6 +54,7 @@ def translate(
       format: png, which is lossless, or jpg with quality 95.
       batch_size: images per call; by default as many as have the pixels of a training batch.
       max_side: larger images are scaled down to this many pixels on their longer side.
+      checkpoint: `last`, `best` (see docs/checkpoints.md), or the number of a step.
       ema: whether to use the averaged weights.
 
     Returns:
@@ -67,7 +69,7 @@ def translate(
     run.require_translator()
     folder, out = pathlib.Path(folder).expanduser(), pathlib.Path(out).expanduser()
     expected = translated.targets(folder, out, format)
-    state, step = run.last
+    state, step = run.chosen(checkpoint)
     method = run.at(step).method
     which = "averaged weights (EMA)" if ema and state.ema_params else "raw weights, no average"
     log.info("translating by step %d of %s, %s", step, run.workdir, which)

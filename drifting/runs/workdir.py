@@ -253,6 +253,24 @@ class Run(Sampled):
         """The result of `restore_last`, kept."""
         return self.restore_last()
 
+    def chosen(self, which: str) -> tuple[TrainState, int]:
+        """The state and the step of a checkpoint: `last`, `best` (best.py), or a step by number.
+
+        Raises:
+          WorkdirError: it is not one of these; CheckpointError: it is damaged.
+        """
+        if which == "last":
+            return self.last
+        if which == "best":
+            state, _, step = self.restore_best()
+            return state, step
+        if which not in map(str, self.steps()):
+            raise WorkdirError(
+                f"--checkpoint {which}: choose last, best, or one of the steps of {self.workdir}: "
+                f"{', '.join(map(str, self.steps()))}"
+            )
+        return self.restore(int(which))[0], int(which)
+
     def sample(
         self,
         labels: Any,

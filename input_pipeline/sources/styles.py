@@ -1,8 +1,10 @@
 """Two styles of drawn scenes, and the function that takes one to the other.
 
-"plain" has warm shapes on a light ground, "styled" cold ones on a dark ground. The scenes of the
-two are not the same, so nothing is paired; but `restyle` says what the translation of any plain
-image should be, pixel by pixel, which no real data set does.
+"plain" has warm shapes on a warm ground, "styled" cold and darker ones on a cold ground. The scenes
+of the two are not the same, so nothing is paired; but `restyle` says what the translation of any
+plain image should be, pixel by pixel, which no real data set does. It keeps light places light: a
+translation that exchanged light and dark would look no less like the target style, and unpaired
+images could not tell the two apart.
 """
 
 import math
@@ -14,8 +16,8 @@ from input_pipeline.sources import shapes
 
 CLASSES = ("plain", "styled")
 SIZES = {"train": 5000, "test": 1000}
-SEEDS = {("plain", "train"): 41, ("styled", "train"): 42, ("plain", "test"): 43,
-         ("styled", "test"): 44}  # fmt: skip
+SEEDS = {("plain", "train"): 51, ("styled", "train"): 52, ("plain", "test"): 53,
+         ("styled", "test"): 54}  # fmt: skip
 
 MOST = 4  # shapes in a scene, of which the later ones lie on top
 PRESENT = (1.0, 1.0, 0.8, 0.5)  # the probability of each
@@ -34,16 +36,19 @@ NUMBERS = 7
 
 
 def _restyled() -> np.ndarray:
-    """The new value of each byte: its complement, of which dark values become darker."""
-    return np.round(255 * (1 - np.arange(256) / 255) ** 1.2).astype(np.uint8)
+    """The new value of each byte, which is darker."""
+    return np.round(255 * 0.9 * (np.arange(256) / 255) ** 1.6).astype(np.uint8)
 
 
 TABLE = _restyled()
 
 
 def restyle(images: np.ndarray) -> np.ndarray:
-    """Plain images uint8 [...] in the other style: the same scenes, each value through TABLE."""
-    return TABLE[images]
+    """Plain images uint8 [..., C] in the other style: the same scenes, cold and darker.
+
+    Red and blue change places, and each value goes through TABLE.
+    """
+    return TABLE[images[..., ::-1]]
 
 
 def find(rest: str, split: str, options: Decoding) -> Found:

@@ -10,7 +10,14 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, cifar10, digits, mae_imagenet_latent, meanflow_imagenet_latent
+from configs import (
+    base,
+    cifar10,
+    digits,
+    drifting_imagenet_latent,
+    mae_imagenet_latent,
+    meanflow_imagenet_latent,
+)
 from drifting import methods
 from drifting.core import config as config_lib
 from drifting.core import durations, optimizers
@@ -21,8 +28,10 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 NAMES = sorted({p.stem for p in (ROOT / "configs").glob("*.py")} - {"__init__", "base"})
 VARIANTS = [f"meanflow_imagenet_latent:{v}" for v in meanflow_imagenet_latent.VARIANTS]
 VARIANTS += ["cut_horse2zebra:fastcut"]
-VARIANTS += [f"mae_imagenet_latent:{v}" for v in mae_imagenet_latent.VARIANTS]
-FIRST = {"meanflow_imagenet_latent:b4", "mae_imagenet_latent:256"}  # what the bare names stand for
+VARIANTS += [f"mae_imagenet_latent:{v}" for v in (*mae_imagenet_latent.VARIANTS, "nano")]
+VARIANTS += [f"drifting_imagenet_latent:{v}" for v in (*drifting_imagenet_latent.VARIANTS, "nano")]
+# What the bare names stand for.
+FIRST = {"meanflow_imagenet_latent:b4", "mae_imagenet_latent:256", "drifting_imagenet_latent:b"}
 
 
 def build(name, num_classes=10):
@@ -38,7 +47,7 @@ def build(name, num_classes=10):
 
 @pytest.mark.parametrize("name", NAMES + sorted({*VARIANTS} - FIRST))
 def test_every_config_builds_its_method(name):
-    config, method = build(name)
+    config, method = build(name, num_classes=1000 if "imagenet" in name else 10)
     assert config.is_locked
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     assert shapes.step.shape == ()
@@ -66,7 +75,7 @@ def test_a_variant_has_the_same_values_under_both_of_its_names():
 @pytest.mark.parametrize(
     "name", ["cifar10:shrt", "classifier_cifar100:resnet19", "mae_cifar10:mae_nan", "digits:lfd",
              "cifar10_features_nano:pixel", "meanflow_imagenet_latent:xl",
-             "mae_imagenet_latent:64"],
+             "mae_imagenet_latent:64", "drifting_imagenet_latent:b_sot"],
 )  # fmt: skip
 def test_an_unknown_variant_is_refused_with_the_nearest_one(name):
     module, variant = name.split(":")
@@ -128,6 +137,36 @@ def test_values_of_the_latent_autoencoders_of_the_drifting_release():
         assert (config.ema_decay, config.precision) == (0.9995, "bfloat16")
         assert (m.classification_weight, m.classification_last_steps) == (weight, last)
         assert (m.classification_warmup_steps, method.total_steps) == (1000, steps)
+
+
+# Labels, negatives, images pushed by all hosts, power and share at one of the guidance scales.
+LATENT_RUNS = {
+    "b": ((132_709_648, 64, 16, 1024, 3.0, 0.0), (2e-4, 5000, 0.01, 30_000)),
+    "b_sota": ((132_709_648, 128, 32, 4096, 5.0, 0.0), (4e-4, 10_000, 0.0, 200_000)),
+    "l": ((462_910_480, 128, 32, 2048, 3.0, 0.5), (4e-4, 10_000, 0.01, 200_000)),
+}
+
+
+@pytest.mark.parametrize("variant", LATENT_RUNS)
+def test_values_of_the_latent_generators_of_the_drifting_release(variant):
+    config, method = build(f"drifting_imagenet_latent:{variant}", num_classes=1000)
+    m, o = config.method, config.optimizer
+    drawn, optimized = LATENT_RUNS[variant]
+    assert drawn == (
+        _parameters(method), m.classes_per_step, m.num_unconditional, m.queue_push, m.cfg_power,
+        m.cfg_share_at_one,
+    )  # fmt: skip
+    steps = config.train.total_steps
+    assert optimized == (o.learning_rate, o.warmup_steps, o.weight_decay, steps)
+    assert (m.num_generated, m.num_positives, m.cfg_min, m.cfg_max) == (64, 64, 1.0, 4.0)
+    assert (m.queue_size, m.queue_unconditional) == (128, 1000)
+    assert (o.beta1, o.beta2, o.clip_norm, o.schedule) == (0.9, 0.95, 2.0, "constant")
+    assert (config.ema_decay, config.precision) == (0.999, "bfloat16")
+    assert (m.encoder_features, m.encoder_every_block) == ("locations", 2)
+    assert m.temperatures == (0.02, 0.05, 0.2)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    assert state.extra["queue"].images.shape == (1000, 128, 32, 32, 4)
+    assert state.extra["unconditional"].images.shape == (1, 1000, 32, 32, 4)
 
 
 def test_the_faces_are_streamed_at_64_pixels():

@@ -7,6 +7,7 @@ import drifting
 from drifting.core.errors import ConfigError
 from drifting.evaluation import record, scorer
 from drifting.runs import listing
+from drifting.runs.folder import WorkdirError
 from drifting.runs.workdir import Run
 from drifting.training import checkpoints
 
@@ -49,6 +50,10 @@ def test_the_best_is_kept_and_everything_agrees_which_it_is(config, workdir):
     found = listing.summarize(workdir)
     assert (found["best"], found["best_step"]) == (min(distances.values()), BEST)
     assert found["best_of"] == "frechet_distance, pixels, 12 samples" and "problem" not in found
+    run = Run(workdir)
+    assert [run.chosen(which)[1] for which in ("last", "best", "6", "10")] == [10, BEST, BEST, 10]
+    with pytest.raises(WorkdirError, match="--checkpoint 5: choose last, best, or .*: 6, 10"):
+        run.chosen("5")
     # It is the best by the run's own scores, whatever it is scored with.
     drifting.evaluate(workdir, "best", split="train", num_samples=6)
     assert scored(workdir)[-1] == BEST

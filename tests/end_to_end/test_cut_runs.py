@@ -65,8 +65,8 @@ def test_translations_are_scored_and_can_be_had(finished, tmp_path):
 
 @pytest.mark.slow
 def test_the_loss_does_not_depend_on_the_number_of_devices(tmp_path):
-    """Beyond rounding, of which Adam follows the sign where a gradient is 0, as that of the
-    discriminator's last bias is at first with the hinge loss. So it is SGD that is compared."""
+    """Beyond rounding: where a gradient is 0, Adam follows the sign of its rounding, so it is SGD
+    that is compared."""
     sgd = {f"{name}.{key}": value for name in ("optimizer", "discriminator_optimizer")
            for key, value in {"name": "sgd", "learning_rate": 1e-3}.items()}  # fmt: skip
     found, shared = [], FEW | sgd | {"method.batch_size": 8}

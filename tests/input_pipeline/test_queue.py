@@ -56,14 +56,14 @@ def test_draws_of_all_classes_are_uniform_over_stored_images():
     queue = SampleQueue.create(CLASSES, SIZE, SPACE)
     queue = queue.push(made([1, 2, 3, 40]), jnp.asarray([0, 0, 0, 2], jnp.int32))
     seen = collections.Counter()
-    draw = jax.jit(lambda key: queue.sample_any(key, 2))
-    for seed in range(300):
+    draw = jax.jit(lambda key: queue.sample_any(key, 3, 2))
+    for seed in range(100):
         images, valid = draw(jax.random.key(seed))
-        drawn = np.asarray(images).ravel().tolist()
-        assert valid and len(set(drawn)) == 2
-        seen.update(drawn)
+        drawn = np.asarray(images).reshape(3, 2).tolist()
+        assert valid and all(len(set(one)) == 2 for one in drawn)
+        seen.update(np.ravel(drawn).tolist())
     assert set(seen) == {1, 2, 3, 40} and min(seen.values()) > 110  # 150 expected of each
-    assert not queue.sample_any(jax.random.key(0), 5)[1]
+    assert not queue.sample_any(jax.random.key(0), 1, 5)[1]
 
 
 def test_latents_are_queued_as_they_are():

@@ -53,7 +53,7 @@ def test_an_epoch_that_is_trained_again_has_one_row(tmp_path):
 
 
 def test_seconds_are_those_of_steps_without_scoring(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.Trainer, "_score", lambda *_: time.sleep(0.5))
+    monkeypatch.setattr(loop.Trainer, "score_newest", lambda *_: time.sleep(0.5))
     rows = train(tmp_path, 8)
     assert sum(row["seconds"] for row in rows) < 0.5
 

@@ -125,25 +125,45 @@ def real(
       The images, and `extra` with the queue after fresh images were pushed into it.
     """
     s = settings
-    asked = s.classes_per_step * s.negatives
-    unconditional = None
     if s.queue_size:
-        queue = extra["queue"].push(*data.fresh(keys.push, s.queue_push))
-        extra = {**extra, "queue": queue}
-        positives, valid = queue.sample(keys.positives, classes, num_drawn)
-        if asked:
-            unconditional = data.space.to_model(queue.sample_any(keys.unconditional, asked)[0])
-        positives, valid = data.space.to_model(positives), valid.astype(jnp.float32)
+        found, extra = _from_queues(s, num_drawn, data, extra, keys, classes)
     else:
-        positives = data.positives(keys.positives, classes, num_drawn)
-        if asked:
-            unconditional, _ = data.draw(keys.unconditional, asked)
-        valid = jnp.ones((s.classes_per_step,), jnp.float32)
+        found = Real(
+            positives=data.positives(keys.positives, classes, num_drawn),
+            unconditional=None,
+            valid=jnp.ones((s.classes_per_step,), jnp.float32),
+        )
+        if s.negatives:
+            drawn, _ = data.draw(keys.unconditional, s.classes_per_step * s.negatives)
+            shape = (s.classes_per_step, s.negatives, *drawn.shape[1:])
+            found = found._replace(unconditional=drawn.reshape(shape))  # [C, M, H, W, C]
     if flip:
-        positives = augment.random_flip(keys.flip, positives)
-    if asked:
-        if flip:
-            unconditional = augment.random_flip(keys.flip_unconditional, unconditional)
-        shape = (s.classes_per_step, s.negatives, *unconditional.shape[1:])
-        unconditional = unconditional.reshape(shape)  # [C, M, H, W, C]
-    return Real(positives, unconditional, valid), extra
+        found = found._replace(positives=augment.random_flip(keys.flip, found.positives))
+        if s.negatives:
+            flipped = augment.random_flip(keys.flip_unconditional, found.unconditional)
+            found = found._replace(unconditional=flipped)
+    return found, extra
+
+
+def _from_queues(
+    settings: Settings,
+    num_drawn: int,
+    data: Data,
+    extra: dict[str, Any],
+    keys: Keys,
+    classes: jax.Array,
+) -> tuple[Real, dict[str, Any]]:
+    """As `real`, from the queues in `extra`; the images are not yet mirrored."""
+    s, to_model = settings, data.space.to_model
+    images, labels = data.fresh(keys.push, s.queue_push)
+    queue = any_class = extra["queue"].push(images, labels)
+    extra = {**extra, "queue": queue}
+    if s.queue_unconditional:
+        any_class = extra["unconditional"].push(images, jnp.zeros_like(labels))
+        extra["unconditional"] = any_class
+    positives, valid = queue.sample(keys.positives, classes, num_drawn)
+    unconditional = None
+    if s.negatives:
+        drawn, enough = any_class.sample_any(keys.unconditional, s.classes_per_step, s.negatives)
+        unconditional, valid = to_model(drawn), valid & enough
+    return Real(to_model(positives), unconditional, valid.astype(jnp.float32)), extra

@@ -128,6 +128,9 @@ class Drifting(Generator):
             extra["queue"] = SampleQueue.create(
                 self.num_classes, self.settings.queue_size, self.space
             )
+        if self.settings.queue_unconditional:
+            size = self.settings.queue_unconditional
+            extra["unconditional"] = SampleQueue.create(1, size, self.space)
         if self.field:
             params["field"] = self.field.init(jax.random.fold_in(key, 1))
         return TrainState.create(params, self.optimizers, self.decays, extra)

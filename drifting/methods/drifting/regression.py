@@ -94,5 +94,5 @@ def loss_and_grads(
 
 
 def _unchunk(stack: jax.Array) -> jax.Array:
-    """[M, S, B / M, D] to [S, B, D]."""
-    return jnp.moveaxis(stack, 0, 1).reshape(stack.shape[1], -1, stack.shape[-1])  # [S, B, D]
+    """[M, S, B / M, D] to [S, B, D], the inverse of `gradients.in_chunks`."""
+    return jnp.moveaxis(stack, 0, 2).reshape(stack.shape[1], -1, stack.shape[-1])  # [S, B, D]

@@ -13,7 +13,7 @@ FORMS = ("sphere", "distance")
 FIELDS = ("kernel", "learned")
 
 LEAST = {"num_generated": 1, "num_positives": 1, "num_unconditional": 0, "queue_size": 0,
-         "queue_push": 1}  # fmt: skip
+         "queue_push": 1, "queue_unconditional": 0}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,9 @@ class Settings(MethodSettings):
     label_dropout: float | None = None
     queue_size: int = 0  # images per class in a sample queue (released: 128); 0: no queue
     queue_push: int = 64  # fresh images pushed per step
+    # Images in a queue of any class, of which unconditional negatives are drawn (released: 1000);
+    # 0: they are drawn from the queues of the classes.
+    queue_unconditional: int = 0
     micro_batches: int = 1  # exact; above 1 saves memory for one more forward pass
 
     def completed(self, facts: DataFacts) -> "Settings":
@@ -92,6 +95,17 @@ class Settings(MethodSettings):
             raise ConfigError(
                 f"config.method.queue_size = {self.queue_size} holds fewer images per class than "
                 f"the {num_drawn} positives drawn from it; set it to at least {num_drawn}"
+            )
+        if self.queue_unconditional and not self.queue_size:
+            raise ConfigError(
+                f"config.method.queue_unconditional = {self.queue_unconditional} is a part of the "
+                "sample queue: set config.method.queue_size as well, or set it to 0"
+            )
+        if self.queue_unconditional and self.queue_unconditional < self.negatives:
+            raise ConfigError(
+                f"config.method.queue_unconditional = {self.queue_unconditional} holds fewer "
+                f"images than the {self.negatives} unconditional negatives drawn from it for a "
+                f"class; set it to at least {self.negatives}, or to 0"
             )
         if facts.streamed and not self.queue_size:
             raise ConfigError(

@@ -2,14 +2,18 @@
 
     goal = stopgrad(phi / scale + V)
 
-A feature is a stack [S, C * N, D] of S places; a field treats it as S * C groups of N points.
+A feature is a stack [S, C * N, D] of S places; a field treats it as C * S groups of N points. All
+groups of a class are neighbours, and so are its samples: where the devices divide the classes, each
+of them has the whole sets of its own classes, and only means over all groups are communicated.
 """
 
 from collections.abc import Sequence
 
+import einops
 import jax
 import jax.numpy as jnp
 
+from drifting.core import state as state_lib
 from drifting.fields import kernel, pairs
 from drifting.methods.drifting.learned_field import FeatureSets, LearnedField, Networks
 from drifting.methods.drifting.settings import Settings
@@ -47,17 +51,17 @@ def of_stacks(
         drifts = field.drifts(networks.params, learned_sets)
         targets = [_learned(*each) for each in zip(targets, learned_sets, drifts, strict=True)]
     mean = jax.tree.map(lambda *m: jnp.mean(jnp.stack(m)), *[t.metrics for t in targets])
-    shaped = tuple(_as_stack(t, s[0].shape) for t, s in zip(targets, features, strict=True))
+    shaped = tuple(_as_stack(t, len(s[0])) for t, s in zip(targets, features, strict=True))
     return shaped, networks, mean | learning
 
 
 def by_class(settings: Settings, stack: jax.Array | None) -> jax.Array | None:
-    """[S, C * N, D] to groups [S * C, N, D]."""
+    """[S, C * N, D] to groups [C * S, N, D], sharded by class."""
     if stack is None:
         return None
-    places, _, dimension = stack.shape
-    groups = places * settings.classes_per_step
-    return stack.reshape(groups, -1, dimension)  # [S * C, N, D]
+    classes = settings.classes_per_step
+    groups = einops.rearrange(stack, "s (c n) d -> (c s) n d", c=classes)
+    return state_lib.shard_groups(groups, classes)
 
 
 def kernel_target(
@@ -67,7 +71,7 @@ def kernel_target(
     negatives: jax.Array | None,
     cfg_scale: jax.Array,
 ) -> kernel.Target:
-    """The kernel field's target of one feature, given as sets [S * C, N, D].
+    """The kernel field's target of one feature, given as sets [C * S, N, D].
 
     As released, all places of a feature share the distance scale and the force norms. Of several
     draws of positives only the first is used.
@@ -99,7 +103,7 @@ def feature_sets(
     cfg_scale: jax.Array,
     valid: jax.Array,
 ) -> FeatureSets:
-    """The sets of one feature for a learned field: [S * C, N, D], divided by the target's scale.
+    """The sets of one feature for a learned field: [C * S, N, D], divided by the target's scale.
 
     Args:
       cfg_scale, valid: [C].
@@ -128,8 +132,8 @@ def _guidance_weight(settings: Settings, cfg_scale: jax.Array) -> jax.Array:
 
 
 def _for_places(settings: Settings, of_class: jax.Array, groups: jax.Array) -> jax.Array:
-    """Repeats values [C] for every place: [S * C], as in `groups` [S * C, N, D]."""
-    return jnp.tile(of_class, groups.shape[0] // settings.classes_per_step)
+    """Repeats values [C] for every place: [C * S], as in `groups` [C * S, N, D]."""
+    return jnp.repeat(of_class, groups.shape[0] // settings.classes_per_step)
 
 
 def _learned(target: kernel.Target, sets: FeatureSets, drift: jax.Array) -> kernel.Target:
@@ -140,8 +144,10 @@ def _learned(target: kernel.Target, sets: FeatureSets, drift: jax.Array) -> kern
     return target._replace(goal=goal, metrics={"drift_norm": norm, **kept})
 
 
-def _as_stack(target: kernel.Target, shape: tuple[int, ...]) -> kernel.Target:
-    """Reshapes the goal from groups [S * C, N, D] to `shape` [S, B, D]; drops the metrics."""
-    scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))  # [S * C, N, 1]
-    goal, scale = target.goal.reshape(shape), scale.reshape(*shape[:-1], 1)  # [S, B, D], [S, B, 1]
+def _as_stack(target: kernel.Target, places: int) -> kernel.Target:
+    """Goal and scale as stacks of `places` S, [S, B, D] and [S, B, 1]; drops the metrics."""
+    scale = jnp.broadcast_to(target.scale, (*target.goal.shape[:-1], 1))  # [C * S, N, 1]
+    goal, scale = (
+        einops.rearrange(x, "(c s) n d -> s (c n) d", s=places) for x in (target.goal, scale)
+    )
     return kernel.Target(goal, scale, {})

@@ -26,3 +26,14 @@ def test_digits_padded_and_resized():
     assert load("digits", "test", image_size=16, channels=1).images.shape == (300, 16, 16, 1)
     with pytest.raises(DataError, match="cannot be padded"):
         load("digits", "test", image_size=4, channels=1, fit="pad")
+
+
+def test_inverted_digits_are_ten_further_classes():
+    plain = load("digits", "test", image_size=8, channels=1)
+    both = load("digits:inverted", "test", image_size=8, channels=1)
+    assert both.class_names[:10] == plain.class_names and both.class_names[13] == "3 inverted"
+    np.testing.assert_array_equal(both.images[:300], plain.images)
+    np.testing.assert_array_equal(both.images[300:], 255 - plain.images)
+    np.testing.assert_array_equal(both.labels, np.concatenate([plain.labels, 10 + plain.labels]))
+    with pytest.raises(DataError, match="'digits:invert' is not 'digits' or 'digits:inverted'"):
+        load("digits:invert", "test", image_size=8, channels=1)
