@@ -179,6 +179,7 @@ def image_config(network, **changed):
     return config
 
 
+@pytest.mark.slow  # tests/end_to_end/test_best_translations.py has a fast one
 def test_checkpoints_are_scored_as_they_are_made(tmp_path):
     few = {"eval.num_samples": 64, "eval.batch_size": 32}
     changed = SCORED | few | {"method.class_conditional": True}

@@ -97,6 +97,7 @@ def test_killed_at_a_random_step_and_resumed(whole, tmp_path, draw):
     assert_same_run(workdir, whole)
 
 
+@pytest.mark.slow  # tests/runs/test_claim.py has a fast one
 def test_sigterm_saves_the_step_it_is_at(whole, tmp_path):
     workdir = tmp_path / "run"
     process = train(workdir)

@@ -37,7 +37,7 @@ def nce(queries, keys):
 
 
 def test_one_step_counts_one_step(method, data, step):
-    state = jax.jit(method.init)(jax.random.key(0))
+    state = random_state(method)
     for number in (1, 2):
         before = state
         state, metrics = step(state, data, jax.random.key(number), {})

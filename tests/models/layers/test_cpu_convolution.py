@@ -1,5 +1,7 @@
 """Convolutions with gradients of their own against XLA's."""
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -49,18 +51,32 @@ def test_fewer_multiplications_give_the_same_convolution(height, width):
     require_close(winograd3x3(x, kernel), native(x, kernel, "VALID"))
 
 
-def test_the_gradient_of_a_gradient_as_of_r1():
+def of_r1(convolve, x, kernel):
+    """A gradient of a gradient, as of R1."""
+
+    def squared(kernel):
+        of_x = jax.grad(lambda x: jnp.sum(jnp.tanh(convolve(x, kernel))))(x)
+        return jnp.sum(jnp.square(of_x))
+
+    return jax.grad(squared)(kernel)
+
+
+def test_the_gradient_of_a_gradient():
     x, kernel, pairs = drawn(1, 8, 8, 3), drawn(4, 4, 3, 2, seed=1), ((1, 1), (1, 1))
+    ours = of_r1(lambda x, w: cpu_convolution.convolution(x, w, (1, 1), pairs), x, kernel)
+    require_close(ours, of_r1(lambda x, w: native(x, w, pairs), x, kernel))
 
-    def penalty(convolve):
-        def squared(kernel):
-            of_x = jax.grad(lambda x: jnp.sum(jnp.tanh(convolve(x, kernel))))(x)
-            return jnp.sum(jnp.square(of_x))
 
-        return jax.grad(squared)(kernel)
-
-    ours = penalty(lambda x, w: cpu_convolution.convolution(x, w, (1, 1), pairs))
-    require_close(ours, penalty(lambda x, w: native(x, w, pairs)))
+def test_all_convolutions_have_the_axes_that_are_fast_in_branches_and_loops():
+    x, kernel, pairs = drawn(1, 8, 8, 3), drawn(4, 4, 3, 2, seed=1), ((1, 1), (1, 1))
+    text = jax.jit(
+        lambda x, kernel: of_r1(
+            lambda x, w: cpu_convolution.convolution(x, w, (1, 1), pairs), x, kernel
+        )
+    ).lower(x, kernel).as_text()  # fmt: skip
+    axes = re.findall(r"dim_numbers = (\S+)x(\S+)->(\S+),", text.replace(", ", ","))
+    assert len(axes) >= 5
+    assert set(axes) == {("[b,0,1,f]", "[0,1,i,o]", "[b,0,1,f]")}
 
 
 @pytest.mark.parametrize("options", [{"strides": 2}, {"kernel_dilation": 2}, {"padding": "SAME"}])
