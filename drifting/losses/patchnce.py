@@ -14,7 +14,9 @@ HIGHEST = jax.lax.Precision.HIGHEST  # else float32 products are TF32 on recent 
 
 def places(key: jax.Array, height: int, width: int, n: int) -> jax.Array:
     """Distinct random places of a map, flat (row * width + column), int32 [min(n, H * W)]."""
-    return jax.random.permutation(key, height * width)[:n].astype(jnp.int32)
+    # Not a permutation of all places, which sorts them: 25 ms on a CPU for a map of 256 x 256.
+    draws = jax.random.uniform(key, (height * width,))
+    return jax.lax.top_k(draws, min(n, height * width))[1]
 
 
 def gather(maps: jax.Array, places: jax.Array) -> jax.Array:

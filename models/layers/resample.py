@@ -36,8 +36,7 @@ def blur_halve(x: jax.Array) -> jax.Array:
     The map is mirrored at its edges (Zhang, "Making Convolutional Networks Shift-Invariant Again",
     arXiv:1904.11486, as in the release of CUT).
     """
-    height, width = x.shape[1:3]
-    return _along_both_axes(x, _mirrored_halving(height), _mirrored_halving(width))
+    return _halved(_halved(x, axis=1), axis=2)
 
 
 def blur_double(x: jax.Array) -> jax.Array:
@@ -46,8 +45,7 @@ def blur_double(x: jax.Array) -> jax.Array:
     Each value is 3/4 of the nearest pixel's and 1/4 of the next one's; beyond its edges the map
     repeats its outermost pixels, as in the release of CUT.
     """
-    height, width = x.shape[1:3]
-    return _along_both_axes(x, _repeated_doubling(height), _repeated_doubling(width))
+    return _doubled(_doubled(x, axis=1), axis=2)
 
 
 def nearest(x: jax.Array) -> jax.Array:
@@ -66,21 +64,36 @@ def _halving(size: int, taps: tuple[float, ...]) -> np.ndarray:
     return matrix[:, pad : pad + size] / np.sum(taps, dtype=np.float32)
 
 
-def _mirrored_halving(size: int) -> np.ndarray:
-    """The matrix [ceil(size / 2), size] of `blur_halve`."""
+# The blurs are sums over pairs of neighbours, which a reshape makes an axis of: of the maps of a
+# generator of 256 x 256 images they take a third of the time of matrix products on two CPU cores,
+# and sums of slices with a stride as much as these.
+
+
+def _halved(x: jax.Array, axis: int) -> jax.Array:
+    """`blur_halve` along one axis."""
+    size = x.shape[axis]
     if size < 2:
         raise ValueError(f"a map of {size} pixels a side is too small to be mirrored; it needs 2")
-    pixels = np.pad(np.arange(size), 1, mode="reflect")
-    kept = np.arange(0, size, 2)
-    return sum(w * np.eye(size)[pixels[kept + i]] for i, w in enumerate((0.25, 0.5, 0.25)))
+    if size % 2:
+        x = jnp.concatenate([x, _slice(x, size - 2, size - 1, axis)], axis)
+    half = x.shape[axis] // 2
+    pairs = x.reshape(*x.shape[:axis], half, 2, *x.shape[axis + 1 :])
+    own, after = (jax.lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
+    before = jnp.concatenate([_slice(after, 0, 1, axis), _slice(after, 0, half - 1, axis)], axis)
+    return 0.25 * before + 0.5 * own + 0.25 * after
 
 
-def _repeated_doubling(size: int) -> np.ndarray:
-    """The matrix [2 size, size] of `blur_double`."""
-    pixels = np.pad(np.arange(size), 1, mode="edge")
-    before, own, after = (np.eye(size)[pixels[i : i + size]] for i in range(3))
-    both = np.stack([0.25 * before + 0.75 * own, 0.75 * own + 0.25 * after], axis=1)
-    return both.reshape(2 * size, size)
+def _doubled(x: jax.Array, axis: int) -> jax.Array:
+    """`blur_double` along one axis."""
+    size = x.shape[axis]
+    before = jnp.concatenate([_slice(x, 0, 1, axis), _slice(x, 0, size - 1, axis)], axis)
+    after = jnp.concatenate([_slice(x, 1, size, axis), _slice(x, size - 1, size, axis)], axis)
+    both = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], axis + 1)
+    return both.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+
+
+def _slice(x: jax.Array, start: int, stop: int, axis: int) -> jax.Array:
+    return jax.lax.slice_in_dim(x, start, stop, axis=axis)
 
 
 def _along_both_axes(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
