@@ -17,6 +17,7 @@ from absl import flags
 
 from drifting import cli
 from drifting.core.errors import did_you_mean
+from drifting.core.method import SOURCE, TARGET
 from drifting.evaluation import translation
 from drifting.runs.build import load_images
 from drifting.runs.workdir import Run, WorkdirError
@@ -64,7 +65,7 @@ def main(_):
     run.require_translator()
     state, step = run.chosen(CHECKPOINT.value)
     images = load_images(run.config, run.config.data.test_split, run.facts.class_names)
-    inputs = images.images[images.labels == 0]
+    inputs = images.images[images.labels == SOURCE]
     translations = translation.translate_images(run.at(step).method, state, inputs)
     result = {
         "workdir": str(run.workdir),
@@ -79,7 +80,7 @@ def main(_):
         result["inputs_to_truth"] = distance(inputs, truth)
         result["translations_to_truth"] = distance(translations, truth)
     if CLASSIFIER.value:
-        classifier, target = Run(CLASSIFIER.value), run.facts.class_names[1]
+        classifier, target = Run(CLASSIFIER.value), run.facts.class_names[TARGET]
         result["target"] = target
         result["inputs_labelled_as_target"] = share_labelled(classifier, inputs, target)
         result["translations_labelled_as_target"] = share_labelled(classifier, translations, target)

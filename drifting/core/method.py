@@ -359,10 +359,13 @@ class FeatureEncoder(Method):
         """Activations for images [B, H, W, C] in [-1, 1]."""
 
 
+SOURCE, TARGET = 0, 1  # the labels of a translator's domains
+
+
 class Translator(Method):
     """Translates images of one domain into another.
 
-    The data have two classes: label 0 is the source domain, label 1 the target domain. Of the
+    The data have two classes: label SOURCE is translated to what TARGET has examples of. Of the
     scores of its checkpoints, MiFID counts in place of `best_score` on Inception features.
     """
 

@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drifting.core.method import SOURCE, TARGET
 from drifting.runs.build import load_real_images
 from drifting.runs.sampled import Sampled
 from input_pipeline.decoding import DataError, NoSplit
 from input_pipeline.image_set import ImageSet
 
 log = logging.getLogger(__name__)
-
-SOURCE, TARGET = 0, 1  # the labels of a translator's domains
 
 
 class RealImages(NamedTuple):

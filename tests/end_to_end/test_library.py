@@ -67,6 +67,7 @@ def test_importing_the_library_loads_nothing(tmp_path):
         drifting.trian  # noqa: B018
 
 
+@pytest.mark.slow  # tests/test_extend.py trains a config of another tree
 def test_a_config_outside_the_tree_needs_the_library_alone(tmp_path):
     (tmp_path / "mine.py").write_text(
         textwrap.dedent(

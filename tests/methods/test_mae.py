@@ -214,6 +214,7 @@ def test_latents_are_not_padded_with_black_and_are_shown_in_three_colours():
     assert shown["reconstructions"].images.shape == (3, 5, 8, 8, 3)
 
 
+@pytest.mark.slow  # tests/methods/test_classifier.py has a fast one
 def test_a_batch_in_parts_is_a_step_of_the_whole(make, data):
     """With every square hidden, masks are not random, so parts and whole are comparable."""
     hidden = {"method.mask_ratio_min": 1.0, "method.mask_ratio_max": 1.0}

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax
 
 from drifting.core import state as state_lib
-from drifting.methods.cut.settings import SOURCE, TARGET, Settings
+from drifting.core.method import SOURCE, TARGET
+from drifting.methods.cut.settings import Settings
 from input_pipeline import augment
 from input_pipeline.data import Data
 

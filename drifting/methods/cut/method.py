@@ -20,7 +20,7 @@ from drifting.core import durations, optimizers
 from drifting.core import state as state_lib
 from drifting.core.errors import ConfigError
 from drifting.core.facts import DataFacts
-from drifting.core.method import Grid, Translator
+from drifting.core.method import SOURCE, Grid, Translator
 from drifting.core.networks import Encoder
 from drifting.core.state import TrainState
 from drifting.losses.weights import warm_down
@@ -28,7 +28,7 @@ from drifting.methods.cut import draws
 from drifting.methods.cut.draws import Keys
 from drifting.methods.cut.judge import Judge, split
 from drifting.methods.cut.objective import Given, Objective
-from drifting.methods.cut.settings import SOURCE, DiscriminatorSettings, Settings
+from drifting.methods.cut.settings import DiscriminatorSettings, Settings
 from input_pipeline.data import Data
 from models.patch_heads import PatchHeads
 

@@ -14,8 +14,6 @@ from input_pipeline.space import Pixels
 from models.patchgan import PatchGAN
 from models.resnet_generator import TAPS
 
-SOURCE, TARGET = 0, 1  # the labels of the two domains
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings(MethodSettings):

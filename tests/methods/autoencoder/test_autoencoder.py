@@ -98,6 +98,7 @@ def test_a_step_logs_its_parts_and_learns(method, data):
     assert np.mean(logged[-5:]) < 0.7 * np.mean(logged[:5])
 
 
+@pytest.mark.slow  # tests/methods/test_classifier.py has a fast one
 def test_a_batch_in_parts_is_a_step_of_the_whole(method, state, data):
     parts = make(**{"method.micro_batches": 4})
     key = jax.random.key(1)

@@ -58,7 +58,8 @@ def steps(method, data, n=1, seed=0):
 @pytest.mark.parametrize(
     ("form", "field", "chunks"),
     [
-        ("distance", None, 2),
+        # tests/methods/drifting/test_regression.py and test_sharded_field.py have fast ones
+        pytest.param("distance", None, 2, marks=pytest.mark.slow),
         pytest.param("sphere", None, 2, marks=pytest.mark.slow),
         pytest.param("distance", {"steps": 2}, 2, marks=pytest.mark.slow),
         pytest.param("sphere", None, 8, marks=pytest.mark.slow),
