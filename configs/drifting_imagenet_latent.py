@@ -25,8 +25,8 @@ There each of 16 (b) or 32 hosts fills queues of its own; here all devices share
 step pushes what those of all hosts together got. A step has distinct classes, which the release
 draws from the images of a step. Weights, both moments, the average and the gradient take 20 bytes
 per parameter, which `mesh.fsdp` divides; so does it the queue (2.1 GB). The devices should divide
-the classes of a step: then each has the whole sets of its own classes. docs/drifting.md has the
-memory and the communication of a step.
+the classes of a step: then each has the whole sets of its own classes. Where memory is short, set
+method.micro_batches and model.remat=True. docs/drifting.md has the memory and the communication.
 
 `nano` is all of this at the size of two CPU cores, on digits in 20 classes; see docs/drifting.md.
 """

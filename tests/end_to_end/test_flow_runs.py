@@ -137,6 +137,7 @@ def test_a_resumed_run_is_the_one_that_never_stopped(finished_flow, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+@pytest.mark.slow  # tests/methods/drifting/test_sharded_field.py has a fast one
 def test_losses_do_not_depend_on_the_mesh(finished_flow, tmp_path):
     drifting.train(small_runs.meanflow(**{"mesh.data": 2, "mesh.fsdp": 4}), tmp_path / "many")
     one, many = (workdirs.losses(folder) for folder in (finished_flow, tmp_path / "many"))

@@ -119,6 +119,7 @@ def learned_operator(g, x, y, mask_self):
     return linear(np.einsum("nm,nmd->nd", weight, delta), "out_proj")
 
 
+@pytest.mark.slow  # test_03_learned_field.py has fast ones
 def test_regression_on_a_learned_field(g, temperatures):
     """The loss is the same for any field; the reference's learned field is evaluated naively."""
     arrays = {k: v for k, v in g.items() if k.startswith("w.")}

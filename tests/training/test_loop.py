@@ -89,7 +89,7 @@ def test_a_resume_updates_config_json_unless_it_is_refused(train):
 MESHES = [((2, 4), "kernel"), ((8, 1), "kernel"), ((1, 8), "kernel"), ((2, 4), "learned")]
 
 
-@pytest.mark.slow  # tests/end_to_end/test_flow_runs.py has a fast one
+@pytest.mark.slow  # tests/methods/drifting/test_sharded_field.py has a fast one
 @pytest.mark.parametrize(("mesh", "field"), MESHES)
 def test_losses_do_not_depend_on_the_mesh(train, mesh, field):
     few = {"train.total_steps": 5, "train.sample_steps": 5, "train.checkpoint_steps": 5}

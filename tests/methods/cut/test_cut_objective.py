@@ -106,7 +106,7 @@ def test_both_contrastive_terms(all_terms):
         np.testing.assert_allclose(terms[name], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("clamp", [0.0, 3.0])
+@pytest.mark.parametrize("clamp", [pytest.param(0.0, marks=pytest.mark.slow), 3.0])
 def test_negatives_of_the_whole_batch(clamp):
     method = make(**{"method.nce_across_batch": True, "method.identity_weight": 0.0,
                      "method.nce_clamp": clamp})  # fmt: skip
