@@ -27,6 +27,7 @@ NOTE = flags.DEFINE_string("note", None, "A note on this start, for <workdir>/hi
 
 
 def main(_):
+    from drifting import methods
     from drifting.core import durations
     from drifting.training import backend, debug
 
@@ -35,7 +36,7 @@ def main(_):
     config = CONFIG.value
     overrides = config_flags.get_override_values(holder)
     durations.choose_units(config, overrides)
-    backend.configure(config.deterministic, large_maps=config.method.name == "cut")
+    backend.configure(config.deterministic, methods.find(config.method.name).large_maps)
     path, _, argument = holder.config_filename.partition(":")
     name = "_".join(filter(None, (pathlib.Path(path).stem, argument, DEBUG.value and "debug")))
     workdir = pathlib.Path(WORKDIR.value or pathlib.Path("runs") / name).expanduser()

@@ -23,7 +23,9 @@ __all__ = [
     "cifar10",
     "cut_release",
     "digits_latents",
+    "imagenet_latents",
     "in_epochs",
+    "inverted_digits_latents",
     "of",
     "require_variant",
     "set_variant",
@@ -65,6 +67,25 @@ def cifar10(config: ConfigDict) -> None:
     config.data.image_size = 32
     config.data.channels = 3
     config.data.flip = True
+
+
+def imagenet_latents(config: ConfigDict) -> None:
+    """Sets the data to streamed latents of ImageNet, 32x32x4, and the precision to bfloat16."""
+    config.data.source = "latents:data/imagenet_latents"
+    config.data.image_size = 32
+    config.data.channels = 4
+    config.data.streaming = True
+    config.precision = "bfloat16"
+
+
+def inverted_digits_latents(config: ConfigDict) -> None:
+    """Sets the data to streamed latents of digits in 20 classes, made as docs/drifting.md says."""
+    config.data.source = "latents:runs/digits20_latents"
+    config.data.image_size = 4
+    config.data.channels = 2
+    config.data.streaming = True
+    config.data.read_threads = 2
+    config.ema_decay = 0.99
 
 
 def digits_latents(config: ConfigDict) -> None:

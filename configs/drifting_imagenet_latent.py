@@ -45,7 +45,6 @@ VARIANTS = {
 def get_config(variant="b"):
     base.require_variant(variant, [*VARIANTS, "nano"])
     config = base.of("drifting", "drift_dit_latent")
-    config.data.streaming = True
     config.method.encoder_features = "locations"
     config.method.cfg_max = 4.0
     if variant == "nano":
@@ -53,11 +52,8 @@ def get_config(variant="b"):
     size, encoder, classes, negatives, pushed, power, at_one, rate, warmup, decay, steps = VARIANTS[
         variant
     ]
-    config.data.source = "latents:data/imagenet_latents"
-    config.data.image_size = 32
-    config.data.channels = 4
+    base.imagenet_latents(config)
     config.data.flip = True
-    config.precision = "bfloat16"
     config.ema_decay = 0.999
     config.model.size = size
     config.method.encoder = f"runs/mae_imagenet_latent_{encoder}"
@@ -82,11 +78,7 @@ def get_config(variant="b"):
 
 def nano(config):
     """The same system for latents of digits, 4x4x2, in 20 classes."""
-    config.data.source = "latents:runs/digits20_latents"
-    config.data.image_size = 4
-    config.data.channels = 2
-    config.data.read_threads = 2
-    config.ema_decay = 0.99
+    base.inverted_digits_latents(config)
     config.model.size = "nano"
     config.model.patch_size = 1
     config.method.encoder = "runs/mae_digits20"

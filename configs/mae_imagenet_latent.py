@@ -34,7 +34,6 @@ VARIANTS = {"256": (30_000, 0), "640": (200_000, 3000)}
 def get_config(width="256"):
     base.require_variant(width, [*VARIANTS, "nano"])
     config = base.of("mae")
-    config.data.streaming = True
     config.data.num_val = 0  # streams are not split
     config.method.crop_padding = 0
     config.method.mask_patch = 2
@@ -42,10 +41,7 @@ def get_config(width="256"):
     if width == "nano":
         return nano(config)
     total, last = VARIANTS[width]
-    config.data.source = "latents:data/imagenet_latents"
-    config.data.image_size = 32
-    config.data.channels = 4
-    config.precision = "bfloat16"
+    base.imagenet_latents(config)
     config.ema_decay = 0.9995
     config.model.size = f"mae_{width}"
     config.method.batch_size = 8192
@@ -64,12 +60,8 @@ def get_config(width="256"):
 
 def nano(config):
     """An encoder of the latents of digits, 4x4x2."""
-    config.data.source = "latents:runs/digits20_latents"
-    config.data.image_size = 4
-    config.data.channels = 2
+    base.inverted_digits_latents(config)
     config.data.flip = False
-    config.data.read_threads = 2
-    config.ema_decay = 0.99
     config.model.size = "mae_nano"
     config.method.mask_patch = 1
     config.method.batch_size = 128

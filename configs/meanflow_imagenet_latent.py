@@ -23,11 +23,7 @@ VARIANTS = {
 def get_config(variant="b4"):
     size, patch, epochs, omega, kappa, end = VARIANTS[base.require_variant(variant, VARIANTS)]
     config = base.of("meanflow", "dit")
-    config.data.source = "latents:data/imagenet_latents"
-    config.data.image_size = 32
-    config.data.channels = 4
-    config.data.streaming = True
-    config.precision = "bfloat16"
+    base.imagenet_latents(config)
     config.ema_decay = 0.9999
     config.model.size = size
     config.model.patch_size = patch

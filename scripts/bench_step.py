@@ -197,7 +197,7 @@ def memory(compiled):
 
 def main(_):
     config = config_lib.resolve(CONFIG.value)
-    backend.configure(config.deterministic, large_maps=config.method.name == "cut")
+    backend.configure(config.deterministic, methods.find(config.method.name).large_maps)
     jax.config.update("jax_enable_compilation_cache", False)  # compilation is measured here
     timing.say(f"{timing.machine()}")
     release = release_step(config, space_of(config).shape) if COMPARE.value else None

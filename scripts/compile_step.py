@@ -19,6 +19,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import timing
 from absl import flags
 from ml_collections import config_flags
 
@@ -83,6 +84,7 @@ def compiled_step(config, method, frozen):
     )
     count = replicated(jax.ShapeDtypeStruct((), jnp.int32))
     with jax.set_mesh(mesh):
+        timing.say(f"compiling for {mesh.size} devices: some minutes for a large network")
         program = jax.jit(
             make_program(method, looped=False),
             donate_argnums=0,

@@ -121,9 +121,9 @@ class Method(abc.ABC):
       replaceable: networks that a run may initialise anew where a checkpoint lacks them, and that
         are not restored where they are not used.
       plotted: metrics whose values at every step are plotted during training.
-      terms: metrics in the order in which a step computes them; training stops at the first step in
-        which one is not finite, and names the first such one. Those that a run does not have are
-        left out.
+      terms: metrics in the order in which a step computes them, as far as a run has them; training
+        stops at the first step in which one is not finite, and names the first such one.
+      large_maps: whether CPUs need the settings for large maps (training/backend.py).
       streams: whether it can train on streamed data.
       best_score: what marks the best checkpoint; None if the newest is the best.
     """
@@ -148,6 +148,7 @@ class Method(abc.ABC):
     replaceable: ClassVar[tuple[str, ...]] = ()
     plotted: ClassVar[tuple[str, ...]] = ("loss",)
     terms: ClassVar[tuple[str, ...]] = ("loss", "grad_norm")
+    large_maps: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     best_score: ClassVar[BestScore | None] = None
 

@@ -104,7 +104,7 @@ def translate_images(
     """The translations of images of one size, any size; uint8 [N, H, W, C] both.
 
     Raises:
-      UserError: the images have another form, there are none, or the batch size is below one.
+      UserError: the images have another form, the array is empty, or the batch size is below one.
       NonFiniteSamples: translations with NaN or infinite values.
     """
     channels = method.space.shape[-1]

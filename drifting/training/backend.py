@@ -27,7 +27,7 @@ def configure(deterministic: bool = False, large_maps: bool = False) -> None:
     because a cache that others can write to runs their code.
 
     Args:
-      large_maps: chooses what is faster on CPUs for convolutions of large maps, as CUT's.
+      large_maps: chooses what is faster on CPUs for convolutions of large maps.
     """
     os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""), deterministic, large_maps)
     folder = cache_dir() / "xla"

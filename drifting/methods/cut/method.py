@@ -68,6 +68,7 @@ class CUT(Translator):
         "eval.metrics": ("fid", "mifid", "content"),
     }
     plotted: ClassVar[tuple[str, ...]] = ("g_loss", "d_loss", "nce")
+    large_maps = True
     terms: ClassVar[tuple[str, ...]] = (
         "d_loss", "gradient_penalty", "r1", "d_grad_norm", "nce", "nce_idt", "identity", "g_adv",
         "feature_matching", "palette", "repulsion", "loss", "grad_norm",

@@ -101,7 +101,13 @@ class Settings(MethodSettings):
                 f"config.method.queue_unconditional = {self.queue_unconditional} is a part of the "
                 "sample queue: set config.method.queue_size as well, or set it to 0"
             )
-        if self.queue_unconditional and self.queue_unconditional < self.negatives:
+        if self.queue_unconditional and not self.negatives:
+            raise ConfigError(
+                f"config.method.queue_unconditional = {self.queue_unconditional}, but no "
+                "unconditional negatives are drawn (config.method.num_unconditional, form); set "
+                "it to 0"
+            )
+        if 0 < self.queue_unconditional < self.negatives:
             raise ConfigError(
                 f"config.method.queue_unconditional = {self.queue_unconditional} holds fewer "
                 f"images than the {self.negatives} unconditional negatives drawn from it for a "

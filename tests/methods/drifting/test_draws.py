@@ -68,6 +68,8 @@ def test_unconditional_negatives_of_a_queue_of_their_own():
     ("changed", "message"),
     [
         ({"queue_size": 0}, "set config.method.queue_size as well"),
+        ({"num_unconditional": 0}, "no unconditional negatives are drawn"),
+        ({"form": "sphere"}, "no unconditional negatives are drawn"),
         ({"queue_unconditional": 15}, "fewer images than the 16 unconditional negatives"),
     ],
 )
